@@ -50,7 +50,7 @@ def nonce(harness: IssuerHarness) -> str:
     return Nonces(NONCE_KEY, "token endpoint").current(harness.clock())
 
 
-async def ask(harness: IssuerHarness, *proofs: str | bytes, **form: str) -> httpx.Response:
+async def request_token(harness: IssuerHarness, *proofs: str | bytes, **form: str) -> httpx.Response:
     headers = [(b"DPoP", sent.encode() if isinstance(sent, str) else sent) for sent in proofs]
     return await harness.http.post("/token", data=FORM | form, auth=("leave.leave-worker", SECRET), headers=headers)
 
@@ -59,20 +59,20 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]
 
 
-def line(harness: IssuerHarness) -> dict[str, Any]:
+def audit_line(harness: IssuerHarness) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(harness.audit_lines[-1])
     return content
 
 
 async def test_21_a_proof_binds_the_token_to_its_key(harness: IssuerHarness) -> None:
-    response = await ask(harness, make_proof(harness))
+    response = await request_token(harness, make_proof(harness))
     assert response.json()["token_type"] == "DPoP"
     assert (await harness.claims(response))["cnf"] == {"jkt": thumbprint(HOLDER)}
-    assert line(harness)["jkt"] == thumbprint(HOLDER)
+    assert audit_line(harness)["jkt"] == thumbprint(HOLDER)
 
 
 async def test_21_without_a_proof_the_token_is_a_bearer_token(harness: IssuerHarness) -> None:
-    response = await ask(harness)
+    response = await request_token(harness)
     assert response.json()["token_type"] == "Bearer"
     assert "cnf" not in await harness.claims(response)
     assert "dpop-nonce" not in response.headers
@@ -80,20 +80,20 @@ async def test_21_without_a_proof_the_token_is_a_bearer_token(harness: IssuerHar
 
 async def test_21_cached_claims_do_not_carry_the_key_of_another_request(harness: IssuerHarness) -> None:
     """The claims that are cached for a client and a resource server do not depend on the request."""
-    bound, other = [await ask(harness, make_proof(harness, key)) for key in (HOLDER, OTHER)]
+    bound, other = [await request_token(harness, make_proof(harness, key)) for key in (HOLDER, OTHER)]
     assert (await harness.claims(other))["cnf"] == {"jkt": thumbprint(OTHER)}
     assert (await harness.claims(bound))["cnf"] == {"jkt": thumbprint(HOLDER)}
-    assert "cnf" not in await harness.claims(await ask(harness))
+    assert "cnf" not in await harness.claims(await request_token(harness))
 
 
 async def test_21_resource_server_that_requires_dpop_gets_only_bound_tokens(harness: IssuerHarness) -> None:
     harness.put(server_record(dpop_required=True))
     await settle()
-    response = await ask(harness)
+    response = await request_token(harness)
     assert refusal(response) == (400, "invalid_request")
     assert "DPoP proof" in response.json()["error_description"]
-    assert line(harness)["reason"] == "proof_missing"
-    assert (await ask(harness, make_proof(harness))).json()["token_type"] == "DPoP"
+    assert audit_line(harness)["reason"] == "proof_missing"
+    assert (await request_token(harness, make_proof(harness))).json()["token_type"] == "DPoP"
 
 
 async def test_21_other_resource_servers_still_get_bearer_tokens(harness: IssuerHarness) -> None:
@@ -104,8 +104,8 @@ async def test_21_other_resource_servers_still_get_bearer_tokens(harness: Issuer
     )
     harness.put(client_record(access=asked))
     await settle()
-    assert (await ask(harness, resource="https://payroll-api.payroll.svc")).status_code == 200
-    assert (await ask(harness, resource="https://other")).status_code == 400
+    assert (await request_token(harness, resource="https://payroll-api.payroll.svc")).status_code == 200
+    assert (await request_token(harness, resource="https://other")).status_code == 400
 
 
 async def test_21_exchanged_token_is_bound_to_the_key_of_the_client_that_exchanges(services: IssuerHarness) -> None:
@@ -129,19 +129,19 @@ async def test_21_exchanged_token_is_bound_to_the_key_of_the_client_that_exchang
 
 
 async def test_21_proof_without_nonce_is_refused_with_a_nonce(harness: IssuerHarness) -> None:
-    response = await ask(harness, make_proof(harness, nonce=None))
+    response = await request_token(harness, make_proof(harness, nonce=None))
     assert refusal(response) == (400, "use_dpop_nonce")
     assert response.headers["cache-control"] == "no-store"
     given = response.headers["dpop-nonce"]
-    assert (await ask(harness, make_proof(harness, nonce=given))).status_code == 200
+    assert (await request_token(harness, make_proof(harness, nonce=given))).status_code == 200
 
 
 async def test_21_every_response_to_a_proof_has_the_next_nonce(harness: IssuerHarness) -> None:
     answers = [
-        await ask(harness, make_proof(harness)),
-        await ask(harness, make_proof(harness, htm="GET")),
-        await ask(harness, make_proof(harness), scope="payroll.write"),
-        await ask(harness, make_proof(harness), resource="https://nowhere"),
+        await request_token(harness, make_proof(harness)),
+        await request_token(harness, make_proof(harness, htm="GET")),
+        await request_token(harness, make_proof(harness), scope="payroll.write"),
+        await request_token(harness, make_proof(harness), resource="https://nowhere"),
     ]
     assert [answer.status_code for answer in answers] == [200, 400, 400, 400]
     assert {answer.headers["dpop-nonce"] for answer in answers} == {nonce(harness)}
@@ -150,9 +150,9 @@ async def test_21_every_response_to_a_proof_has_the_next_nonce(harness: IssuerHa
 async def test_21_nonce_expires_after_its_lifetime(harness: IssuerHarness) -> None:
     given = nonce(harness)
     harness.clock.advance(seconds=LIFETIME - 60)
-    assert (await ask(harness, make_proof(harness, nonce=given))).status_code == 200
+    assert (await request_token(harness, make_proof(harness, nonce=given))).status_code == 200
     harness.clock.advance(seconds=60 + 60)
-    response = await ask(harness, make_proof(harness, nonce=given))
+    response = await request_token(harness, make_proof(harness, nonce=given))
     assert refusal(response) == (400, "use_dpop_nonce")
     assert response.headers["dpop-nonce"] != given
 
@@ -165,29 +165,29 @@ async def test_21_nonce_made_with_another_key_or_for_another_purpose_is_refused(
     harness: IssuerHarness, wrong: Any
 ) -> None:
     sent = wrong.current(harness.clock()) if isinstance(wrong, Nonces) else wrong
-    assert refusal(await ask(harness, make_proof(harness, nonce=sent))) == (400, "use_dpop_nonce")
+    assert refusal(await request_token(harness, make_proof(harness, nonce=sent))) == (400, "use_dpop_nonce")
 
 
 async def test_21_nonce_of_another_issuer_is_refused(harness: IssuerHarness) -> None:
     foreign = Nonces(b"another installation's key, 32 by", "token endpoint").current(harness.clock())
-    assert refusal(await ask(harness, make_proof(harness, nonce=foreign))) == (400, "use_dpop_nonce")
+    assert refusal(await request_token(harness, make_proof(harness, nonce=foreign))) == (400, "use_dpop_nonce")
 
 
 async def test_21_replicas_accept_the_nonces_of_each_other(harness: IssuerHarness) -> None:
     other = IssuerHarness(store=harness.store, clock=harness.clock)
-    given = (await ask(harness, make_proof(harness, nonce=None))).headers["dpop-nonce"]
+    given = (await request_token(harness, make_proof(harness, nonce=None))).headers["dpop-nonce"]
     async with other.running():
-        assert (await ask(other, make_proof(other, nonce=given))).status_code == 200
+        assert (await request_token(other, make_proof(other, nonce=given))).status_code == 200
 
 
 async def test_21_optional_nonce_may_be_missing_but_not_wrong(harness: IssuerHarness) -> None:
     harness.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
     await settle()
-    response = await ask(harness, make_proof(harness, nonce=None))
+    response = await request_token(harness, make_proof(harness, nonce=None))
     assert response.status_code == 200
     assert response.headers["dpop-nonce"] == nonce(harness)
-    assert refusal(await ask(harness, make_proof(harness, nonce="x"))) == (400, "use_dpop_nonce")
-    assert (await ask(harness, make_proof(harness))).status_code == 200
+    assert refusal(await request_token(harness, make_proof(harness, nonce="x"))) == (400, "use_dpop_nonce")
+    assert (await request_token(harness, make_proof(harness))).status_code == 200
 
 
 async def test_21_without_the_nonce_key_bearer_tokens_are_still_issued(harness: IssuerHarness) -> None:
@@ -197,24 +197,24 @@ async def test_21_without_the_nonce_key_bearer_tokens_are_still_issued(harness: 
     bare.put_nonce_key(b"short")
     bare.put_nonce_key(name="scopewright-nonce-2")
     async with bare.running():
-        response = await ask(bare, make_proof(bare))
+        response = await request_token(bare, make_proof(bare))
         assert refusal(response) == (503, "temporarily_unavailable")
-        assert (await ask(bare)).status_code == 200
+        assert (await request_token(bare)).status_code == 200
         bare.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
         await settle()
-        assert (await ask(bare, make_proof(bare, nonce=None))).status_code == 200
+        assert (await request_token(bare, make_proof(bare, nonce=None))).status_code == 200
         bare.put_nonce_key()
         await settle()
-        assert refusal(await ask(bare, make_proof(bare, nonce="x"))) == (400, "use_dpop_nonce")
+        assert refusal(await request_token(bare, make_proof(bare, nonce="x"))) == (400, "use_dpop_nonce")
 
 
 async def test_21_deleted_or_malformed_nonce_key_stays_in_force(harness: IssuerHarness) -> None:
     harness.put_nonce_key(b"short")
     await settle()
-    assert (await ask(harness, make_proof(harness))).status_code == 200
+    assert (await request_token(harness, make_proof(harness))).status_code == 200
     harness.delete_object("Secret", "scopewright-nonce")
     await settle()
-    assert (await ask(harness, make_proof(harness))).status_code == 200
+    assert (await request_token(harness, make_proof(harness))).status_code == 200
 
 
 async def test_21_nonce_key_is_restored_from_the_snapshot(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ async def test_21_nonce_key_is_restored_from_the_snapshot(tmp_path: Path) -> Non
     harness.store.unavailable = True
     async with harness.running():
         await asyncio.sleep(0.01)
-        assert (await ask(harness, make_proof(harness))).status_code == 200
+        assert (await request_token(harness, make_proof(harness))).status_code == 200
 
 
 # Attacks
@@ -233,18 +233,18 @@ async def test_21_nonce_key_is_restored_from_the_snapshot(tmp_path: Path) -> Non
 
 async def test_21_a_replayed_proof_is_refused(harness: IssuerHarness) -> None:
     sent = make_proof(harness)
-    assert (await ask(harness, sent)).status_code == 200
+    assert (await request_token(harness, sent)).status_code == 200
     harness.clock.advance(seconds=59)
-    assert refusal(await ask(harness, sent)) == (400, "invalid_dpop_proof")
-    assert line(harness)["reason"] == "proof_replayed"
+    assert refusal(await request_token(harness, sent)) == (400, "invalid_dpop_proof")
+    assert audit_line(harness)["reason"] == "proof_replayed"
     harness.clock.advance(seconds=10)
-    assert refusal(await ask(harness, sent)) == (400, "invalid_dpop_proof")
-    assert line(harness)["reason"] == "proof_iat"
+    assert refusal(await request_token(harness, sent)) == (400, "invalid_dpop_proof")
+    assert audit_line(harness)["reason"] == "proof_iat"
 
 
 async def test_21_one_of_many_concurrent_requests_with_the_same_proof_gets_a_token(harness: IssuerHarness) -> None:
     sent = make_proof(harness)
-    answers = await asyncio.gather(*(ask(harness, sent) for _ in range(10)))
+    answers = await asyncio.gather(*(request_token(harness, sent) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
 
 
@@ -266,13 +266,13 @@ async def test_21_one_of_many_concurrent_requests_with_the_same_proof_gets_a_tok
 async def test_21_wrong_claim_of_a_proof_is_refused(
     harness: IssuerHarness, changes: dict[str, Any], reason: str
 ) -> None:
-    assert refusal(await ask(harness, make_proof(harness, **changes))) == (400, "invalid_dpop_proof")
-    assert line(harness)["reason"] == reason
+    assert refusal(await request_token(harness, make_proof(harness, **changes))) == (400, "invalid_dpop_proof")
+    assert audit_line(harness)["reason"] == reason
 
 
 @pytest.mark.parametrize(("off", "good"), [(-64, True), (-65, False), (60, True), (61, False), (-3600, False)])
 async def test_21_iat_of_a_proof_may_differ_by_the_clock_skew(harness: IssuerHarness, off: int, good: bool) -> None:
-    response = await ask(harness, make_proof(harness, iat=int(harness.clock()) + off))
+    response = await request_token(harness, make_proof(harness, iat=int(harness.clock()) + off))
     assert (response.status_code == 200) is good
 
 
@@ -305,15 +305,15 @@ async def test_21_htu_is_normalised_and_not_compared_with_the_host_header(harnes
 async def test_21_wrong_header_of_a_proof_is_refused(
     harness: IssuerHarness, header: dict[str, Any], reason: str
 ) -> None:
-    assert refusal(await ask(harness, make_proof(harness, header=header))) == (400, "invalid_dpop_proof")
-    assert line(harness)["reason"] == reason
+    assert refusal(await request_token(harness, make_proof(harness, header=header))) == (400, "invalid_dpop_proof")
+    assert audit_line(harness)["reason"] == reason
 
 
 async def test_21_proof_algorithms_can_be_restricted(harness: IssuerHarness) -> None:
     harness.put(IssuerRecord(ISSUER, dpop_algorithms=("PS256", "EdDSA")))
     await settle()
-    assert refusal(await ask(harness, make_proof(harness))) == (400, "invalid_dpop_proof")
-    assert line(harness)["reason"] == "proof_alg"
+    assert refusal(await request_token(harness, make_proof(harness))) == (400, "invalid_dpop_proof")
+    assert audit_line(harness)["reason"] == "proof_alg"
     metadata = (await harness.http.get("/.well-known/openid-configuration")).json()
     assert metadata["dpop_signing_alg_values_supported"] == ["PS256", "EdDSA"]
 
@@ -321,8 +321,8 @@ async def test_21_proof_algorithms_can_be_restricted(harness: IssuerHarness) -> 
 async def test_21_request_needs_exactly_one_proof(harness: IssuerHarness) -> None:
     one, two = make_proof(harness), make_proof(harness)
     for sent in ((one, two), (one, one), (f"{one},{two}",), ("",), ("x",), (b"\xff.\xff.\xff",)):
-        assert refusal(await ask(harness, *sent)) == (400, "invalid_dpop_proof")
-    assert (await ask(harness, one)).status_code == 200, "a refused proof is not used up"
+        assert refusal(await request_token(harness, *sent)) == (400, "invalid_dpop_proof")
+    assert (await request_token(harness, one)).status_code == 200, "a refused proof is not used up"
 
 
 async def test_21_proof_is_checked_only_after_client_authentication(harness: IssuerHarness) -> None:
@@ -338,19 +338,19 @@ async def test_21_proof_is_refused_while_the_replay_memory_is_unavailable(
         raise Unavailable("the replay memory is unavailable", retry_after=1.0)
 
     monkeypatch.setattr(LocalReplay, "first_use", unavailable)
-    assert refusal(await ask(harness, make_proof(harness))) == (503, "temporarily_unavailable")
-    assert (await ask(harness)).status_code == 200
+    assert refusal(await request_token(harness, make_proof(harness))) == (503, "temporarily_unavailable")
+    assert (await request_token(harness)).status_code == 200
 
 
 async def test_21_no_part_of_a_proof_is_in_a_response_or_audit_line(harness: IssuerHarness) -> None:
     sent = make_proof(harness, jti="SENTINEL", htu="https://evil.example/SENTINEL")
-    response = await ask(harness, sent)
-    await ask(harness, make_proof(harness, nonce="SENTINEL"))
+    response = await request_token(harness, sent)
+    await request_token(harness, make_proof(harness, nonce="SENTINEL"))
     assert "SENTINEL" not in response.text + "".join(harness.audit_lines)
     assert sent not in "".join(harness.audit_lines)
 
 
 async def test_21_response_is_json_with_the_token_type_of_rfc_9449(harness: IssuerHarness) -> None:
-    response = await ask(harness, make_proof(harness))
+    response = await request_token(harness, make_proof(harness))
     assert orjson.loads(response.content).keys() == {"access_token", "token_type", "expires_in", "scope"}
     assert response.json()["expires_in"] == timedelta(minutes=10).total_seconds()

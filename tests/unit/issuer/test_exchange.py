@@ -45,20 +45,20 @@ async def exchanged(harness: IssuerHarness, token: str, client_id: str, resource
     return str(response.json()["access_token"])
 
 
-async def of_payroll(harness: IssuerHarness) -> str:
+async def payroll_token(harness: IssuerHarness) -> str:
     return await harness.access_token(resource=PAYROLL)
 
 
-async def for_the_bank(harness: IssuerHarness) -> str:
-    return await exchanged(harness, await of_payroll(harness), PAYROLL_SERVICE, BANK)
+async def bank_token(harness: IssuerHarness) -> str:
+    return await exchanged(harness, await payroll_token(harness), PAYROLL_SERVICE, BANK)
 
 
-async def for_the_vault(harness: IssuerHarness) -> str:
-    return await exchanged(harness, await for_the_bank(harness), BANK_SERVICE, VAULT)
+async def vault_token(harness: IssuerHarness) -> str:
+    return await exchanged(harness, await bank_token(harness), BANK_SERVICE, VAULT)
 
 
 async def test_20_called_api_gets_a_token_for_the_next_api(services: IssuerHarness) -> None:
-    response = await services.exchange(await of_payroll(services), PAYROLL_SERVICE, BANK)
+    response = await services.exchange(await payroll_token(services), PAYROLL_SERVICE, BANK)
     assert response.status_code == 200, response.text
     assert response.headers["cache-control"] == "no-store"
     answer = response.json()
@@ -77,14 +77,14 @@ async def test_20_called_api_gets_a_token_for_the_next_api(services: IssuerHarne
 
 
 async def test_20_the_chain_of_callers_is_nested(services: IssuerHarness) -> None:
-    claims = claims_of(await for_the_vault(services))
+    claims = claims_of(await vault_token(services))
     assert claims["act"] == {"sub": BANK_SERVICE, "act": {"sub": PAYROLL_SERVICE}}
     assert (claims["sub"], claims["client_id"]) == (LEAVE, BANK_SERVICE)
     assert [link["client_id"] for link in claims["scopewright_chain"]] == [LEAVE, PAYROLL_SERVICE]
 
 
 async def test_20_scopes_are_those_that_subject_and_actor_both_have(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for asked in ("bank.look", "bank.close", "bank.pay bank.look", "nonsense"):
         assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK, scope=asked)) == (400, "invalid_scope")
     assert (await services.exchange(token, PAYROLL_SERVICE, BANK, scope="bank.pay")).json()["scope"] == "bank.pay"
@@ -119,7 +119,7 @@ async def test_20_exchange_over_another_api_does_not_widen_the_scopes(services: 
 
 
 async def test_20_exchanged_token_lives_at_most_as_long_as_the_subject_token(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.clock.advance(seconds=400)
     response = await services.exchange(token, PAYROLL_SERVICE, BANK)
     assert response.json()["expires_in"] == 200
@@ -127,7 +127,7 @@ async def test_20_exchanged_token_lives_at_most_as_long_as_the_subject_token(ser
 
 
 async def test_20_a_bad_subject_token_is_an_invalid_request(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for sent in ("x", token + "A", await services.access_token(BANK_SERVICE, resource=VAULT)):
         assert refusal(await services.exchange(sent, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
     for missing in ("subject_token", "subject_token_type"):
@@ -140,13 +140,13 @@ async def test_20_a_bad_subject_token_is_an_invalid_request(services: IssuerHarn
 
 
 async def test_20_an_expired_subject_token_is_an_invalid_request(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.clock.advance(seconds=600)
     assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
 
 
 async def test_20_only_the_audience_of_a_token_may_exchange_it(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     assert refusal(await services.exchange(token, BANK_SERVICE, VAULT)) == (400, "invalid_request")
     services.put(client_record(grant_types=("client_credentials", TOKEN_EXCHANGE)))
     await settle()
@@ -154,14 +154,14 @@ async def test_20_only_the_audience_of_a_token_may_exchange_it(services: IssuerH
 
 
 async def test_20_the_grant_type_must_be_allowed(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.put(replace(service_record("payroll"), grant_types=("client_credentials",)))
     await settle()
     assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "unauthorized_client")
 
 
 async def test_20_request_needs_exactly_one_target(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for resource, audience in (("", ""), (BANK, VAULT), ("https://nowhere.example", ""), (PAYROLL, "")):
         response = await services.exchange(token, PAYROLL_SERVICE, resource, audience=audience)
         assert refusal(response) == (400, "invalid_target"), (resource, audience)
@@ -172,7 +172,7 @@ async def test_20_request_needs_exactly_one_target(services: IssuerHarness) -> N
 
 
 async def test_20_token_types_are_access_token_or_jwt(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for name in ("subject_token_type", "requested_token_type"):
         assert (await services.exchange(token, PAYROLL_SERVICE, BANK, **{name: JWT})).status_code == 200
         wrong = {name: "urn:ietf:params:oauth:token-type:refresh_token"}
@@ -183,7 +183,7 @@ async def test_20_token_types_are_access_token_or_jwt(services: IssuerHarness) -
     "actor", [{"actor_token_type": JWT}, {"actor_token": "x"}, {"actor_token": "x", "actor_token_type": JWT}]
 )
 async def test_20_actor_token_is_refused(services: IssuerHarness, actor: dict[str, str]) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK, **actor)) == (400, "invalid_request")
 
 
@@ -193,7 +193,7 @@ async def test_20_the_chain_is_bounded(services: IssuerHarness) -> None:
     services.put(service_record("bank", everything))
     await settle()
     services.clock.advance(seconds=1)
-    token = await for_the_bank(services)
+    token = await bank_token(services)
     for _ in range(MAX_EXCHANGES - 1):
         token = await exchanged(services, token, BANK_SERVICE, BANK)
     assert refusal(await services.exchange(token, BANK_SERVICE, BANK)) == (400, "invalid_request")
@@ -212,7 +212,7 @@ async def test_20_exchanged_token_ends_with_the_access_of_any_party(services: Is
         api_record("bank", "bank.pay", "bank.look", served_by=()),
     )
     for change in changes:
-        token = await for_the_vault(services)
+        token = await vault_token(services)
         assert (await services.introspect(token, VAULT_SERVICE))["active"]
         services.put(change)
         await settle()
@@ -223,7 +223,7 @@ async def test_20_exchanged_token_ends_with_the_access_of_any_party(services: Is
 
 
 async def test_20_revoking_a_token_ends_the_tokens_exchanged_from_it(services: IssuerHarness) -> None:
-    first = await of_payroll(services)
+    first = await payroll_token(services)
     second = await exchanged(services, first, PAYROLL_SERVICE, BANK)
     third = await exchanged(services, second, BANK_SERVICE, VAULT)
     await services.revoke(second, PAYROLL_SERVICE)
@@ -235,6 +235,6 @@ async def test_20_revoking_a_token_ends_the_tokens_exchanged_from_it(services: I
 
 
 async def test_20_audit_line_of_an_exchange_has_the_subject(services: IssuerHarness) -> None:
-    token = await for_the_bank(services)
+    token = await bank_token(services)
     assert f'"subject":"{LEAVE}"' in services.audit_lines[-1]
     assert not any(token in line for line in services.audit_lines)

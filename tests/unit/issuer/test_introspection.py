@@ -36,12 +36,12 @@ WORKER = Ref("Secret", NAMESPACE, client_record_name("leave", "leave-worker"))
 SERVED = server_record(served_by=(PAYROLL_SERVICE,))
 
 
-async def of_payroll(harness: IssuerHarness) -> str:
+async def payroll_token(harness: IssuerHarness) -> str:
     return await harness.access_token(resource=PAYROLL)
 
 
 async def test_17_client_and_api_of_a_token_get_its_claims(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for client_id in ("leave.leave-worker", PAYROLL_SERVICE):
         response = await services.post_token("/introspect", token, client_id)
         assert response.headers["cache-control"] == "no-store"
@@ -52,13 +52,13 @@ async def test_17_client_and_api_of_a_token_get_its_claims(services: IssuerHarne
 
 
 async def test_17_other_clients_get_inactive(services: IssuerHarness) -> None:
-    response = await services.post_token("/introspect", await of_payroll(services), BANK_SERVICE)
+    response = await services.post_token("/introspect", await payroll_token(services), BANK_SERVICE)
     assert (response.status_code, response.content) == (200, b'{"active":false}')
     assert orjson.loads(services.audit_lines[-1])["reason"] == "not_theirs"
 
 
 async def test_17_request_without_authentication_is_401(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     assert (await services.http.post("/introspect", data={"token": token})).status_code == 401
     response = await services.http.post("/introspect", data={"token": token}, auth=("leave.leave-worker", "wrong"))
     assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
@@ -66,12 +66,12 @@ async def test_17_request_without_authentication_is_401(services: IssuerHarness)
 
 async def test_17_a_token_must_be_sent_and_a_hint_is_ignored(services: IssuerHarness) -> None:
     assert (await services.post_token("/introspect", "")).json()["error"] == "invalid_request"
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     assert (await services.post_token("/introspect", token, token_type_hint="refresh_token")).json()["active"]
 
 
 async def test_17_malformed_and_foreign_tokens_are_inactive(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     header, payload, signature = token.split(".")
     claims = jwt.decode(token, options={"verify_signature": False})
     kid = jwt.get_unverified_header(token)["kid"]
@@ -95,7 +95,7 @@ async def test_17_malformed_and_foreign_tokens_are_inactive(services: IssuerHarn
 
 
 async def test_17_an_expired_token_is_inactive(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.clock.advance(seconds=599)
     assert (await services.introspect(token))["active"]
     services.clock.advance(seconds=1)
@@ -103,7 +103,7 @@ async def test_17_an_expired_token_is_inactive(services: IssuerHarness) -> None:
 
 
 async def test_19_a_token_ends_with_its_client(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     record = client_record()
     for change in (replace(record, disabled=True), replace(record, uid="uid-of-another"), replace(record, access=())):
         services.put(change)
@@ -119,7 +119,7 @@ async def test_19_a_token_ends_with_its_client(services: IssuerHarness) -> None:
 async def test_19_recreated_client_cannot_introspect_tokens_of_its_predecessor(
     services: IssuerHarness,
 ) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.put(client_record(uid="uid-of-another"))
     await settle()
     assert await services.introspect(token) == INACTIVE
@@ -127,7 +127,7 @@ async def test_19_recreated_client_cannot_introspect_tokens_of_its_predecessor(
 
 
 async def test_19_a_token_ends_with_its_grant(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.put(replace(SERVED, grants=()))
     await settle()
     assert await services.introspect(token) == INACTIVE
@@ -135,7 +135,7 @@ async def test_19_a_token_ends_with_its_grant(services: IssuerHarness) -> None:
 
 
 async def test_19_a_token_ends_with_its_grant_type(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     exchanged = (await services.exchange(token, PAYROLL_SERVICE, BANK)).json()["access_token"]
     services.put(replace(service_record(), grant_types=("client_credentials",)))
     await settle()
@@ -145,7 +145,7 @@ async def test_19_a_token_ends_with_its_grant_type(services: IssuerHarness) -> N
 
 
 async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     exchanged = (await services.exchange(token, PAYROLL_SERVICE, BANK)).json()["access_token"]
     worker = decode(ClientRecord, services.store.entry(WORKER, ENTRY))
     services.put(replace(worker, grant_types=(TOKEN_EXCHANGE,)))
@@ -158,7 +158,7 @@ async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(ser
 async def test_19_bearer_token_ends_when_its_resource_server_requires_dpop(
     services: IssuerHarness,
 ) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.put(replace(SERVED, dpop_required=True))
     await settle()
     assert await services.introspect(token, PAYROLL_SERVICE) == INACTIVE
@@ -183,7 +183,7 @@ async def test_19_a_token_ends_when_its_grant_expires(services: IssuerHarness) -
     ends = START + timedelta(seconds=30)
     services.put(replace(SERVED, grants=(ResolvedGrant(("payroll.read",), namespaces=("leave",), not_after=ends),)))
     await settle()
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.clock.advance(seconds=29)
     assert (await services.introspect(token))["exp"] == int(ends.timestamp())
     services.clock.advance(seconds=1)
@@ -191,7 +191,7 @@ async def test_19_a_token_ends_when_its_grant_expires(services: IssuerHarness) -
 
 
 async def test_19_a_token_ends_with_its_resource_server(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.delete_object("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
     await settle()
     assert await services.introspect(token) == INACTIVE
@@ -199,7 +199,7 @@ async def test_19_a_token_ends_with_its_resource_server(services: IssuerHarness)
 
 @pytest.mark.parametrize("how", ["revoked", "deleted"])
 async def test_19_a_token_ends_with_its_key(services: IssuerHarness, how: str) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     assert (await services.introspect(token))["active"]
     if how == "revoked":
         services.put(key_record(revoked_time=START), private=private_key("ES256"))
@@ -217,7 +217,7 @@ async def test_tokens_of_every_algorithm_are_introspected(algorithm: str) -> Non
     harness.put(server_record())
     harness.put(client_record())
     async with harness.running():
-        token = await of_payroll(harness)
+        token = await payroll_token(harness)
         assert (await harness.introspect(token))["active"]
         head, _, signature = token.rpartition(".")
         assert await harness.introspect(f"{head}.{signature[:-8]}AAAAAAAA") == INACTIVE
@@ -225,7 +225,7 @@ async def test_tokens_of_every_algorithm_are_introspected(algorithm: str) -> Non
 
 
 async def test_no_audit_line_contains_a_token(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for client_id in ("leave.leave-worker", PAYROLL_SERVICE, BANK_SERVICE):
         await services.introspect(token, client_id)
     await services.revoke(token)
@@ -233,7 +233,7 @@ async def test_no_audit_line_contains_a_token(services: IssuerHarness) -> None:
 
 
 async def test_cache_of_tokens_is_bounded_by_their_size(services: IssuerHarness) -> None:
-    tokens = [await of_payroll(services) for _ in range(20)]
+    tokens = [await payroll_token(services) for _ in range(20)]
     registry = services.issuer.registry
     assert registry.issuer is not None
     inspector = Inspector(registry.keys, max_characters=6 * len(tokens[0]))

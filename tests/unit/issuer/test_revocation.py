@@ -55,7 +55,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scopewright.issuer.revocation.ended._RETRY_SECONDS", 0.01)
 
 
-async def of_payroll(harness: IssuerHarness) -> str:
+async def payroll_token(harness: IssuerHarness) -> str:
     return await harness.access_token(resource=PAYROLL)
 
 
@@ -82,7 +82,7 @@ def uid_hash(harness: IssuerHarness, client_id: str = "leave.leave-worker") -> s
 
 
 async def test_18_client_revokes_its_own_token(services: IssuerHarness) -> None:
-    token, other = await of_payroll(services), await of_payroll(services)
+    token, other = await payroll_token(services), await payroll_token(services)
     response = await services.post_token("/revoke", token)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     assert await services.introspect(token) == INACTIVE
@@ -92,7 +92,7 @@ async def test_18_client_revokes_its_own_token(services: IssuerHarness) -> None:
 
 
 async def test_18_unknown_token_is_200_and_a_wrong_hint_is_ignored(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     for unknown in ("x", "a.b.c", token[:-1] + ("A" if token[-1] != "A" else "B")):
         assert (await services.post_token("/revoke", unknown)).status_code == 200
     assert (await services.introspect(token))["active"]
@@ -103,7 +103,7 @@ async def test_18_unknown_token_is_200_and_a_wrong_hint_is_ignored(services: Iss
 
 
 async def test_18_token_of_another_client_is_not_revoked_and_the_response_is_the_same(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     response = await services.post_token("/revoke", token, PAYROLL_SERVICE)
     assert (response.status_code, response.content) == (200, b"{}")
     assert (await services.introspect(token))["active"]
@@ -112,7 +112,7 @@ async def test_18_token_of_another_client_is_not_revoked_and_the_response_is_the
 
 
 async def test_18_response_is_200_only_after_the_revocation_is_written(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     services.store.refuse("ConfigMap", Unavailable("no connection", retry_after=3.0))
     response = await services.post_token("/revoke", token)
     assert response.status_code == 503
@@ -126,20 +126,20 @@ async def test_18_issuer_that_cannot_write_has_no_revocation_endpoint(harness: I
 
 
 async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     await services.revoke(token)
     services.clock.advance(seconds=599)
     assert await services.introspect(token) == INACTIVE
     services.clock.advance(seconds=660)
-    await services.revoke(await of_payroll(services))
+    await services.revoke(await payroll_token(services))
     assert len((await feed(services))["tokens"][uid_hash(services)]) == 2, "a verifier's leeway may be ten minutes"
     services.clock.advance(seconds=1)
-    await services.revoke(await of_payroll(services))
+    await services.revoke(await payroll_token(services))
     assert len(services.revocations().tokens[uid_hash(services)]) == 2
 
 
 async def test_concurrent_revocations_are_written_together(services: IssuerHarness) -> None:
-    tokens = [await of_payroll(services) for _ in range(100)]
+    tokens = [await payroll_token(services) for _ in range(100)]
     await asyncio.gather(*map(services.revoke, tokens))
     assert len(services.store.writes) < 10
     assert [await services.introspect(token) for token in tokens] == [INACTIVE] * 100
@@ -147,7 +147,7 @@ async def test_concurrent_revocations_are_written_together(services: IssuerHarne
 
 async def test_client_beyond_its_quota_of_revocations_loses_all_of_its_own_tokens(services: IssuerHarness) -> None:
     kept = await services.access_token(PAYROLL_SERVICE, resource=BANK)
-    tokens = [await of_payroll(services) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
+    tokens = [await payroll_token(services) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
     services.clock.advance(seconds=5)
     await asyncio.gather(*map(services.revoke, tokens[:-1]))
     assert await services.introspect(tokens[-1]) == INACTIVE
@@ -155,14 +155,14 @@ async def test_client_beyond_its_quota_of_revocations_loses_all_of_its_own_token
     record = services.revocations()
     assert (record.tokens, record.clients) == ({}, {uid_hash(services): NOW + 5})
     services.clock.advance(seconds=1)
-    assert (await services.introspect(await of_payroll(services)))["active"]
+    assert (await services.introspect(await payroll_token(services)))["active"]
 
 
 # What replicas share
 
 
 async def test_token_revoked_by_another_replica_is_inactive(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     jti = (await services.introspect(token))["jti"]
     services.put(RevocationRecord(tokens={uid_hash(services): {token_key(jti): NOW + 600}}))
     await settle()
@@ -170,7 +170,7 @@ async def test_token_revoked_by_another_replica_is_inactive(services: IssuerHarn
 
 
 async def test_replicas_merge_concurrent_revocations(services: IssuerHarness) -> None:
-    tokens = [await of_payroll(services), await of_payroll(services)]
+    tokens = [await payroll_token(services), await payroll_token(services)]
     other = IssuerHarness(can_write=True, store=services.store, clock=services.clock)
     async with other.running():
         await asyncio.gather(services.revoke(tokens[0]), other.revoke(tokens[1]))
@@ -181,7 +181,7 @@ async def test_replicas_merge_concurrent_revocations(services: IssuerHarness) ->
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tokens": 5}', b'{"version": 2}', b"{}"])
 async def test_edited_revocation_record_is_restored(services: IssuerHarness, content: bytes) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     await services.revoke(token)
     before = services.revocations()
     services.put_object("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
@@ -190,7 +190,7 @@ async def test_edited_revocation_record_is_restored(services: IssuerHarness, con
 
 
 async def test_revocation_record_reset_to_an_earlier_content_is_restored(services: IssuerHarness) -> None:
-    await services.revoke(await of_payroll(services))
+    await services.revoke(await payroll_token(services))
     earlier = services.revocations()
     more = RevocationRecord(clients={"another": NOW})
     services.put(replace(earlier, clients=more.clients))
@@ -200,13 +200,13 @@ async def test_revocation_record_reset_to_an_earlier_content_is_restored(service
 
 
 async def test_deleted_revocation_record_is_filled_again_after_the_operator_creates_it(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     await services.revoke(token)
     before = services.revocations()
     services.delete_object("ConfigMap", REVOCATIONS_NAME)
     await settle()
     assert await services.introspect(token) == INACTIVE
-    assert (await services.post_token("/revoke", await of_payroll(services))).status_code == 503
+    assert (await services.post_token("/revoke", await payroll_token(services))).status_code == 503
     services.put(RevocationRecord())
     await asyncio.sleep(0.05)
     record = await written(services)
@@ -224,7 +224,7 @@ async def test_revoked_token_stays_revoked_after_a_restart(snapshot: Path, meanw
     harness.install_defaults()
     harness.put(RevocationRecord())
     async with harness.running():
-        token = await of_payroll(harness)
+        token = await payroll_token(harness)
         await harness.revoke(token)
     if meanwhile == "emptied":
         harness.put(RevocationRecord())
@@ -318,7 +318,7 @@ async def test_client_that_ended_just_before_the_issuer_stops_is_written(monkeyp
         monkeypatch.setattr(revocations_module, pause, 2.5)
     harness = with_long_lifetime()
     async with harness.running():
-        await harness.revoke(await of_payroll(harness))
+        await harness.revoke(await payroll_token(harness))
         uid = uid_hash(harness)
         harness.put(client_record(disabled=True))
         await settle()
@@ -356,7 +356,7 @@ async def test_last_write_before_the_stop_times_out(
 
 
 async def test_feed_contains_hashes_only_and_supports_etags(services: IssuerHarness) -> None:
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     claims = await services.introspect(token)
     empty = await services.http.get("/revocations")
     await services.revoke(token)
@@ -415,7 +415,7 @@ async def test_namespace_that_deletes_all_its_objects_ends_no_token_of_another(
 ) -> None:
     """All in one turn of the event loop, as when a namespace is deleted: first clients, then APIs."""
     monkeypatch.setattr("scopewright.core.revocations.MAX_ENTRIES", 40)
-    token = await of_payroll(services)
+    token = await payroll_token(services)
     clients = [client_record(namespace="greedy", name=f"c{n}", uid=f"uid-greedy-{n}") for n in range(60)]
     names = [f"api-{n}" for n in range(60)]
     servers = [
