@@ -10,14 +10,12 @@ from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Desired, Existing, Ref, digest, in_place
-from scopewright.core.records.codec import encode
+from scopewright.core.records.codec import config_map_write
 from scopewright.core.records.names import (
-    ENTRY,
     ISSUER_NAME,
     KEY_ENTRY,
     NONCE_KEY_NAME,
     NONCE_KEY_TYPE,
-    RECORD_LABEL,
     REVOCATIONS_NAME,
     ROTATE_ENTRY,
     SEAL_KEY_NAME,
@@ -43,9 +41,7 @@ def nonce_key_ref(config: Config) -> Ref:
 
 def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
     """Return the write of the issuer record, or None if it matches the configuration already."""
-    content = encode(config.issuer_record())
-    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "issuer"}
-    desired = Desired(issuer_ref(config), entries={ENTRY: content}, labels=labels, replaces=existing)
+    desired = config_map_write(config.namespace, ISSUER_NAME, "issuer", config.issuer_record(), existing)
     return None if in_place(desired) else desired
 
 
@@ -82,8 +78,7 @@ def usage_ref(config: Config) -> Ref:
 
 def plan_usage(config: Config, now: datetime) -> Desired:
     """Return the write of the empty usage record. Issuers update it from then on."""
-    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
-    return Desired(usage_ref(config), entries={ENTRY: encode(UsageRecord(since=now))}, labels=labels)
+    return config_map_write(config.namespace, USAGE_NAME, "usage", UsageRecord(since=now))
 
 
 def revocations_ref(config: Config) -> Ref:
@@ -92,9 +87,8 @@ def revocations_ref(config: Config) -> Ref:
 
 def plan_revocations(config: Config) -> Desired:
     """Return the write of the empty revocation record. Issuers update it from then on."""
-    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
     record = RevocationRecord(longest_lifetime=config.issuer_record().max_token_lifetime)
-    return Desired(revocations_ref(config), entries={ENTRY: encode(record)}, labels=labels)
+    return config_map_write(config.namespace, REVOCATIONS_NAME, "revocations", record)
 
 
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:

@@ -15,10 +15,10 @@ from scopewright.core.failed_writes import FailedWrite, failed_write_of, not_rea
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, has_effect, in_force, resolve_grant
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
-from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Existing, Ref, Write, holds, is_paused
+from scopewright.core.objects import Deletion, Desired, Existing, Write, holds, is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting
-from scopewright.core.records.codec import encode
-from scopewright.core.records.names import ENTRY, RECORD_LABEL, audience_claim_name, resource_server_record_name
+from scopewright.core.records.codec import config_map_write
+from scopewright.core.records.names import audience_claim_name, resource_server_record_name
 from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord
 
 MAX_CLAIMS: Final = 16
@@ -109,13 +109,7 @@ def _claim_write(view: ServerView, audience: str) -> tuple[Write, ...]:
     if audience in ("", own) or audience in view.claims:
         return ()
     claim = AudienceClaim(audience, view.server.namespace, view.server.name)
-    return (
-        Desired(
-            ref=Ref("ConfigMap", view.config.namespace, audience_claim_name(audience)),
-            entries={ENTRY: encode(claim)},
-            labels={MANAGED_BY: MANAGER, RECORD_LABEL: "audience"},
-        ),
-    )
+    return (config_map_write(view.config.namespace, audience_claim_name(audience), "audience", claim),)
 
 
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
@@ -177,12 +171,8 @@ def grant_sort_key(granted: ResolvedGrant) -> tuple[object, ...]:
 
 def _record_write(view: ServerView, audience: str) -> Desired:
     record = _record(view, audience)
-    return Desired(
-        ref=Ref("ConfigMap", view.config.namespace, resource_server_record_name(record.namespace, record.name)),
-        entries={ENTRY: encode(record)},
-        labels={MANAGED_BY: MANAGER, RECORD_LABEL: "resource-server"},
-        replaces=view.record_object,
-    )
+    name = resource_server_record_name(record.namespace, record.name)
+    return config_map_write(view.config.namespace, name, "resource-server", record, view.record_object)
 
 
 def _conditions(view: ServerView, refusal: Rejected | None) -> tuple[ConditionUpdate, ...]:

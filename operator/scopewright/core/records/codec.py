@@ -5,8 +5,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import ENTRY, RECORD_LABEL
 from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord, UsageRecord
@@ -20,6 +22,14 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in g
 def encode(record: Record) -> bytes:
     """Return the record as JSON, with the same bytes for equal records."""
     return _ADAPTERS[type(record)].dump_json(record, by_alias=True, exclude_none=True)
+
+
+def config_map_write(
+    namespace: str, name: str, label: str, record: Record, replaces: Existing | None = None
+) -> Desired:
+    """Return the write of a record in a ConfigMap; `label` is the value of RECORD_LABEL."""
+    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: label}
+    return Desired(Ref("ConfigMap", namespace, name), {ENTRY: encode(record)}, labels=labels, replaces=replaces)
 
 
 def decode(kind: type[R], data: bytes) -> R:
