@@ -15,7 +15,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes import connect as kube_connect
 from scopewright.stores.kubernetes.api import Identity
 from tests.harness.samples import ISSUER, NAMESPACE
-from tests.unit.controller.test_resync import reviewing
+from tests.unit.controller.test_preflight import api_without
 from tests.unit.stores_kubernetes.fake_api import FakeApi
 
 PATH = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/the-issuer/token"
@@ -119,7 +119,7 @@ async def test_a_directory_that_cannot_be_written_is_logged_and_retried(
 
 
 async def test_the_right_to_create_tokens_is_needed_for_one_service_account() -> None:
-    api = reviewing({("serviceaccounts", "create")})
+    api = api_without({("serviceaccounts", "create")})
     await preflight(api.as_api(), Config(issuer=ISSUER))
     with pytest.raises(Rejected) as refused:
         await preflight(api.as_api(), Config(issuer=ISSUER), "the-issuer")
