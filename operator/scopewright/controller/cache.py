@@ -209,9 +209,7 @@ class Cache:
     def service_account_uid(self, client: OAuthClient) -> str | None:
         """See `ClientView`."""
         ref = service_account_of(client)
-        if ref is None or self.service_accounts is None:
-            return None
-        return self.service_accounts.get(ref, "")
+        return None if ref is None or self.service_accounts is None else self.service_accounts.get(ref, "")
 
     # Managed objects
 

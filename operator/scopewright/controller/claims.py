@@ -60,8 +60,8 @@ class Claims:
         self._report = report
         self._monotonic = monotonic
         self._takeover = max(TAKEOVER_SECONDS, config.lease.duration.total_seconds() + 4.0)
-        self._free_since: float | None = None
-        """When the claim of the last rival was first missing; None before there was one."""
+        self._free_time = float("-inf")
+        """When this installation may take over the name of the last rival, by `monotonic`."""
         self.rival: Claim | None = None
         self.known: tuple[Claim, ...] = ()
         """All claims, as last listed."""
@@ -107,7 +107,7 @@ class Claims:
                 raise
         own, held = claim_of(self._config, lease, Stage.HELD), is_held(self._config, lease, self.known)
         others = older_holders(own, self.known) if held else conflicting_claims(own, self.known)
-        if self._set_rival(others) or self._too_early():
+        if self._set_rival(others) or self._monotonic() < self._free_time:
             return False
         if not held:
             return await self._claim(lease, write)
@@ -147,14 +147,11 @@ class Claims:
             log.error("%s", self.collision)
             self._report(Event("NameCollision", self.collision, warning=True))
         elif before and self.rival is None:
-            self._free_since = self._monotonic()
+            self._free_time = self._monotonic() + self._takeover
             message = f"the installation in namespace {before.namespace} no longer claims the name {before.name!r}"
             log.warning("%s: this one takes over in %.0f s", message, self._takeover)
             self._report(Event("NameCollisionEnded", message))
         return self.rival is not None
-
-    def _too_early(self) -> bool:
-        return self._free_since is not None and self._monotonic() < self._free_since + self._takeover
 
     async def _all(self, path: str, **query: str) -> list[Raw]:
         return [raw async for page, _ in pages(self._api, path, **query) for raw in page]

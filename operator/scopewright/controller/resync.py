@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -83,6 +83,7 @@ class Resync:
         self._cache = cache
         self._monitor = monitor
         self._watched = watched
+        self._watches_all = None in watched
         self.orphans_held: Mapping[str, int] = {}
         """Records that are kept although their object is deleted, by the object's namespace."""
         self._missing: set[str] = set()
@@ -118,10 +119,6 @@ class Resync:
             self._missing.add(kind)
         return bool(crd)
 
-    @property
-    def _watches_all(self) -> bool:
-        return None in self._watched
-
     async def _list(self, kind: str, namespace: str | None) -> str:
         """List one kind into the cache, in one namespace or all. Return the version of the list."""
         found: set[Ref] = set()
@@ -134,20 +131,18 @@ class Resync:
                 self._monitor.expect(ref, meta["resourceVersion"])
                 if issuer_of(raw) != self._cache.issuer_name:
                     self._on_foreign({**raw, "kind": kind})
-                if not self._cache.has_seen(ref, meta["resourceVersion"]):
-                    self._put(ref, {**raw, "kind": kind})
+                if self._cache.has_seen(ref, meta["resourceVersion"]):
+                    continue
+                try:
+                    self._pending |= self._cache.put(parse_watched({**raw, "kind": kind}))
+                except Rejected as error:
+                    log.warning("%s: %s", ref, error)
         known = {ref for ref in self._cache.declared[kind] if namespace in (None, ref.namespace)}
         for ref in known - found:
             if dropped := self._cache.drop(ref, version):
                 self._pending |= dropped
                 self._monitor.on_deletion(ref)
         return version
-
-    def _put(self, ref: Ref, raw: Mapping[str, Any]) -> None:
-        try:
-            self._pending |= self._cache.put(parse_watched(raw))
-        except Rejected as error:
-            log.warning("%s: %s", ref, error)
 
     async def _list_namespaces(self) -> None:
         found: set[str] = set()
@@ -168,7 +163,9 @@ class Resync:
         cache = self._cache
         watched = {ref for ref in orphaned_keys(cache) if self._watches_all or ref.namespace in self._watched}
         orphans = {ref for ref in watched if ref.kind not in self._missing}
-        cache.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
+        # What is not listed is proven to be deleted only if all namespaces are listed.
+        unknown = {ref.namespace for ref in orphans} - cache.namespaces.keys() if self._watches_all else set()
+        cache.absent_namespaces = {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
         records = Counter(record.namespace for record in cache.managed.clients.values())
         records.update(record.namespace for record in cache.managed.servers.values())
         known = orphans & cache.deleted
@@ -179,11 +176,6 @@ class Resync:
         cache.deleted |= verdict.deletable
         cache.withheld = set(verdict.held)
         return {*known, *verdict.deletable, *(ref for ref in verdict.held if not _is_refused(cache, ref))}
-
-    async def _absent(self, namespaces: Iterable[str]) -> set[str]:
-        """The namespaces that are proven to be deleted: none if only some namespaces are watched."""
-        unknown = [name for name in namespaces if self._watches_all and name not in self._cache.namespaces]
-        return {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
 
     def _report(self, held: Mapping[str, int], records: Mapping[str, int]) -> None:
         for namespace, count in sorted(held.items())[:MAX_REPORTED]:
