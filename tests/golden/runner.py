@@ -11,8 +11,9 @@
 | `serviceAccounts` | UIDs, by `<namespace>/<name>`; null where there is no cluster |
 | `plan` | the expected plan |
 
-Secrets and keys have names in a case (`secret: one`, `key: first`), which the plan shows in place of their values. The
-names of generated ones are `minted #1` and `made #1`. `UPDATE_GOLDEN=1` writes the actual plan into the file.
+Secrets and keys have names in a case (`secret: one`, `key: first`), which the plan shows in place of their values.
+Generated ones have the names `generated #1`, `generated #2` and so on. `UPDATE_GOLDEN=1` writes the actual plan into
+the file.
 """
 
 import os
@@ -103,12 +104,12 @@ class Case:
         return cache
 
     def _generate_secret(self) -> str:
-        secret = f"minted #{next(self._secret_numbers)}"
+        secret = f"generated #{next(self._secret_numbers)}"
         self._names.secret(secret)
         return secret
 
     def _generate_key(self, algorithm: str) -> GeneratedKey:
-        name = f"made #{next(self._key_numbers)}"
+        name = f"generated #{next(self._key_numbers)}"
         self._names.private_jwk(name)
         key = named_key(name)
         return GeneratedKey({**key.jwk, "alg": algorithm}, key.pem)
