@@ -1,7 +1,7 @@
-"""docs/metrics.md, out of the code: every metric of operator and issuer, and every alert of the chart. `[--check]`.
+"""Generates docs/metrics.md: every metric of operator and issuer, and every alert of the chart. `[--check]`.
 
-What they are called, mean and are labelled with comes from what the code exports. What to do is said here; a metric or
-an alert without it fails.
+Names, meanings and labels are those that the code exports. The remedies are here; a metric or an alert without one
+fails.
 """
 
 import re
@@ -44,7 +44,7 @@ OPEN: Final = {
     "version": "the version of this package",
     "owner_namespace": "at most 20 namespaces of tenants: those with the highest values",
 }
-"""Labels whose values the code does not list, and what bounds them."""
+"""Labels whose values the code does not list, with their bounds."""
 
 UNITS: Final = {"_timestamp_seconds": "seconds since the epoch", "_seconds": "seconds", "_bytes": "bytes"}
 EITHER: Final = {
@@ -53,7 +53,7 @@ EITHER: Final = {
     "scopewright_build_info": "1",
 }
 
-TO_DO: Final = {
+REMEDIES: Final = {
     "scopewright_build_info": "Two versions for longer than a rollout: find the Pod that does not start.",
     "scopewright_reconcile_seconds": (
         "If `scopewright_api_request_seconds` is slow too: check the API server. Otherwise raise the CPU request."
@@ -139,7 +139,7 @@ TO_DO: Final = {
     "scopewright_issuer_ready_workers": "See [ScopewrightIssuerNotReady](#scopewrightissuernotready).",
     "scopewright_issuer_watch_heard_timestamp_seconds": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
 }
-"""By metric: the remedy for a bad value."""
+"""The remedy for a bad value, by metric."""
 
 RUN_BOOKS: Final = {
     "ScopewrightRotationOverdue": (
@@ -271,7 +271,7 @@ RUN_BOOKS: Final = {
         "records](operations.md#many-orphaned-records)."
     ),
 }
-"""By alert."""
+"""The remedy, by alert."""
 
 
 @dataclass(frozen=True)
@@ -293,35 +293,35 @@ class Exported:
 
 
 def operator() -> list[Exported]:
-    return _exported(of_operator())
+    return _exported(operator_families())
 
 
 def issuer() -> list[Exported]:
-    return _exported(of_issuer())
+    return _exported(issuer_families())
 
 
-def of_issuer() -> Iterator[Metric]:
+def issuer_families() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
     return IssuerMetrics(registry, lambda: 1.0, last_activity=lambda kind: 1.0, last_contact=lambda: 1.0).collect()
 
 
 def names() -> set[str]:
-    """Of the series, as queries name them."""
+    """The names of the series, as in queries."""
     return {name for metric in (*operator(), *issuer()) for name in metric.samples}
 
 
 def label_values() -> dict[str, dict[str, set[str]]]:
-    """By series and label."""
+    """The values of labels, by series and label."""
     return {name: metric.labels for metric in (*operator(), *issuer()) for name in metric.samples}
 
 
-def of_operator() -> Iterator[Metric]:
-    """With one SigningKey and a key of it, as of any operator."""
+def operator_families() -> Iterator[Metric]:
+    """The metrics of an operator with one SigningKey that has a key."""
     now = datetime.now(UTC)
     config = Config(issuer="https://issuer.example.org")
-    world = Cache(config.name, config.namespace)
+    cache = Cache(config.name, config.namespace)
     meta = {"name": "default", "namespace": config.namespace, "uid": "1", "resourceVersion": "1"}
-    world.put(parse_declared({"kind": "SigningKey", "metadata": meta, "spec": {}}))
+    cache.put(parse_declared({"kind": "SigningKey", "metadata": meta, "spec": {}}))
     key = make_key("ES256")
     record = KeyRecord(
         kid=key.jwk["kid"], signing_key="default", algorithm="ES256", config_map="scopewright-jwks", jwk=key.jwk,
@@ -329,13 +329,13 @@ def of_operator() -> Iterator[Metric]:
         verification_end_time=now + timedelta(days=2),
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
-    world.put_managed(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
+    cache.put_managed(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
     sources = GaugeSources(
         lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0,
         lambda: [Ref(kind, "leave", "example") for kind in KINDS],
     )  # fmt: skip
     yield from OperatorMetrics().registry.collect()
-    yield from StateMetrics(world, config, lambda: datetime.now(UTC), sources).collect()
+    yield from StateMetrics(cache, config, lambda: datetime.now(UTC), sources).collect()
 
 
 def _exported(families: Iterator[Metric]) -> list[Exported]:
@@ -357,7 +357,7 @@ def page() -> str:
     operators, issuers = operator(), issuer()
     exported = {metric.name for metric in (*operators, *issuers)}
     alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
-    _complete("TO_DO", set(TO_DO), exported)
+    _complete("REMEDIES", set(REMEDIES), exported)
     _complete("RUN_BOOKS", set(RUN_BOOKS), {rule["alert"] for rule in alerts})
     lines = [
         "# Metrics",
@@ -398,10 +398,10 @@ def page() -> str:
     return "\n".join([*lines, ""])
 
 
-def _complete(name: str, said: set[str], needed: set[str]) -> None:
-    if said != needed:
+def _complete(name: str, given: set[str], needed: set[str]) -> None:
+    if given != needed:
         sys.exit(
-            f"docs/metrics.py: {name} lacks {sorted(needed - said)}, and has what is not there: {sorted(said - needed)}"
+            f"docs/metrics.py: {name} lacks {sorted(needed - given)}, and has the unknown {sorted(given - needed)}"
         )
 
 
@@ -410,7 +410,7 @@ def _table(metrics: list[Exported]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     for m in metrics:
         labels = "; ".join(f"`{label}`: {_values(label, values)}" for label, values in m.labels.items())
-        yield f"| `{m.shown}` | {m.type} | {m.unit} | {labels} | {m.help} | {TO_DO[m.name]} |"
+        yield f"| `{m.shown}` | {m.type} | {m.unit} | {labels} | {m.help} | {REMEDIES[m.name]} |"
 
 
 def _values(label: str, values: set[str]) -> str:
@@ -418,7 +418,7 @@ def _values(label: str, values: set[str]) -> str:
 
 
 def _shown(template: str) -> str:
-    """An annotation, with … for the values that Prometheus puts in."""
+    """The annotation, with … for the values that Prometheus inserts."""
     alternatives = template.replace("{{ else }}", " Or: ")
     return re.sub(r"\{\{.*?\}\}", "…", re.sub(r"\{\{ (if .*?|end) \}\}", "", alternatives))
 
