@@ -149,7 +149,7 @@ def _no_orphan_mark(real: Any) -> Any:
 def _read_for_each_token(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
         with suppress(OAuthError, Rejected, Unavailable):  # a wrong name in this module must fail
-            await self.endpoints.token._read_through._read(parse(http).presented.client_id)
+            await self.endpoints.token.read_through._read(parse(http).presented.client_id)
         decided = real(self, http)
         return decided if isinstance(decided, Answer) else await decided
 

@@ -160,12 +160,11 @@ class TlsConnection(asyncio.BufferedProtocol):
     def write(self, data: bytes) -> None:
         if self._tls is None or not self._established or self._ended:
             return
-        if len(data) <= _MAX_RECORD:
-            self._encrypt(data)
-            return
         whole = memoryview(data)
         for start in range(0, len(data), _MAX_RECORD):
-            self._encrypt(whole[start : start + _MAX_RECORD])
+            size = self._tls.write(whole[start : start + _MAX_RECORD])
+            self._grow(size)
+            self._flush()
 
     def write_eof(self) -> None:
         """Send close_notify. Bytes of the client are still read."""
@@ -244,12 +243,6 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._step()
         if self._reading and not self._raw.is_closing():
             self._raw.resume_reading()
-
-    def _encrypt(self, data: bytes | memoryview) -> None:
-        if self._tls is not None:
-            self._tls.write(data)
-            self._grow(len(data))
-            self._flush()
 
     def _grow(self, size: int) -> None:
         if size > self._largest:

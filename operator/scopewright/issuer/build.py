@@ -110,11 +110,10 @@ def build_issuer(
         last_activity=listener.last_activity if listener else None,
         last_contact=(lambda: contact.last) if contact else None,
     )
-    usage = None
-    if writer is not None:
-        interval = settings.usage_interval
-        usage = CredentialUsage(writer, namespace, registry.clients.credentials, clock, interval, runtime.random)
-
+    known = registry.clients.credentials
+    usage = (
+        CredentialUsage(writer, namespace, known, clock, settings.usage_interval, runtime.random) if writer else None
+    )
     replay = replay or LocalReplay(clock)
     authenticator = Authenticator(registry, replay, TrustedClusters(service_accounts, clock), clock)
     read_through = ReadThrough(
@@ -135,7 +134,7 @@ def build_issuer(
             authenticator,
             read_through,
             throttle,
-            metrics,
+            metrics.endpoint(handler.name),
             clock=clock,
             monotonic=monotonic,
             sink=traced_sink(sink) if tracing else sink,
@@ -146,7 +145,7 @@ def build_issuer(
 
     proofs = DpopProofs(registry, replay)
     endpoints = ClientEndpoints(
-        token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, random=runtime.random)),
+        token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, runtime.random)),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
         revocation=endpoint(RevocationEndpoint(*validation)) if writer else None,
     )

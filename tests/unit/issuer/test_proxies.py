@@ -89,7 +89,7 @@ async def test_audit_lines_and_budgets_use_the_address_behind_the_proxy() -> Non
     harness = IssuerHarness(proxies=TrustedProxies(["127.0.0.0/8"]))
     harness.install_defaults()
     async with harness.running():
-        harness.issuer.endpoints.token._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
+        harness.issuer.endpoints.token.throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
         answers = [
             (await post_wrong_secret(harness, address)).status_code
             for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")

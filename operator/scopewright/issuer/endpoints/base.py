@@ -6,9 +6,8 @@ work that waits for something.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from scopewright.core.failures import Rejected, Unavailable
@@ -22,7 +21,7 @@ from scopewright.issuer.authentication.authenticator import (
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.observability import audit
-from scopewright.issuer.observability.metrics import IssuerMetrics
+from scopewright.issuer.observability.metrics import EndpointMetrics
 from scopewright.issuer.protocol.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.protocol.request import (
     ClientRequest,
@@ -88,61 +87,49 @@ class _Attempt(Generic[P]):
     started: float
 
 
+@dataclass(eq=False, slots=True)
 class Endpoint(Generic[P]):
-    def __init__(
-        self,
-        handler: Handler[P],
-        registry: Registry,
-        authenticator: Authenticator,
-        read_through: ReadThrough,
-        throttle: FailureThrottle,
-        metrics: IssuerMetrics,
-        *,
-        clock: Clock = time.time,
-        monotonic: Clock = time.monotonic,
-        sink: audit.Sink = audit.to_log,
-        min_refusal_seconds: float = MIN_REFUSAL_SECONDS,
-        note_use: NoteUse = lambda digest, now: None,
-    ) -> None:
-        self._handler = handler
-        self._registry = registry
-        self._authenticator = authenticator
-        self._read_through = read_through
-        self._throttle = throttle
-        self._metrics = metrics.endpoint(handler.name)
-        self._clock = clock
-        self._monotonic = monotonic
-        self._sink = sink
-        self._min_refusal_seconds = min_refusal_seconds
-        self._note_use = note_use
-        self._forms: dict[bytes, tuple[Form, P]] = {}
-        """Parsed bodies without secrets: most clients repeat their requests."""
+    """`sink` writes audit lines. A refusal of a credential takes at least `min_refusal_seconds`."""
+
+    handler: Handler[P]
+    registry: Registry
+    authenticator: Authenticator
+    read_through: ReadThrough
+    throttle: FailureThrottle
+    metrics: EndpointMetrics
+    clock: Clock
+    monotonic: Clock
+    sink: audit.Sink
+    min_refusal_seconds: float
+    note_use: NoteUse
+    _forms: dict[bytes, tuple[Form, P]] = field(init=False, default_factory=dict)
+    """Parsed bodies without secrets: most clients repeat their requests."""
 
     def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
         """The answer where no I/O is needed; otherwise a coroutine that returns it."""
-        started = self._monotonic()
+        started = self.monotonic()
         attempt: _Attempt[P] | None = None
         form, parameters = self._forms.get(http.body, _NOT_CACHED)
         try:
-            request = parse(http, form, takes_secrets=self._authenticator.takes_secrets)
+            request = parse(http, form, takes_secrets=self.authenticator.takes_secrets)
             if parameters is None or request.proofs:
                 parameters = self._read(request, http.body)
             attempt = _Attempt(request, parameters, http.peer, started)
-            authenticated = self._authenticator.authenticate_from_memory(request.presented)
+            authenticated = self.authenticator.authenticate_from_memory(request.presented)
             if authenticated is None:
                 return self._authenticate_slow(attempt)
-            outcome = self._handler.serve(authenticated, parameters, self._clock())
+            outcome = self.handler.serve(authenticated, parameters, self.clock())
             if isinstance(outcome, Outcome):
                 return self._finish(outcome, authenticated, attempt)
             return self._finish_async(outcome, authenticated, attempt)
         except OAuthError as error:
             return self._refuse(error, attempt, http.peer, started, known=attempt is not None)
         except Exception:
-            log.exception("a %s request failed", self._handler.name)
+            log.exception("a %s request failed", self.handler.name)
             return self._refuse(unexpected(), None, http.peer, started, known=False)
 
     def _read(self, request: ClientRequest, body: bytes) -> P:
-        parameters = self._handler.read(request)
+        parameters = self.handler.read(request)
         if not request.proofs and may_be_cached(body):
             if len(self._forms) >= _MAX_CACHED_FORMS:
                 self._forms.clear()
@@ -160,8 +147,8 @@ class Endpoint(Generic[P]):
             error = self._as_oauth_error(failure)
         else:
             return await self._serve(authenticated, attempt)
-        await asyncio.sleep(self._min_refusal_seconds - (self._monotonic() - attempt.started))
-        known = self._registry.clients.get(presented.client_id) is not None
+        await asyncio.sleep(self.min_refusal_seconds - (self.monotonic() - attempt.started))
+        known = self.registry.clients.get(presented.client_id) is not None
         return self._refuse(error, attempt, attempt.peer, attempt.started, known=known)
 
     def _as_oauth_error(self, failure: Exception) -> OAuthError:
@@ -170,13 +157,13 @@ class Endpoint(Generic[P]):
             return failure
         if isinstance(failure, Rejected | Unavailable):
             return from_failure(failure)
-        log.error("a %s request failed", self._handler.name, exc_info=failure)
+        log.error("a %s request failed", self.handler.name, exc_info=failure)
         return unexpected()
 
     def _refusal(self, refused: CredentialRefused, presented: PresentedCredential, peer: str) -> OAuthError:
         """401, or 503 after too many refusals; the same for every client id, known or not."""
-        exhausted = self._read_through.budget_exhausted or self._throttle.is_exhausted(peer)
-        self._throttle.record_failure(peer)
+        exhausted = self.read_through.budget_exhausted or self.throttle.is_exhausted(peer)
+        self.throttle.record_failure(peer)
         if exhausted:
             return from_failure(Slowed("too many refusals"))
         return refused_credential(
@@ -188,30 +175,30 @@ class Endpoint(Generic[P]):
 
     async def _authenticate(self, presented: PresentedCredential, peer: str) -> Authenticated:
         """From memory, otherwise from a new read of the client's record; raises `CredentialRefused`."""
-        await self._authenticator.resolve_client_id(presented)
+        await self.authenticator.resolve_client_id(presented)
         client_id = presented.client_id or expected_client_id(presented)
-        before = self._registry.clients.get(client_id)
+        before = self.registry.clients.get(client_id)
         try:
-            return await self._authenticator.authenticate(presented)
+            return await self.authenticator.authenticate(presented)
         except CredentialRefused as refused:
             refusal = refused
-        slowed = Slowed("too many failed authentications") if self._throttle.is_exhausted(peer) else None
+        slowed = Slowed("too many failed authentications") if self.throttle.is_exhausted(peer) else None
         if is_client_id(client_id):
             try:
-                await self._read_through.refresh(client_id, slowed=slowed is not None)
+                await self.read_through.refresh(client_id, slowed=slowed is not None)
             except Slowed as exhausted:
                 slowed = exhausted
-        if self._registry.clients.get(client_id) is not before:
-            await self._authenticator.resolve_client_id(presented)
+        if self.registry.clients.get(client_id) is not before:
+            await self.authenticator.resolve_client_id(presented)
             try:
-                return await self._authenticator.authenticate(presented)
+                return await self.authenticator.authenticate(presented)
             except CredentialRefused as refused:
                 refusal = refused
         raise slowed or refusal
 
     async def _serve(self, authenticated: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:
-            outcome = self._handler.serve(authenticated, attempt.parameters, self._clock())
+            outcome = self.handler.serve(authenticated, attempt.parameters, self.clock())
         except Exception as failure:
             return self._refuse_known(failure, attempt)
         if isinstance(outcome, Outcome):
@@ -227,10 +214,10 @@ class Endpoint(Generic[P]):
             return self._refuse_known(failure, attempt)
 
     def _finish(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P]) -> Answer:
-        now = self._clock()
-        self._note_use(authenticated.digest, now)
-        self._sink(audit.entry(self._handler.name, now, attempt.peer, outcome.result, outcome.audit_fields))
-        self._metrics.count(outcome.result, self._monotonic() - attempt.started)
+        now = self.clock()
+        self.note_use(authenticated.digest, now)
+        self.sink(audit.entry(self.handler.name, now, attempt.peer, outcome.result, outcome.audit_fields))
+        self.metrics.count(outcome.result, self.monotonic() - attempt.started)
         return outcome.answer
 
     def _refuse_known(self, failure: Exception, attempt: _Attempt[P]) -> Answer:
@@ -246,8 +233,8 @@ class Endpoint(Generic[P]):
             attempt.parameters.audit_fields() if attempt and known else {},
             known=known,
         )
-        self._sink(audit.entry(self._handler.name, self._clock(), peer, error.result, entry))
-        self._metrics.count(error.result, self._monotonic() - started)
+        self.sink(audit.entry(self.handler.name, self.clock(), peer, error.result, entry))
+        self.metrics.count(error.result, self.monotonic() - started)
         if known:
-            self._metrics.refused_known(error.result)
+            self.metrics.refused_known(error.result)
         return error.answer()

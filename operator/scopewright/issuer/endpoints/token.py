@@ -1,7 +1,6 @@
 """The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, without I/O."""
 
 import logging
-import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -40,18 +39,9 @@ class TokenRequest:
 
 
 class TokenEndpoint:
-    """Issues a token to an authenticated client."""
-
     name: str = "token"
 
-    def __init__(
-        self,
-        registry: Registry,
-        exchange: Exchange,
-        dpop: DpopProofs,
-        *,
-        random: Randomness = os.urandom,
-    ) -> None:
+    def __init__(self, registry: Registry, exchange: Exchange, dpop: DpopProofs, random: Randomness) -> None:
         self._registry = registry
         self._exchange = exchange
         self._dpop = dpop

@@ -81,20 +81,17 @@ class EndpointMetrics:
 
     def __init__(self, counters: WorkerCounters, columns: _Columns) -> None:
         self._cells = counters.cells
-        self._results = columns.results
-        self._buckets = columns.buckets
-        self._sum = columns.sum
-        self._known = columns.known
+        self._columns = columns
 
     def count(self, result: str, seconds: float) -> None:
-        cells = self._cells
-        cells[self._results[result]] += 1
-        cells[self._buckets + bisect_left(_BUCKETS, seconds)] += 1
-        cells[self._sum] += seconds
+        cells, columns = self._cells, self._columns
+        cells[columns.results[result]] += 1
+        cells[columns.buckets + bisect_left(_BUCKETS, seconds)] += 1
+        cells[columns.sum] += seconds
 
     def refused_known(self, result: str) -> None:
         """Count a refusal of a known client, in addition to `count`."""
-        self._cells[self._known[result]] += 1
+        self._cells[self._columns.known[result]] += 1
 
 
 class IssuerMetrics(Collector):

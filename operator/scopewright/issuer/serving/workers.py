@@ -35,8 +35,6 @@ HUNG_AFTER_SECONDS: Final = 30.0
 HEARTBEAT_INTERVAL_SECONDS: Final = 1.0
 _STOP_TIMEOUT_SECONDS: Final = 25.0
 """After SIGTERM, before SIGKILL. More than the grace of requests."""
-_EX_CONFIG: Final = 78
-"""Exit code of a worker that was rejected: only the user can correct that."""
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
@@ -172,7 +170,7 @@ class _Supervisor:
             code = 0
         except Rejected as rejected:
             log.error("worker %d: %s", child.index, rejected.message)  # noqa: TRY400
-            code = _EX_CONFIG
+            code = os.EX_CONFIG
         except BaseException:
             log.exception("worker %d failed", child.index)
         finally:
@@ -248,7 +246,8 @@ class _Supervisor:
         child.start_at = now + pause
         if self._kill_at is not None:
             return
-        if code == _EX_CONFIG and not self._ready_lines:
+        if code == os.EX_CONFIG and not self._ready_lines:
+            # Rejected: only the user can correct that.
             self._failed = True
             self._stop()
             return

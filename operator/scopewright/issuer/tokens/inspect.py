@@ -75,11 +75,8 @@ class Inspector:
     Entries are by the digest of the token. There are two generations: entries of the old one are dropped or used again.
     """
 
-    def __init__(
-        self, keys: Keyring, max_tokens: int = _MAX_CACHED_TOKENS, max_characters: int = _MAX_CACHED_CHARACTERS
-    ) -> None:
+    def __init__(self, keys: Keyring, max_characters: int = _MAX_CACHED_CHARACTERS) -> None:
         self._keys = keys
-        self._half = max_tokens // 2
         self._half_characters = max_characters // 2
         self._young_characters = 0
         self._young: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
@@ -101,7 +98,7 @@ class Inspector:
         return inspected if is_valid and now < inspected.expires_at else None
 
     def _cache(self, digest: bytes, found: tuple[LoadedKey, InspectedToken], characters: int) -> None:
-        if len(self._young) >= self._half or self._young_characters + characters > self._half_characters:
+        if len(self._young) >= _MAX_CACHED_TOKENS // 2 or self._young_characters + characters > self._half_characters:
             self._old, self._young, self._young_characters = self._young, {}, 0
         self._young[digest] = found
         self._young_characters += characters

@@ -1,6 +1,5 @@
 """Signs an access token (RFC 9068) for an Authorisation."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,9 +27,7 @@ class IssuedToken:
     expires_in: int
 
 
-def sign(
-    grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness = os.urandom
-) -> IssuedToken:
+def sign(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness) -> IssuedToken:
     """`key` must sign now, and have more than clock skew and JWKS max-age left."""
     issued_at = int(now)
     expires_at = _expiry(grant, key, issuer, issued_at)
