@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from scopewright.verifier.jws import Signed, parse
+from scopewright.verifier.jws import Signed, is_numeric_date, parse
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.refusals import Reason, TokenRejected, quotable
 from scopewright.verifier.token import Token
@@ -16,7 +16,6 @@ ALGORITHMS = frozenset(
 )
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
-_MAX_EPOCH_SECONDS = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def _instant(claims: Mapping[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_EPOCH_SECONDS:
+    if not is_numeric_date(value):
         raise TokenRejected(Reason.MALFORMED)
     return float(value)
 

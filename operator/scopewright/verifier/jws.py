@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from scopewright import base64url
 from scopewright.verifier.refusals import Reason, TokenRejected
+
+_MAX_EPOCH_SECONDS = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ def parse(token: str, max_bytes: int) -> Signed:
         )
     except ValueError:
         raise TokenRejected(Reason.MALFORMED) from None
+
+
+def is_numeric_date(value: object) -> TypeGuard[int | float]:
+    """Whether it is a NumericDate (RFC 7519 §2) that fits in a float: seconds since 1970."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value <= _MAX_EPOCH_SECONDS
 
 
 def json_object(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from scopewright import base64url
 from scopewright.verifier.htu import normalised
-from scopewright.verifier.jws import parse
+from scopewright.verifier.jws import is_numeric_date, parse
 from scopewright.verifier.keyset import PRIVATE_MEMBERS, KeySet
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, TokenRejected
 from scopewright.verifier.thumbprint import MEMBERS, thumbprint
@@ -31,7 +31,6 @@ _MAX_MODULUS_CHARACTERS: Final = 683  # 4096 bits; limits the cost of a verifica
 _MAX_EXPONENT_CHARACTERS: Final = 6
 _MAX_JTI_CHARACTERS: Final = 256
 _MAX_NONCE_CHARACTERS: Final = 256
-_MAX_EPOCH_SECONDS: Final = 2.0**53
 
 
 class BadProof(Exception):
@@ -140,7 +139,7 @@ def _check_claims(
     jti, iat, nonce = claims.get("jti"), claims.get("iat"), claims.get("nonce")
     if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI_CHARACTERS:
         raise BadProof("proof_jti", f"it needs a jti of at most {_MAX_JTI_CHARACTERS} characters")
-    if isinstance(iat, bool) or not isinstance(iat, int | float) or not 0 <= iat <= _MAX_EPOCH_SECONDS:
+    if not is_numeric_date(iat):
         raise BadProof("proof_iat", "it needs an iat in seconds since 1970")
     if iat > now + leeway or now >= iat + leeway + LIFETIME:
         raise BadProof("proof_iat", "its iat is not now: make a new one for each request, and check the clock")

@@ -6,11 +6,10 @@ from typing import Any, Final
 from scopewright.core.profile import allows, assertion_seconds
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import Client, ClientKey
-from scopewright.verifier.jws import Signed
+from scopewright.verifier.jws import Signed, is_numeric_date
 
 MAX_JTI_LENGTH: Final = 256
 ASSERTION_TYPES: Final = ("jwt", "client-authentication+jwt")
-_MAX_NUMERIC_DATE: Final = 2.0**53
 
 
 class CredentialRefused(Exception):
@@ -74,7 +73,7 @@ def _numeric_date(claims: dict[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_NUMERIC_DATE:
+    if not is_numeric_date(value):
         raise CredentialRefused("assertion_malformed", f"{name} of the assertion must be a number of seconds")
     return float(value)
 
