@@ -13,7 +13,7 @@ import httpx
 import yaml
 
 from tests.cluster.installation import decoded
-from tests.cluster.kube import OUR_KINDS, Kube, Manifest
+from tests.cluster.kube import SCOPEWRIGHT_KINDS, Kube, Manifest
 from tests.cluster.processes import ScopewrightProcess
 from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
@@ -69,7 +69,7 @@ class Release:
         """`kubectl apply -f examples/hr/manifests`. Returns the objects of the four kinds."""
         self.kubectl("apply", "--server-side", "-f", str(self.example))
         manifests = [m for file in sorted(self.example.glob("*.yaml")) for m in yaml.safe_load_all(file.read_text())]
-        return [m for m in manifests if m["kind"] in OUR_KINDS]
+        return [m for m in manifests if m["kind"] in SCOPEWRIGHT_KINDS]
 
     def kubectl(self, *arguments: str) -> str:
         command = [str(self.plane.kubectl), "--kubeconfig", str(self.plane.kubeconfig), *arguments]

@@ -54,7 +54,7 @@ def secret(namespace: str, name: str, kind: str, labels: dict[str, str] | None =
     return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": meta, "stringData": {"a": "b"}}
 
 
-OURS = {"app.kubernetes.io/managed-by": "scopewright"}
+OPERATOR_LABELS = {"app.kubernetes.io/managed-by": "scopewright"}
 
 
 def test_two_commands_install_the_chart_and_a_working_example(release: Release) -> None:
@@ -102,7 +102,7 @@ def test_the_issuers_token_is_of_its_own_service_account(release: Release) -> No
     claims = jwt.decode((release.identity / "token").read_text(), options={"verify_signature": False})
     assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:scopewright-issuer"
     assert claims["exp"] - claims["iat"] <= 3607
-    until(lambda: used(release), release.logs)
+    until(lambda: has_usage_report(release), release.logs)
     assert "Traceback" not in release.logs()
 
 
@@ -137,7 +137,7 @@ def test_operator_and_issuer_restart_without_the_api_server_and_tokens_are_issue
     until(lambda: release.answers(f"{release.health_url}/readyz"), release.logs)
 
 
-def used(release: Release) -> bool:
+def has_usage_report(release: Release) -> bool:
     """Whether the issuer has written the usage report."""
     found = release.kube.get("ConfigMap", NAMESPACE, "scopewright-usage")
     return found is not None and "used" in found["data"]["record.json"] and "{}" not in found["data"]["record.json"]
@@ -219,10 +219,20 @@ def test_the_operator_may_create_tokens_for_the_sidecar_issuer(release: Release,
 @pytest.mark.parametrize(
     ("namespace", "kind", "labels", "message_part"),
     [
-        (TEAM, "kubernetes.io/service-account-token", OURS, "no Secret of type kubernetes.io/service-account-token in"),
-        ("kube-system", "Opaque", OURS, "no Secret of type Opaque in kube-system"),
-        (NAMESPACE, "Opaque", OURS, "no Secret of type Opaque in scopewright-system"),
-        (TEAM, "scopewright.dev/client-record", OURS, "no Secret of type scopewright.dev/client-record in payroll"),
+        (
+            TEAM,
+            "kubernetes.io/service-account-token",
+            OPERATOR_LABELS,
+            "no Secret of type kubernetes.io/service-account-token in",
+        ),
+        ("kube-system", "Opaque", OPERATOR_LABELS, "no Secret of type Opaque in kube-system"),
+        (NAMESPACE, "Opaque", OPERATOR_LABELS, "no Secret of type Opaque in scopewright-system"),
+        (
+            TEAM,
+            "scopewright.dev/client-record",
+            OPERATOR_LABELS,
+            "no Secret of type scopewright.dev/client-record in payroll",
+        ),
         (TEAM, "servicebinding.io/oauth2", {}, "the operator labels every Secret that it writes"),
     ],
 )
@@ -238,7 +248,7 @@ def test_the_operator_may_not_create_secrets_of_other_types(
 def test_the_operator_may_create_secrets_of_its_types(release: Release, operator: Account) -> None:
     for namespace, kind in ((TEAM, "servicebinding.io/oauth2"), (NAMESPACE, "scopewright.dev/client-record")):
         path = f"/api/v1/namespaces/{namespace}/secrets?dryRun=All"
-        assert operator.request("POST", path, secret(namespace, "new", kind, OURS))[0] == 201
+        assert operator.request("POST", path, secret(namespace, "new", kind, OPERATOR_LABELS))[0] == 201
 
 
 def test_the_operator_may_not_change_or_delete_foreign_secrets(release: Release, operator: Account) -> None:
@@ -248,7 +258,7 @@ def test_the_operator_may_not_change_or_delete_foreign_secrets(release: Release,
     ):
         foreign = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
         path = f"/api/v1/namespaces/{TEAM}/secrets/{foreign['metadata']['name']}"
-        labelled = {**foreign, "metadata": {**foreign["metadata"], "labels": OURS}}
+        labelled = {**foreign, "metadata": {**foreign["metadata"], "labels": OPERATOR_LABELS}}
         for method, body in (("PUT", labelled), ("DELETE", None)):
             status, message = operator.request(method, path, body)
             assert (status, message_part in message) == (403, True), f"{method} {kind}: {message}"
@@ -260,7 +270,7 @@ def test_a_credential_that_lost_its_label_is_still_healed(release: Release) -> N
 
     def labelled() -> bool:
         found = release.kube.get("Secret", TEAM, "payroll-service-oauth")
-        return found is not None and OURS.items() <= found["metadata"].get("labels", {}).items()
+        return found is not None and OPERATOR_LABELS.items() <= found["metadata"].get("labels", {}).items()
 
     until(labelled, release.logs)
 
@@ -435,7 +445,7 @@ def test_an_operator_of_some_namespaces_serves_those_and_has_no_rights_elsewhere
     until(lambda: release.kube.get("Secret", NAMESPACE, f"client.{TEAM}.late") is None, release.logs)
     for path in ("/api/v1/secrets", "/api/v1/namespaces", "/api/v1/namespaces/elsewhere/secrets"):
         assert operator.request("GET", path)[0] == 403, path
-    credential = secret("elsewhere", "s", "servicebinding.io/oauth2", OURS)
+    credential = secret("elsewhere", "s", "servicebinding.io/oauth2", OPERATOR_LABELS)
     assert operator.request("POST", "/api/v1/namespaces/elsewhere/secrets", credential)[0] == 403
     release.kube.delete("Namespace", "", "elsewhere")
 

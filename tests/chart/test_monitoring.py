@@ -22,7 +22,7 @@ RULES = {"prometheusRule": {"enabled": True}, "networkPolicy": {"enabled": False
 DASHBOARD = {"dashboard": {"enabled": True}}
 CASES = Path(__file__).with_name("alerts.yaml")
 VARIABLES = {"$namespace": NAMESPACE, "$__rate_interval": "5m"}
-OF_A_SCRAPE = {"namespace", "pod", "container", "service", "endpoint", "job", "instance", "node"}
+SCRAPE_LABELS = {"namespace", "pod", "container", "service", "endpoint", "job", "instance", "node"}
 """Labels that the Prometheus operator sets. Without honorLabels an exported label of that name becomes `exported_…`."""
 
 
@@ -128,7 +128,7 @@ def test_labels_in_queries_exist_with_the_queried_values() -> None:
 def test_no_exported_label_is_one_that_a_scrape_sets() -> None:
     exported = {label for labels in of_docs("metrics").label_values().values() for label in labels}
     assert len(exported) > 5
-    assert exported & OF_A_SCRAPE == set()
+    assert exported & SCRAPE_LABELS == set()
     for expression in expressions():
         assert "exported_" not in expression
 
@@ -139,7 +139,7 @@ def test_queries_group_by_labels_of_their_metrics() -> None:
     checked = 0
     for expression in expressions():
         asked = re.findall(r"\bscopewright_\w+", expression)
-        known = {label for name in asked for label in values[name]} | OF_A_SCRAPE - {"endpoint"} | {"le"}
+        known = {label for name in asked for label in values[name]} | SCRAPE_LABELS - {"endpoint"} | {"le"}
         for labels in re.findall(r"\b(?:by|on|ignoring|without) ?\(([\w, ]*)\)", expression):
             assert set(re.findall(r"\w+", labels)) <= known, expression
             checked += 1

@@ -19,7 +19,7 @@ _LUA: Final = "resource.customizations.health."
 def argocd(*objects: Manifest) -> list[tuple[str, str]]:
     """Health and message of each: Healthy, Progressing, Degraded, Suspended."""
     scripts = yaml.safe_load((EXAMPLES / "argocd" / "argocd-cm.yaml").read_text())["data"]
-    return _ask(*({"lua": scripts[_LUA + _group_kind(each)], "object": each} for each in objects))
+    return _evaluate(*({"lua": scripts[_LUA + _group_kind(each)], "object": each} for each in objects))
 
 
 def flux(*objects: Manifest, and_current: str = "") -> list[str]:
@@ -31,12 +31,12 @@ def flux(*objects: Manifest, and_current: str = "") -> list[str]:
     }
     for check in checks.values():
         check["current"] += and_current
-    return [status for status, _ in _ask(*({"cel": checks[each["kind"]], "object": each} for each in objects))]
+    return [status for status, _ in _evaluate(*({"cel": checks[each["kind"]], "object": each} for each in objects))]
 
 
 def refusal_of_helm_release(manifest: Manifest) -> str:
     """Why Flux's Go type refuses the manifest; "" if it does not."""
-    [(_, message)] = _ask({"helmRelease": manifest})
+    [(_, message)] = _evaluate({"helmRelease": manifest})
     return message
 
 
@@ -44,9 +44,9 @@ def _group_kind(manifest: Manifest) -> str:
     return f"{manifest['apiVersion'].partition('/')[0]}_{manifest['kind']}"
 
 
-def _ask(*questions: dict[str, Any]) -> list[tuple[str, str]]:
+def _evaluate(*requests: dict[str, Any]) -> list[tuple[str, str]]:
     program = go_program("gitops", _SOURCES, ("main.go", "go.mod", "go.sum"))
-    lines = "\n".join(map(json.dumps, questions))
+    lines = "\n".join(map(json.dumps, requests))
     done = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [(answer["status"], answer["message"]) for answer in map(json.loads, done.stdout.splitlines())]

@@ -22,7 +22,7 @@ import httpx
 from scopewright.core.config import Config
 from tests.controlplane import Cluster
 
-from .kube import OUR_KINDS, Kube, Manifest
+from .kube import SCOPEWRIGHT_KINDS, Kube, Manifest
 from .processes import InstallationProcesses
 from .rights import rbac_manifests
 from .waiting import until
@@ -148,7 +148,7 @@ class Installation(InstallationProcesses):
     def apply(self, *manifests: Manifest) -> None:
         """Apply with `spec.issuer` of this installation, without waiting."""
         for manifest in manifests:
-            served = manifest["kind"] in OUR_KINDS
+            served = manifest["kind"] in SCOPEWRIGHT_KINDS
             issuer = {"issuer": self.issuer_name}
             self.kube.apply({**manifest, "spec": {**manifest["spec"], **issuer}} if served else manifest)
 
@@ -251,7 +251,7 @@ class Installation(InstallationProcesses):
         return {
             f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
             for namespace in (self.namespace, *namespaces)
-            for kind in (*OUR_KINDS, "Secret", "ConfigMap")
+            for kind in (*SCOPEWRIGHT_KINDS, "Secret", "ConfigMap")
             for item in self.kube.list(kind, namespace)
         }
 

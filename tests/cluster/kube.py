@@ -11,7 +11,7 @@ from kubernetes import client
 Manifest = dict[str, Any]
 
 _CORE: Final = "/api/v1"
-_OURS: Final = "/apis/scopewright.dev/v1alpha1"
+_SCOPEWRIGHT: Final = "/apis/scopewright.dev/v1alpha1"
 _RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
@@ -19,10 +19,10 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "Secret": (_CORE, "secrets"),
     "ConfigMap": (_CORE, "configmaps"),
     "ServiceAccount": (_CORE, "serviceaccounts"),
-    "OAuthClient": (_OURS, "oauthclients"),
-    "ResourceServer": (_OURS, "resourceservers"),
-    "ScopeGrant": (_OURS, "scopegrants"),
-    "SigningKey": (_OURS, "signingkeys"),
+    "OAuthClient": (_SCOPEWRIGHT, "oauthclients"),
+    "ResourceServer": (_SCOPEWRIGHT, "resourceservers"),
+    "ScopeGrant": (_SCOPEWRIGHT, "scopegrants"),
+    "SigningKey": (_SCOPEWRIGHT, "signingkeys"),
     "Pod": (_CORE, "pods"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
@@ -40,7 +40,7 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "SubjectAccessReview": ("/apis/authorization.k8s.io/v1", "subjectaccessreviews"),
 }
-OUR_KINDS: Final = ("OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey")
+SCOPEWRIGHT_KINDS: Final = ("OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey")
 
 
 class Refused(Exception):

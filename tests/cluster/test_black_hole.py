@@ -24,7 +24,7 @@ from .manifests import oauth_client
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
 
-BOUND = 40.0
+BOUND_SECONDS = 40.0
 """Seconds. Without detection it takes 99 s and more."""
 
 
@@ -62,7 +62,7 @@ class ProxiedInstallation(Installation):
 
 
 @pytest.fixture
-def cut(crds: Cluster, kube: Kube, tmp_path: Path) -> Iterator[ProxiedInstallation]:
+def proxied(crds: Cluster, kube: Kube, tmp_path: Path) -> Iterator[ProxiedInstallation]:
     name = f"cut-{uuid.uuid4().hex[:6]}"
     server = urlsplit(server_of(crds))
     if server.hostname != "127.0.0.1":
@@ -76,62 +76,72 @@ def cut(crds: Cluster, kube: Kube, tmp_path: Path) -> Iterator[ProxiedInstallati
 
 
 def test_a_client_disabled_while_the_issuers_connections_are_dead_is_refused_within_seconds(
-    cut: ProxiedInstallation, make_namespace: MakeNamespace
+    proxied: ProxiedInstallation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    cut.apply_and_wait(*payroll.manifests)
-    credentials = cut.credentials(payroll.client)
-    cut.token(*credentials)
-    cut.issuer_proxy.swallow(new_pass=True)
-    cut.apply({**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}})
+    proxied.apply_and_wait(*payroll.manifests)
+    credentials = proxied.credentials(payroll.client)
+    proxied.token(*credentials)
+    proxied.issuer_proxy.swallow(new_pass=True)
+    proxied.apply({**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}})
     began = time.monotonic()
-    until(lambda: cut.error(*credentials) == "invalid_client", cut.logs, BOUND)
+    until(lambda: proxied.error(*credentials) == "invalid_client", proxied.logs, BOUND_SECONDS)
     print(f"refused after {time.monotonic() - began:.1f} s")
 
 
 def test_a_client_declared_while_the_operators_connections_are_dead_is_ready_within_seconds(
-    cut: ProxiedInstallation, make_namespace: MakeNamespace
+    proxied: ProxiedInstallation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    cut.apply_and_wait(*payroll.manifests)
-    cut.operator_proxy.swallow(new_pass=True)
+    proxied.apply_and_wait(*payroll.manifests)
+    proxied.operator_proxy.swallow(new_pass=True)
     began = time.monotonic()
     another = oauth_client(payroll.caller, "another")
-    cut.apply(another)
-    until(lambda: cut.condition(another)["status"] == "True", cut.logs, BOUND)
+    proxied.apply(another)
+    until(lambda: proxied.condition(another)["status"] == "True", proxied.logs, BOUND_SECONDS)
     print(f"ready after {time.monotonic() - began:.1f} s")
-    assert cut.operator_is_running()
+    assert proxied.operator_is_running()
 
 
 def test_without_any_connection_both_report_it_and_tokens_are_still_issued(
-    cut: ProxiedInstallation, make_namespace: MakeNamespace
+    proxied: ProxiedInstallation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    cut.apply_and_wait(*payroll.manifests)
-    credentials = cut.credentials(payroll.client)
-    cut.token(*credentials)
-    for proxy in (cut.operator_proxy, cut.issuer_proxy):
+    proxied.apply_and_wait(*payroll.manifests)
+    credentials = proxied.credentials(payroll.client)
+    proxied.token(*credentials)
+    for proxy in (proxied.operator_proxy, proxied.issuer_proxy):
         proxy.swallow(new_pass=False)
     silent = "the API server has not answered for"
-    until(lambda: silent in cut.readyz_of(cut.health_url)[1], cut.logs, BOUND)
-    assert cut.readyz_of(cut.health_url)[0] == 503
-    until(lambda: silent in cut.readyz_of(cut.issuer_url)[1], cut.logs, BOUND)
-    assert cut.readyz_of(cut.issuer_url)[0] == 200, (
+    until(lambda: silent in proxied.readyz_of(proxied.health_url)[1], proxied.logs, BOUND_SECONDS)
+    assert proxied.readyz_of(proxied.health_url)[0] == 503
+    until(lambda: silent in proxied.readyz_of(proxied.issuer_url)[1], proxied.logs, BOUND_SECONDS)
+    assert proxied.readyz_of(proxied.issuer_url)[0] == 200, (
         "tokens are issued without the API server, so the issuer stays ready"
     )
-    assert cut.token(*credentials)
-    last = cut.metric("scopewright_api_server_last_contact_timestamp_seconds")
-    issuers_last = cut.metric("scopewright_issuer_api_server_last_contact_timestamp_seconds", cut.issuer_metrics_url)
+    assert proxied.token(*credentials)
+    last = proxied.metric("scopewright_api_server_last_contact_timestamp_seconds")
+    issuers_last = proxied.metric(
+        "scopewright_issuer_api_server_last_contact_timestamp_seconds", proxied.issuer_metrics_url
+    )
     assert last is not None
     assert issuers_last is not None
     assert max(last, issuers_last) < time.time() - 10
-    cut.apply({**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}})
-    for proxy in (cut.operator_proxy, cut.issuer_proxy):
+    proxied.apply({**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}})
+    for proxy in (proxied.operator_proxy, proxied.issuer_proxy):
         proxy.let_new_pass()
     began = time.monotonic()
-    until(lambda: cut.error(*credentials) == "invalid_client", cut.logs, BOUND)
+    until(lambda: proxied.error(*credentials) == "invalid_client", proxied.logs, BOUND_SECONDS)
     print(f"refused {time.monotonic() - began:.1f} s after the network was back")
-    until(lambda: cut.readyz_of(cut.health_url) == (200, "ok"), lambda: cut.readyz_of(cut.health_url), BOUND)
-    until(lambda: '"ok"' in cut.readyz_of(cut.issuer_url)[1], lambda: cut.readyz_of(cut.issuer_url), BOUND)
-    assert cut.operator_is_running()
-    assert "ERROR" not in cut.log(), "kopf's retries must not be logged as errors"
+    until(
+        lambda: proxied.readyz_of(proxied.health_url) == (200, "ok"),
+        lambda: proxied.readyz_of(proxied.health_url),
+        BOUND_SECONDS,
+    )
+    until(
+        lambda: '"ok"' in proxied.readyz_of(proxied.issuer_url)[1],
+        lambda: proxied.readyz_of(proxied.issuer_url),
+        BOUND_SECONDS,
+    )
+    assert proxied.operator_is_running()
+    assert "ERROR" not in proxied.log(), "kopf's retries must not be logged as errors"

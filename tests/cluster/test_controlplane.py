@@ -9,7 +9,7 @@ from kubernetes import client
 from tests.controlplane import Cluster
 from tests.controlplane.binaries import VERSION
 
-from .waiting import answers, eventually
+from .waiting import eventually, returns_status
 
 
 def _config_map(core: client.CoreV1Api, namespace: str, name: str) -> client.V1ObjectMeta:
@@ -31,7 +31,7 @@ def _managed_secret(core: client.CoreV1Api, namespace: str) -> None:
 
 def _collected(core: client.CoreV1Api, namespace: str) -> bool:
     core.delete_namespaced_config_map("owner", namespace)
-    return eventually(lambda: answers(404, lambda: core.read_namespaced_secret("owned", namespace)))
+    return eventually(lambda: returns_status(404, lambda: core.read_namespaced_secret("owned", namespace)))
 
 
 @pytest.mark.skipif("KUBEBUILDER_ASSETS" in os.environ, reason="KUBEBUILDER_ASSETS names another version")
@@ -55,12 +55,12 @@ def test_a_deleted_namespace_takes_its_objects_with_it(api: client.ApiClient, na
     core = client.CoreV1Api(api)
     _managed_secret(core, namespace)
     core.delete_namespace(namespace)
-    assert eventually(lambda: answers(404, lambda: core.read_namespace(namespace)))
+    assert eventually(lambda: returns_status(404, lambda: core.read_namespace(namespace)))
 
 
 def test_a_new_namespace_gets_its_service_account(api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
-    assert eventually(lambda: answers(200, lambda: core.read_namespaced_service_account("default", namespace)))
+    assert eventually(lambda: returns_status(200, lambda: core.read_namespaced_service_account("default", namespace)))
 
 
 def test_a_user_without_rights_is_refused(
@@ -78,7 +78,7 @@ def test_a_user_without_rights_is_refused(
             subjects=[client.RbacV1Subject(api_group="rbac.authorization.k8s.io", kind="Group", name="visitors")],
         ),
     )
-    assert eventually(lambda: answers(200, lambda: stranger.list_namespaced_secret(namespace)))
+    assert eventually(lambda: returns_status(200, lambda: stranger.list_namespaced_secret(namespace)))
 
 
 def test_a_restarted_api_server_keeps_its_data(restartable: Cluster, api: client.ApiClient, namespace: str) -> None:

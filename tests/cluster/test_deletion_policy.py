@@ -24,7 +24,7 @@ def owners(installation: Installation, payroll: Payroll) -> list[str]:
     return [owner["uid"] for owner in found["metadata"].get("ownerReferences", ())]
 
 
-def pruned(installation: Installation, payroll: Payroll) -> None:
+def prune(installation: Installation, payroll: Payroll) -> None:
     installation.delete(payroll.client)
     until(lambda: installation.client_record(payroll.client) is None)
 
@@ -39,7 +39,7 @@ def test_a_retained_credential_is_refused_while_the_client_is_deleted_and_works_
     token = installation.token(*credentials)
     before = secret(installation, payroll)
     assert not owners(installation, payroll)
-    pruned(installation, payroll)
+    prune(installation, payroll)
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
     # The garbage collector runs and must not delete it.
     assert throughout(3, lambda: secret(installation, payroll) == before)
@@ -49,11 +49,13 @@ def test_a_retained_credential_is_refused_while_the_client_is_deleted_and_works_
     assert [e["reason"] for e in installation.status(client)["history"]].count("CredentialAdopted") == 1
 
 
-def comes_back_with_nothing(installation: Installation, payroll: Payroll, policy: str, **rotation: Any) -> None:
+def check_new_credential_after_prune(
+    installation: Installation, payroll: Payroll, policy: str, **rotation: Any
+) -> None:
     """A retained client is pruned and re-created with this policy: it gets a new credential."""
     installation.apply_and_wait(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
     client_id, old = installation.credentials(payroll.client)
-    pruned(installation, payroll)
+    prune(installation, payroll)
     installation.apply_and_wait(with_policy(payroll, policy, **rotation))
     assert installation.accepts(*installation.new_credentials(payroll.client, old))
     assert not installation.accepts(client_id, old)
@@ -62,13 +64,15 @@ def comes_back_with_nothing(installation: Installation, payroll: Payroll, policy
 def test_a_recreated_client_with_policy_delete_inherits_nothing(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    comes_back_with_nothing(installation, Payroll(make_namespace), "Delete")
+    check_new_credential_after_prune(installation, Payroll(make_namespace), "Delete")
 
 
 def test_a_credential_revoked_by_the_recreated_client_is_not_adopted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    comes_back_with_nothing(installation, Payroll(make_namespace), "Retain", revokedBefore="2999-01-01T00:00:00Z")
+    check_new_credential_after_prune(
+        installation, Payroll(make_namespace), "Retain", revokedBefore="2999-01-01T00:00:00Z"
+    )
 
 
 def test_a_change_of_policy_changes_the_owner_reference_and_not_the_credential(

@@ -12,7 +12,7 @@ from scopewright.core.objects import PAUSED_ANNOTATION
 from .gitops import argocd, flux
 from .installation import Install, Installation
 from .kstatus import kstatus
-from .kube import OUR_KINDS, Manifest
+from .kube import SCOPEWRIGHT_KINDS, Manifest
 from .manifests import oauth_client, resource_server, scope_grant, signing_key
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
@@ -20,7 +20,7 @@ from .waiting import until
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = str(ROOT / "examples" / "hr" / "manifests")
 NAMESPACES = ("employee", "payroll", "leave", "staff")
-KINDS = ",".join(f"{kind.lower()}s.scopewright.dev" for kind in OUR_KINDS)
+KINDS = ",".join(f"{kind.lower()}s.scopewright.dev" for kind in SCOPEWRIGHT_KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def hr(install: Install) -> Iterator[Installation]:
 
 
 def declared(installation: Installation) -> list[Manifest]:
-    found = [obj for kind in OUR_KINDS for space in NAMESPACES for obj in installation.kube.list(kind, space)]
+    found = [obj for kind in SCOPEWRIGHT_KINDS for space in NAMESPACES for obj in installation.kube.list(kind, space)]
     assert len(found) >= 10
     return found
 
@@ -44,7 +44,7 @@ def everything(installation: Installation) -> dict[str, str]:
 
 def test_every_object_becomes_ready_and_kubectl_can_wait_for_it(hr: Installation) -> None:
     for namespace in (*NAMESPACES, hr.namespace):
-        if any(hr.kube.list(kind, namespace) for kind in OUR_KINDS):
+        if any(hr.kube.list(kind, namespace) for kind in SCOPEWRIGHT_KINDS):
             hr.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "--namespace", namespace, "--all", KINDS)
     assert all(ready(obj) for obj in declared(hr))
 
@@ -98,7 +98,7 @@ def test_created_objects_have_scopewrights_label_and_no_tracking_label(hr: Insta
 
 def test_kubectl_shows_ready_first_and_lists_them_all_by_category(hr: Installation) -> None:
     shown = hr.kubectl("get", "oauth", "--all-namespaces")
-    assert all(f"{kind.lower()}.scopewright.dev/" in shown for kind in OUR_KINDS)
+    assert all(f"{kind.lower()}.scopewright.dev/" in shown for kind in SCOPEWRIGHT_KINDS)
     header = hr.kubectl("get", "swc", "--namespace", "leave").splitlines()[0].split()
     assert header[:4] == ["NAME", "READY", "REASON", "GRANTED"]
 
@@ -148,7 +148,7 @@ def test_new_objects_are_progressing(installation: Installation, make_namespace:
     for given in (*payroll.manifests, signing_key(payroll.owner)):
         installation.kube.apply({**given, "spec": {**given["spec"], "issuer": unserved}})
         objects.append(installation.read(given))
-    assert {o["kind"] for o in objects} == set(OUR_KINDS)
+    assert {o["kind"] for o in objects} == set(SCOPEWRIGHT_KINDS)
     assert health_of(*objects) == {WAITING}
 
 

@@ -20,7 +20,7 @@ from .manifests import oauth_client, resource_server
 from .payroll import MakeNamespace, Payroll
 from .waiting import eventually, throughout, until
 
-ROUNDS = 5
+KILLS = 5
 
 
 # The operator alone
@@ -89,12 +89,12 @@ def test_an_operator_killed_at_random_points_converges_without_needless_rotation
     kids = installation.jwks()
     pauses = random.Random(seed)
     with UserActivity(installation, namespace, seed) as activity:
-        for _ in range(ROUNDS):
+        for _ in range(KILLS):
             time.sleep(pauses.uniform(0.1, 1.5))
             installation.kill_operator()
             held = held_credentials(installation, namespace)
             # The operator is dead, and the issuer accepts what every Secret holds (invariant 1).
-            assert all(installation.accepts(*each) for each in held_still(installation, namespace, held))
+            assert all(installation.accepts(*each) for each in still_owned(installation, namespace, held))
             installation.delete_lease()
             installation.start_operator()
             until(installation.is_leader, lambda: installation.logs())
@@ -125,7 +125,7 @@ def held_credentials(installation: Installation, namespace: str) -> dict[str, tu
     return {uid: (entries["client_id"], entries["client_secret"]) for uid, entries in found.items()}
 
 
-def held_still(
+def still_owned(
     installation: Installation, namespace: str, held: dict[str, tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
     """Without Secrets whose client was deleted, which the garbage collector is about to delete."""

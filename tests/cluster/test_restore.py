@@ -12,7 +12,7 @@ from tests.controlplane import ControlPlane
 
 from .conftest import connected, serve_crds
 from .installation import Installation
-from .kube import OUR_KINDS, Kube, Manifest
+from .kube import SCOPEWRIGHT_KINDS, Kube, Manifest
 from .payroll import Payroll
 from .waiting import until
 
@@ -21,10 +21,13 @@ def backup(installation: Installation, *namespaces: str) -> list[Manifest]:
     """Objects as backup tools store them: without UIDs, resourceVersions, owners and status."""
     objects = []
     for namespace in (installation.namespace, *namespaces):
-        for kind in ("Secret", "ConfigMap", *OUR_KINDS):
+        for kind in ("Secret", "ConfigMap", *SCOPEWRIGHT_KINDS):
             for found in installation.kube.list(kind, namespace):
                 meta = found["metadata"]
-                if kind in OUR_KINDS or meta.get("labels", {}).get("app.kubernetes.io/managed-by") == "scopewright":
+                if (
+                    kind in SCOPEWRIGHT_KINDS
+                    or meta.get("labels", {}).get("app.kubernetes.io/managed-by") == "scopewright"
+                ):
                     names = ("name", "namespace", "labels", "annotations")
                     manifest = {k: v for k, v in found.items() if k not in ("status", "metadata")}
                     manifest["metadata"] = {name: meta[name] for name in names if name in meta}

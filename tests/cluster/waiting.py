@@ -39,7 +39,7 @@ def throughout(seconds: float, condition: Callable[[], bool]) -> bool:
     return True
 
 
-def answers(status: int, request: Callable[[], object]) -> bool:
+def returns_status(status: int, request: Callable[[], object]) -> bool:
     """Whether the request is answered with this status; 200 means any success."""
     try:
         request()

@@ -30,15 +30,15 @@ class Cluster(abc.ABC):
         """A kubeconfig of a user with the rights that RBAC grants to these names."""
 
     def stop_apiserver(self) -> None:
-        raise self._not_ours()
+        raise self._not_restartable()
 
     def start_apiserver(self) -> None:
-        raise self._not_ours()
+        raise self._not_restartable()
 
     def restart_controllers(self) -> None:
-        raise self._not_ours()
+        raise self._not_restartable()
 
-    def _not_ours(self) -> ControlPlaneError:
+    def _not_restartable(self) -> ControlPlaneError:
         return ControlPlaneError(
             "KUBECONFIG names this cluster, which the tests must not stop. Unset KUBECONFIG to run this."
         )

@@ -21,11 +21,11 @@ DOCUMENTS = [document for file in MANIFESTS for document in yaml.safe_load_all(f
 AUDIENCES = {name: f"https://{name}-api.{name}.svc" for name in ("employee", "payroll", "leave")}
 
 
-def good(name: str, scope: str) -> str:
+def token_with(name: str, scope: str) -> str:
     return token(aud=AUDIENCES[name], scope=scope)
 
 
-class Fixed(httpx.Auth):
+class FixedToken(httpx.Auth):
     """Replaces ClientCredentials: adds a fixed token, or fails."""
 
     def __init__(self, sent: str | TokenError) -> None:
@@ -43,10 +43,10 @@ class Hr:
 
     def __init__(self) -> None:
         self.between = {
-            ("payroll", "employee"): Fixed(good("employee", "employee.read")),
-            ("leave", "employee"): Fixed(good("employee", "employee.read")),
-            ("leave", "payroll"): Fixed(good("payroll", "payroll.classes")),
-            ("employee", "leave"): Fixed(good("leave", "leave.read")),
+            ("payroll", "employee"): FixedToken(token_with("employee", "employee.read")),
+            ("leave", "employee"): FixedToken(token_with("employee", "employee.read")),
+            ("leave", "payroll"): FixedToken(token_with("payroll", "payroll.classes")),
+            ("employee", "leave"): FixedToken(token_with("leave", "leave.read")),
         }
         self.apps: dict[str, Any] = {
             "employee": employee.build(self.verifier("employee"), self.peer("employee", "leave")),
@@ -96,14 +96,14 @@ REQUESTS = [
 async def test_the_required_scope_is_sufficient(
     hr: Hr, name: str, request_: str, body: str, scope: str, other: str
 ) -> None:
-    assert (await hr.call(name, request_, good(name, scope), body)).status_code == 200
+    assert (await hr.call(name, request_, token_with(name, scope), body)).status_code == 200
 
 
 @pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
 async def test_every_other_scope_is_refused_and_the_required_one_named(
     hr: Hr, name: str, request_: str, body: str, scope: str, other: str
 ) -> None:
-    answer = await hr.call(name, request_, good(name, other), body)
+    answer = await hr.call(name, request_, token_with(name, other), body)
     assert (answer.status_code, answer.json()["error"], answer.json()["scope"]) == (403, "insufficient_scope", scope)
 
 
@@ -129,20 +129,22 @@ async def test_health_needs_no_token(hr: Hr, name: str) -> None:
 
 
 async def test_a_refused_change_changes_nothing(hr: Hr) -> None:
-    await hr.call("payroll", "PUT /salaries/7", good("payroll", "payroll.read"), "9900")
-    await hr.call("leave", "POST /requests/1/approval", good("leave", "leave.read"))
-    assert (await hr.call("payroll", "GET /salaries/7", good("payroll", "payroll.read"))).json()["monthly"] == 5200
-    requests = (await hr.call("leave", "GET /requests?employee=7", good("leave", "leave.read"))).json()
+    await hr.call("payroll", "PUT /salaries/7", token_with("payroll", "payroll.read"), "9900")
+    await hr.call("leave", "POST /requests/1/approval", token_with("leave", "leave.read"))
+    assert (await hr.call("payroll", "GET /salaries/7", token_with("payroll", "payroll.read"))).json()[
+        "monthly"
+    ] == 5200
+    requests = (await hr.call("leave", "GET /requests?employee=7", token_with("leave", "leave.read"))).json()
     assert [r["status"] for r in requests] == ["requested", "approved"]
 
 
 async def test_a_salary_has_the_name_from_the_employee_service(hr: Hr) -> None:
-    answer = await hr.call("payroll", "GET /salaries/7", good("payroll", "payroll.read"))
+    answer = await hr.call("payroll", "GET /salaries/7", token_with("payroll", "payroll.read"))
     assert answer.json() == {"name": "Ada Lindqvist", "monthly": 5200, "currency": "EUR"}
 
 
 async def test_leave_is_approved_once_and_within_the_days_of_the_salary_class(hr: Hr) -> None:
-    may = good("leave", "leave.approve")
+    may = token_with("leave", "leave.approve")
     for _ in range(2):
         assert (await hr.call("leave", "POST /requests/1/approval", may)).json()["left"] == 6
     refused = await hr.call("leave", "POST /requests/3/approval", may)
@@ -153,7 +155,7 @@ async def test_leave_is_approved_once_and_within_the_days_of_the_salary_class(hr
 
 
 async def test_a_changed_salary_is_read_back_and_a_bad_one_refused(hr: Hr) -> None:
-    may = good("payroll", "payroll.read payroll.write")
+    may = token_with("payroll", "payroll.read payroll.write")
     for bad in ("", "-1", "1e6", "12345678"):
         assert (await hr.call("payroll", "PUT /salaries/7", may, bad)).status_code == 422
     assert (await hr.call("payroll", "PUT /salaries/7", may, "6100")).status_code == 200
@@ -169,7 +171,7 @@ async def test_a_changed_salary_is_read_back_and_a_bad_one_refused(hr: Hr) -> No
     ],
 )
 async def test_a_missing_object_is_404(hr: Hr, name: str, request_: str, scope: str) -> None:
-    answer = await hr.call(name, request_, good(name, scope))
+    answer = await hr.call(name, request_, token_with(name, scope))
     assert answer.status_code == 404
     assert answer.json()["error_description"]
 
@@ -177,7 +179,7 @@ async def test_a_missing_object_is_404(hr: Hr, name: str, request_: str, scope: 
 async def test_without_a_grant_the_caller_gets_the_error_code_only(hr: Hr, caplog: pytest.LogCaptureFixture) -> None:
     hr.between["employee", "leave"].sent = TokenError("invalid_target", "see its condition AccessGranted", 400)
     with caplog.at_level(logging.WARNING, "hr"):
-        answer = await hr.call("employee", "GET /employees/7/absences", good("employee", "employee.read"))
+        answer = await hr.call("employee", "GET /employees/7/absences", token_with("employee", "employee.read"))
     assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")
     assert "invalid_target" in answer.text
     assert "AccessGranted" not in answer.text
@@ -185,8 +187,8 @@ async def test_without_a_grant_the_caller_gets_the_error_code_only(hr: Hr, caplo
 
 
 async def test_a_refusal_by_another_service_is_a_502(hr: Hr) -> None:
-    hr.between["leave", "payroll"].sent = good("payroll", "payroll.read")
-    answer = await hr.call("leave", "POST /requests/1/approval", good("leave", "leave.approve"))
+    hr.between["leave", "payroll"].sent = token_with("payroll", "payroll.read")
+    answer = await hr.call("leave", "POST /requests/1/approval", token_with("leave", "leave.approve"))
     assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")
     assert "www-authenticate" not in answer.headers
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.debian import program
 
 from .cgroups import hierarchies
-from .namespaces import APART
+from .namespaces import UNSHARE
 
 _TRIAL = "mount -t tmpfs tmpfs /run && ip link add trial type bridge && iptables -t nat -L -n"
 
@@ -26,7 +26,7 @@ def obstacle() -> str | None:
     program("ip", package="iproute2")
     program("iptables", package="iptables")
     unshare = program("unshare", package="util-linux")
-    trial = subprocess.run([unshare, *APART, "sh", "-c", _TRIAL], capture_output=True, text=True, check=False)
+    trial = subprocess.run([unshare, *UNSHARE, "sh", "-c", _TRIAL], capture_output=True, text=True, check=False)
     if trial.returncode:
         return f"a network, mounts and firewall of one's own are refused here: {trial.stderr.strip()}"
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-APART: Final = ("--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--")
+UNSHARE: Final = ("--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--")
 """Arguments of `unshare` for a command in its own namespaces, which end with it."""
 
 _NETWORK: Final = 0x40000000  # CLONE_NEWNET

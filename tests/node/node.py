@@ -11,7 +11,7 @@ from tests.controlplane import ControlPlane, binaries, certificates
 from tests.controlplane.processes import Child, wait_until
 
 from . import cgroups
-from .namespaces import APART, network_of
+from .namespaces import UNSHARE, network_of
 from .programs import Programs
 from .settings import write
 
@@ -38,7 +38,7 @@ class Node(ControlPlane):
         folder = self._folder.path
         cgroup = undo.enter_context(cgroups.own(folder))
         write(folder, self._programs, self._images, address=self.address, cgroup=cgroup)
-        unshare = [self._programs.unshare, *APART, sys.executable, "-I", "-S", str(_INIT)]
+        unshare = [self._programs.unshare, *UNSHARE, sys.executable, "-I", "-S", str(_INIT)]
         self._init = Child([*unshare, str(folder)], log=folder / "init.log", cwd=folder)
         undo.callback(self._init.kill)
         wait_until((folder / "ready").exists, seconds=300, children=[self._init], what="ready for Pods")

@@ -31,7 +31,7 @@ NAMESPACES: Final = (NAMESPACE, *SERVICES, STAFF, valkey.NAMESPACE)
 RELEASE: Final = "scopewright"
 _ISSUER: Final = f"{RELEASE}-issuer.{NAMESPACE}.svc"
 _TRUST: Final = "/etc/issuer/ca.crt"
-PATIENCE: Final = 300
+TIMEOUT_SECONDS: Final = 300
 """Timeout of every wait, for a busy machine."""
 VALUES: Final[dict[str, Any]] = {
     "issuer": {"url": f"https://{_ISSUER}", "replay": {"secretName": "valkey"}},
@@ -83,7 +83,7 @@ class System:
 
     def change_mode(self, mode: str) -> None:
         """With the commands of docs/operations.md."""
-        self.helm("upgrade", merged(VALUES, {"issuer": {"mode": mode}}), "--wait", f"--timeout={PATIENCE}s")
+        self.helm("upgrade", merged(VALUES, {"issuer": {"mode": mode}}), "--wait", f"--timeout={TIMEOUT_SECONDS}s")
 
     def helm(self, command: str, values: dict[str, Any], *more: str) -> None:
         into = ["--namespace", NAMESPACE, *more]
@@ -223,7 +223,7 @@ class System:
 
     def wait_until_rolled_out(self, namespace: str, deployment: str) -> None:
         """Wait until the former Pods are deleted too."""
-        rollout = ["rollout", "status", f"--namespace={namespace}", f"--timeout={PATIENCE}s"]
+        rollout = ["rollout", "status", f"--namespace={namespace}", f"--timeout={TIMEOUT_SECONDS}s"]
         try:
             self.kubectl(*rollout, f"deployment/{deployment}")
         except AssertionError as error:
@@ -263,7 +263,9 @@ class System:
     def wait_for(self, what: str, resource: str, namespace: str, *more: str) -> None:
         # A missing object is waited for as well.
         self.until(lambda: self._get(namespace, resource), lambda: f"no {resource} in {namespace}")
-        self.kubectl("wait", f"--for={what}", f"--timeout={PATIENCE}s", f"--namespace={namespace}", resource, *more)
+        self.kubectl(
+            "wait", f"--for={what}", f"--timeout={TIMEOUT_SECONDS}s", f"--namespace={namespace}", resource, *more
+        )
 
     def _all(self, namespace: str, resources: str) -> list[dict[str, Any]]:
         found = self._get(namespace, resources)
@@ -276,7 +278,7 @@ class System:
     @staticmethod
     def until(look: Callable[[], T | None], seen: Callable[[], object]) -> T:
         """Poll seldom, because each poll starts kubectl, which is a load."""
-        return until(look, seen, PATIENCE, pause=0.5)
+        return until(look, seen, TIMEOUT_SECONDS, pause=0.5)
 
     def apply(self, *manifests: Manifest) -> None:
         for manifest in manifests:

@@ -15,7 +15,7 @@ import pytest
 
 from image import build
 
-from .namespaces import APART
+from .namespaces import UNSHARE
 
 
 class Image:
@@ -39,7 +39,7 @@ class Image:
         environment = shlex.join(["env", "--ignore-environment", *self.config["Env"]])
         script = f"mount --bind {root} {root} && mount -o remount,bind,ro {root} && "
         script += f"exec {environment} {shutil.which('chroot')} --userspec={user} {root} {shlex.join(command)}"
-        apart = ["unshare", *APART, "sh", "-c", script]
+        apart = ["unshare", *UNSHARE, "sh", "-c", script]
         return subprocess.run(apart, capture_output=True, text=True, timeout=300, check=False)
 
     @staticmethod

@@ -29,11 +29,11 @@ class Server:
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
 
-    def hang(self) -> None:
+    def suspend(self) -> None:
         """Suspend the process: the kernel accepts connections, but nothing answers."""
         self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
     def connections(self) -> int:

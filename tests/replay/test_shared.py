@@ -51,12 +51,12 @@ async def test_a_server_that_hangs_costs_few_connections_and_little_time(
 ) -> None:
     memory, until = memories[0], time.time() + 600
     assert await memory.first_use("a", "before", until)
-    server.hang()
+    server.suspend()
     try:
         many = [memory.first_use("a", f"{n}", until) for n in range(10 * MAX_CONNECTIONS)]
         answers = await asyncio.wait_for(asyncio.gather(*many, return_exceptions=True), 60)
     finally:
-        server.go_on()
+        server.resume()
     assert {type(answer) for answer in answers} == {Unavailable}
     assert server.connections() <= MAX_CONNECTIONS
     assert await memory.first_use("a", "afterwards", until)

@@ -16,11 +16,11 @@ from tests.simulation.observations import (
 )
 from tests.simulation.refusals import INSTALLATION
 from tests.simulation.server import CRDS, DECLARED, NamespacedName, Raw
-from tests.simulation.settings import LONGEST_PAUSE
+from tests.simulation.settings import LONGEST_PAUSE_SECONDS
 
 BOUNDED_TIME: Final = 12
 """The number of the invariant."""
-BOUND_SECONDS: Final = 2 * LONGEST_PAUSE
+BOUND_SECONDS: Final = 2 * LONGEST_PAUSE_SECONDS
 """Twice the longest pause between two attempts: once for the leader, once for its successor."""
 _HOURS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _BLOCKED_REASONS: Final = ("HealingLimited", "SecretConflict")

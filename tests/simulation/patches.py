@@ -22,7 +22,7 @@ from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
 from tests.simulation.lease_pause import LeaseAsyncio
 from tests.simulation.loop import RUNNING
 from tests.simulation.network import Network
-from tests.simulation.settings import LONGEST_PAUSE, RESYNC
+from tests.simulation.settings import LONGEST_PAUSE_SECONDS, RESYNC
 
 FOLLOW_PAUSE_SECONDS: Final = 300.0
 """The longest pause between attempts to follow: scaled as the resync is, so that long outages cost little."""
@@ -88,9 +88,13 @@ def install() -> None:
         backoff: {"random": _Random()},
         lease: {"asyncio": LeaseAsyncio()},
         kube_follow: {"LONGEST_PAUSE": FOLLOW_PAUSE_SECONDS},
-        queue: {"MAX_PAUSE_SECONDS": LONGEST_PAUSE},
+        queue: {"MAX_PAUSE_SECONDS": LONGEST_PAUSE_SECONDS},
         periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
-        object_backoff: {"random": _Random(), "USUAL_LIMIT_SECONDS": LONGEST_PAUSE, "MAX_PAUSE_SECONDS": LONGEST_PAUSE},
+        object_backoff: {
+            "random": _Random(),
+            "USUAL_LIMIT_SECONDS": LONGEST_PAUSE_SECONDS,
+            "MAX_PAUSE_SECONDS": LONGEST_PAUSE_SECONDS,
+        },
         snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
         build: {"SnapshotFile": MemorySnapshots},
         orphans: {"MIN_ORPHANS": 1},

@@ -11,7 +11,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.final_checks import FinalChecks, check_ready_objects
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.server import CRDS, DECLARED
-from tests.simulation.settings import HOUR, LONGEST_PAUSE, MONTH, RESYNC
+from tests.simulation.settings import HOUR, LONGEST_PAUSE_SECONDS, MONTH, RESYNC
 from tests.simulation.simulation import HANDLER, InvariantViolation, Simulation
 from tests.simulation.user_incidents import UserIncidents
 
@@ -50,7 +50,7 @@ class Scenario:
         """Whether all processes have the current objects. While a CRD is missing its objects cannot be listed."""
         crds = len(self.simulation.server.all(CRDS)) == len(DECLARED)
         since = self.loop.now - last_incident
-        return crds and not self.faults.active and self.simulation.settled and since > RESYNC + LONGEST_PAUSE
+        return crds and not self.faults.active and self.simulation.settled and since > RESYNC + LONGEST_PAUSE_SECONDS
 
     async def _start(self) -> None:
         self.users.set_up_installation()

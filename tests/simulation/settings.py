@@ -9,7 +9,7 @@ HOUR = 3600.0
 MONTH = 30 * 24 * HOUR
 PUBLISH_AHEAD = 24 * HOUR
 RESYNC = 8 * HOUR
-LONGEST_PAUSE = 900.0
+LONGEST_PAUSE_SECONDS = 900.0
 """Seconds between two attempts of a failing write: scaled as the resync is, so that long outages cost little."""
 ISSUER = "https://issuer.example.org"
 
