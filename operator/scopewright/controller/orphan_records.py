@@ -7,12 +7,10 @@ from scopewright.api import OAuthClient, ResourceServer
 from scopewright.controller.cache import Cache
 from scopewright.core.failed_writes import FailedWrite, failed_write_of
 from scopewright.core.failures import Unavailable
-from scopewright.core.objects import Deletion, Desired, Existing, Ref
+from scopewright.core.objects import Deletion, Desired, Ref
 from scopewright.core.orphans import mark_write
 from scopewright.core.plan import NOTHING, Plan
-from scopewright.core.records.client import ClientRecord
-from scopewright.core.records.resource_server import ResourceServerRecord
-from scopewright.stores import Existence, Objects
+from scopewright.stores import Objects
 
 
 class OrphanRecords:
@@ -37,12 +35,14 @@ class OrphanRecords:
         withheld = key in self._cache.withheld
         if successor is None and key not in self._cache.deleted and not withheld:
             return NOTHING
-        match await self._existence(key, record, existing):
-            case "present":
-                self._cache.clear_deleted(key)
-                return _writing(mark_write(record, existing, None))
-            case "unknown":
-                raise Unavailable(f"{key} is not proven to be deleted: its record stays")
+        if key.namespace not in self._cache.absent_namespaces:  # a deleted namespace proves that its objects are
+            since = record.owner_creation_time or existing.creation_time or self._clock()
+            match await self._store.confirm_deleted(key, record.uid, since):
+                case "present":
+                    self._cache.clear_deleted(key)
+                    return _writing(mark_write(record, existing, None))
+                case "unknown":
+                    raise Unavailable(f"{key} is not proven to be deleted: its record stays")
         if withheld:
             return _writing(mark_write(record, existing, self._clock()))
         return Plan((Deletion(existing),))
@@ -53,13 +53,6 @@ class OrphanRecords:
             return False
         record = self._cache.managed.record_of(key)[1]
         return record is None or record.uid != obj.uid
-
-    async def _existence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:
-        """See `Objects.confirm_deleted`. A deleted namespace proves the deletion of its objects."""
-        if key.namespace in self._cache.absent_namespaces:
-            return "deleted"
-        since = record.owner_creation_time or existing.creation_time or self._clock()
-        return await self._store.confirm_deleted(key, record.uid, since)
 
 
 def _writing(write: Desired | None) -> Plan:
