@@ -1,4 +1,4 @@
-"""Every wait of a benchmark has a time limit, and its error says what was waited for."""
+"""Every wait of a benchmark has a time limit, and its error names the condition."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_rotation_run, "KEY_TIMEOUT_SECONDS", 0.05)
 
 
-async def test_a_timeout_says_what_was_waited_for() -> None:
+async def test_a_timeout_names_the_condition() -> None:
     with pytest.raises(BenchmarkError, match="waited 0 s for the moon"):
         async with time_limit(0.01, "the moon"):
             await asyncio.Event().wait()

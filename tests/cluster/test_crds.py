@@ -94,7 +94,7 @@ def test_a_manifest_that_breaks_the_rule_is_refused_as_by_validate(objects: Obje
 
 
 @pytest.mark.parametrize("case", UPDATES, ids=str)
-def test_update(objects: Objects, case: Case) -> None:
+def test_an_update_is_validated_as_by_validate_update(objects: Objects, case: Case) -> None:
     name = f"updated-{uuid.uuid4().hex[:8]}"
     created = objects.create(manifest(case.kind, case.before, name))
     changed = created | {"spec": manifest(case.kind, case.spec)["spec"]}
@@ -187,7 +187,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", DEFAULTS)
 @pytest.mark.parametrize("spec", [{}, None])
-def test_defaults_come_back(objects: Objects, kind: str, spec: dict[str, Any] | None) -> None:
+def test_defaults_are_stored(objects: Objects, kind: str, spec: dict[str, Any] | None) -> None:
     created = objects.try_out({**manifest(kind), "spec": spec})
     assert created["spec"] == DEFAULTS[kind]
     assert KINDS[kind].model_validate(created).spec == KINDS[kind].model_validate({"metadata": {"name": "a"}}).spec

@@ -35,7 +35,7 @@ def test_the_issuers_move_to_their_own_pods(system: System) -> None:
     wait_until_moved(system, {(ISSUER, "issuer"): 2})
 
 
-def test_every_part_is_restarted_there_while_keys_and_secrets_rotate(system: System) -> None:
+def test_every_part_is_restarted_in_deployment_mode_while_keys_and_secrets_rotate(system: System) -> None:
     restart_while_keys_and_secrets_rotate(system, OPERATOR, ISSUER)
 
 
