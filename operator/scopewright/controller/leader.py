@@ -173,23 +173,21 @@ class Leader:
         return self._bootstrap.failure is None
 
     async def _resync(self) -> Keys:
-        """Return the keys to reconcile, with all SigningKeys among them."""
-        claims_are_known = await self._check_claims()
+        """Return the keys to reconcile, with all SigningKeys among them.
+
+        A term does not begin before other installations are known (`Claims.secure`). During one, objects are reconciled
+        nevertheless, but unserved issuers are not reported.
+        """
+        claims_are_known = True
+        try:
+            await self._lease.check_claims()
+            self._claims_problem.clear("other installations are known again")
+        except (Unavailable, Rejected) as error:
+            self._claims_problem.report(str(error))
+            claims_are_known = False
         keys = await self.resync.run()
         if claims_are_known:
             await self._unserved.report()
         else:
             self._unserved.discard()
         return keys | overdue_keys(self._cache, self._config, now())
-
-    async def _check_claims(self) -> bool:
-        """Whether the other installations are known. A term does not begin without that (`Claims.secure`); during one,
-        reconciliation needs no right to list objects of other namespaces.
-        """
-        try:
-            await self._lease.check_claims()
-        except (Unavailable, Rejected) as error:
-            self._claims_problem.report(str(error))
-            return False
-        self._claims_problem.clear("other installations are known again")
-        return True

@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from scopewright.api import OAuthClient
+from scopewright.api import OAuthClient, ResourceServer
 from scopewright.controller.key_generation import matches
 from scopewright.core.client.truncate import truncate_secret
 from scopewright.core.failures import Rejected
@@ -85,10 +85,7 @@ class ManagedObjects:
         """The object with the record of an OAuthClient or ResourceServer, and the record unless it is malformed."""
         if key.kind == "OAuthClient":
             return self.client_record(key)
-        if key.kind == "ResourceServer":
-            at = server_ref(self.namespace, key.namespace, key.name)
-            return self.objects.get(at), self.servers.get(f"{key.namespace}/{key.name}")
-        return None, None
+        return self.server_record(key) if key.kind == "ResourceServer" else (None, None)
 
     def key_of(self, ref: Ref) -> Ref | None:
         """The key of the OAuthClient or ResourceServer whose record has this reference, if any."""
@@ -100,6 +97,11 @@ class ManagedObjects:
         """See `record_of`."""
         at = client_ref(self.namespace, client.namespace, client.name)
         return self.objects.get(at), self.clients.get(at)
+
+    def server_record(self, server: Ref | ResourceServer) -> tuple[Existing | None, ResourceServerRecord | None]:
+        """See `record_of`."""
+        at = server_ref(self.namespace, server.namespace, server.name)
+        return self.objects.get(at), self.servers.get(f"{server.namespace}/{server.name}")
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(held.record for held in self.keys.values())

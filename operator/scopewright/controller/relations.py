@@ -70,11 +70,9 @@ class Relations:
         known = {retained} & self._declared["OAuthClient"].keys() if existing.is_retained else set()
         return known | {of for uid in existing.owner_uids if (of := self._index.client(uid))}
 
-    def clients_asking(self, server: str) -> tuple[OAuthClient, ...]:
-        """The clients that request scopes at `<namespace>/<name>`."""
-        clients = (
-            self._declared["OAuthClient"][ref] for ref in self._index.referrers("OAuthClient", server_key(server))
-        )
+    def clients_asking(self, server: Ref) -> tuple[OAuthClient, ...]:
+        """The clients that request scopes at the ResourceServer."""
+        clients = (self._declared["OAuthClient"][ref] for ref in self._index.referrers("OAuthClient", server))
         return tuple(client for client in clients if isinstance(client, OAuthClient))
 
     def is_named_by_another(self, secret: Ref, client: OAuthClient) -> bool:
@@ -98,9 +96,9 @@ class Relations:
                     names += [name] if name not in seen else []
         return awaited
 
-    def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
-        """The grants on `<namespace>/<name>` within the limits of their namespace: the others are not in force."""
-        refs = sorted(self._index.referrers("ScopeGrant", server_key(server)))
+    def grants_on(self, server: Ref) -> tuple[ScopeGrant, ...]:
+        """The grants on the ResourceServer within the limits of their namespace: the others are not in force."""
+        refs = sorted(self._index.referrers("ScopeGrant", server))
         grants = (self._declared["ScopeGrant"][ref] for ref in refs if self._limits.refusal(ref) is None)
         return tuple(grant for grant in grants if isinstance(grant, ScopeGrant))
 
@@ -113,12 +111,8 @@ class Relations:
 
     def _grants_waiting_for(self, server: Ref) -> Keys:
         """Grants in force that may wait for the record of the ResourceServer, because they are not Ready."""
-        keys: Keys = set()
-        for ref in self._index.referrers("ScopeGrant", server):
-            ready = self._declared["ScopeGrant"][ref].condition("Ready")
-            if (ready is None or ready.status != "True") and self._limits.refusal(ref) is None:
-                keys.add(ref)
-        return keys
+        found = ((ref_of(grant), grant.condition("Ready")) for grant in self.grants_on(server))
+        return {ref for ref, ready in found if ready is None or ready.status != "True"}
 
     def _clients_used_since_shown(self) -> Keys:
         """Clients whose status shows an earlier use than is reported: at most once an hour each."""

@@ -8,7 +8,6 @@ from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import secret_of
 from scopewright.controller.key_generation import client_pair
-from scopewright.controller.managed_objects import server_ref
 from scopewright.core.access import requested_access
 from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
@@ -91,14 +90,15 @@ class ViewBuilder:
         )
 
     def server_view(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
-        managed, key, now = self._cache.managed, f"{server.namespace}/{server.name}", self._dependencies.clock()
+        managed, now = self._cache.managed, self._dependencies.clock()
+        record_object, record = managed.server_record(server)
         records = tuple(held.record for held in managed.keys.values() if held.intact)
         names = {r.signing_key for r in records}
         return ServerView(
             server=server,
-            record=managed.servers.get(key),
-            record_object=managed.objects.get(server_ref(managed.namespace, server.namespace, server.name)),
-            grants=self._cache.relations.grants_on(key),
+            record=record,
+            record_object=record_object,
+            grants=self._cache.relations.grants_on(ref_of(server)),
             namespaces=self._cache.namespaces,
             claims=managed.claims,
             signing=frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now)),
@@ -113,12 +113,12 @@ class ViewBuilder:
         )
 
     def grant_view(self, grant: ScopeGrant, result: ReconcileResult) -> GrantView:
-        key = f"{grant.namespace}/{grant.spec.resource_server}"
+        server = Ref("ResourceServer", grant.namespace, grant.spec.resource_server)
         return GrantView(
             grant=grant,
-            server=self._cache.get(ResourceServer, grant.namespace, grant.spec.resource_server),
-            record=self._cache.managed.servers.get(key),
-            clients=self._cache.relations.clients_asking(key),
+            server=self._cache.get(ResourceServer, server.namespace, server.name),
+            record=self._cache.managed.server_record(server)[1],
+            clients=self._cache.relations.clients_asking(server),
             namespaces=self._cache.namespaces,
             reads_labels=not self._config.watch_namespaces,
             now=self._dependencies.clock(),

@@ -74,7 +74,7 @@ def test_a_client_queues_itself_and_the_grants_that_it_uses() -> None:
 def test_a_client_that_stops_asking_queues_the_grants_that_it_used() -> None:
     cache = cache_of(grant(**TO_LEAVE), client(**ASKS))
     assert cache.put(versioned(client(), "2", generation=2)) == {WORKER, GRANT}
-    assert cache.relations.clients_asking("payroll/payroll-api") == ()
+    assert cache.relations.clients_asking(API) == ()
 
 
 def test_a_resource_server_and_its_grants_queue_each_other() -> None:
@@ -82,7 +82,7 @@ def test_a_resource_server_and_its_grants_queue_each_other() -> None:
     assert cache.put(server()) == {API, GRANT}
     assert cache.put(versioned(grant(**TO_LEAVE), "2", generation=2)) == {API, GRANT}
     assert cache.drop(GRANT, "3") == {API, GRANT}
-    assert cache.relations.grants_on("payroll/payroll-api") == ()
+    assert cache.relations.grants_on(API) == ()
 
 
 def test_a_grant_that_changes_its_resource_server_queues_both() -> None:
