@@ -20,14 +20,14 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 
 class Trimmer:
-    """Calls malloc_trim after much memory was freed. Call `look` at regular intervals."""
+    """Calls malloc_trim after much memory was freed. Call `update` at regular intervals."""
 
     def __init__(self, trim: Callable[[int], int] | None = None) -> None:
         self._trim = trim or _malloc_trim()
         self._peak = 0
         self._not_before = 0.0
 
-    def look(self, used: int, now: float) -> None:
+    def update(self, used: int, now: float) -> None:
         """`used` in bytes, `now` in seconds."""
         self._peak = max(self._peak, used)
         if self._trim is not None and self._peak - used >= _MIN_FREED_BYTES and now >= self._not_before:

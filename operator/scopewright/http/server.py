@@ -143,7 +143,7 @@ class HttpServer:
                 self._read_clock()
                 self._settle()
                 self._budget.tick()
-                self._trimmer.look(self._budget.used, self.now)
+                self._trimmer.update(self._budget.used, self.now)
             except Exception:
                 log.exception("the server's tick failed, retrying in %.2f s", _TICK_SECONDS)
             for connection in [c for c in self._connections if c.deadline <= self.now]:

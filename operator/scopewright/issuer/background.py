@@ -76,7 +76,7 @@ class Background:
         count = 0
         for change in self.snapshots.load():
             if change.existing.ref == self.revocations.ref:
-                self.revocations.take(change)
+                self.revocations.apply(change)
             elif self.registry.apply(change, self.clock()):
                 count += 1
             else:

@@ -187,8 +187,8 @@ def test_free_memory_is_returned_at_intervals() -> None:
     trimmer = Trimmer(trim)
     for used in (10, 50, 49, 30, 29, 45, 20, 20):
         now += 1.0
-        trimmer.look(used * 2**20, now)
+        trimmer.update(used * 2**20, now)
     assert trimmed == [4.0], "once 20 MiB below the maximum, and not again within five seconds"
     now += 2.0
-    trimmer.look(20 * 2**20, now)
+    trimmer.update(20 * 2**20, now)
     assert trimmed == [4.0, 10.0]

@@ -14,7 +14,7 @@ from scopewright.issuer.authentication import assertions, service_accounts
 from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.replay import ReplayStore
-from scopewright.issuer.protocol.errors import secret_not_taken
+from scopewright.issuer.protocol.errors import secrets_not_accepted
 from scopewright.issuer.protocol.request import PresentedAssertion, PresentedCredential, PresentedSecret
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
@@ -34,7 +34,7 @@ class Authenticated:
 
 
 def is_client_id(client_id: str) -> bool:
-    """Whether it has the form `<namespace>.<name>`. There is no record to read for other ids."""
+    """Whether it has the form `<namespace>.<name>`. Other ids have no record."""
     return _CLIENT_ID.fullmatch(client_id) is not None
 
 
@@ -69,7 +69,7 @@ class Authenticator:
 
     def authenticate_from_memory(self, presented: PresentedCredential) -> Authenticated | None:
         """A client with a valid secret; None for other credentials."""
-        if isinstance(presented, PresentedSecret) and self.takes_secrets:
+        if isinstance(presented, PresentedSecret) and self.accepts_secrets:
             return verify_secret(self._registry.clients.get(presented.client_id), presented, self._clock())
         return None
 
@@ -77,8 +77,8 @@ class Authenticator:
         """Raises `CredentialRefused`; `Unavailable` while the credential cannot be checked."""
         if isinstance(presented, PresentedAssertion):
             return await self._verify_assertion(presented)
-        if not self.takes_secrets:
-            raise secret_not_taken()
+        if not self.accepts_secrets:
+            raise secrets_not_accepted()
         client = self._registry.clients.get(presented.client_id)
         if authenticated := verify_secret(client, presented, self._clock()):
             return authenticated
@@ -135,7 +135,7 @@ class Authenticator:
         return proof
 
     @property
-    def takes_secrets(self) -> bool:
+    def accepts_secrets(self) -> bool:
         """FAPI 2.0 §5.3.2.1 allows no client secrets: they are refused for every client id, before any lookup."""
         return not self._registry.is_fapi2
 

@@ -111,7 +111,7 @@ class Endpoint(Generic[P]):
         attempt: _Attempt[P] | None = None
         form, parameters = self._forms.get(http.body, _NOT_CACHED)
         try:
-            request = parse(http, form, takes_secrets=self.authenticator.takes_secrets)
+            request = parse(http, form, accepts_secrets=self.authenticator.accepts_secrets)
             if parameters is None or request.proofs:
                 parameters = self._read(request, http.body)
             attempt = _Attempt(request, parameters, http.peer, started)

@@ -73,11 +73,11 @@ def invalid_client(description: str, *, reason: str, challenge: bool) -> OAuthEr
     return OAuthError("invalid_client", description, reason=reason, status=401, headers=headers)
 
 
-def no_credential(*, takes_secrets: bool) -> OAuthError:
-    """There is no client authentication. The description names all methods of the issuer, whatever the `client_id`:
+def no_credential(*, accepts_secrets: bool) -> OAuthError:
+    """The request has no client authentication. The description names all methods of the issuer, whatever the `client_id`:
     the method of one client would show that the client exists.
     """
-    if not takes_secrets:
+    if not accepts_secrets:
         return invalid_client(
             "no client authentication; send client_assertion with client_assertion_type (private_key_jwt)",
             reason="no_credential",
@@ -92,7 +92,7 @@ def no_credential(*, takes_secrets: bool) -> OAuthError:
     )
 
 
-def secret_not_taken() -> OAuthError:
+def secrets_not_accepted() -> OAuthError:
     """The profile FAPI2 allows no client secrets, so there is no scheme for a challenge."""
     return invalid_client(
         "this issuer accepts no client secrets (profile FAPI2); send client_assertion (private_key_jwt)",

@@ -78,7 +78,7 @@ class ClientRequest:
     """All values of the header DPoP."""
 
 
-def parse(http: HttpRequest, cached: Form | None = None, *, takes_secrets: bool = True) -> ClientRequest:
+def parse(http: HttpRequest, cached: Form | None = None, *, accepts_secrets: bool = True) -> ClientRequest:
     """Raises OAuthError. `cached` is the form of the same body in an earlier request."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
@@ -94,7 +94,7 @@ def parse(http: HttpRequest, cached: Form | None = None, *, takes_secrets: bool 
         _refuse_credentials_in(http.query)
     form = cached or parse_form(http.body)
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
-    return ClientRequest(form, _presented(form, headers.get(b"authorization"), takes_secrets), proofs)
+    return ClientRequest(form, _presented(form, headers.get(b"authorization"), accepts_secrets), proofs)
 
 
 def may_be_cached(body: bytes) -> bool:
@@ -145,7 +145,7 @@ def parameter(form: Form, name: str) -> str:
     return values[0] if values else ""
 
 
-def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> PresentedCredential:
+def _presented(form: Form, authorization: bytes | None, accepts_secrets: bool) -> PresentedCredential:
     client_id, secret = parameter(form, "client_id"), parameter(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
@@ -158,7 +158,7 @@ def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> 
     if assertion:
         return _assertion(form, client_id)
     if not client_id or not secret:
-        raise no_credential(takes_secrets=takes_secrets)
+        raise no_credential(accepts_secrets=accepts_secrets)
     return PresentedSecret(client_id, secret, "client_secret_post")
 
 

@@ -75,7 +75,7 @@ class Revocations:
             self._merge_pending()
         return self._record
 
-    def take(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         """The object as the store or a snapshot has it. If it lacks entries, they are written."""
         if change.deleted:
             log.warning("%s was deleted; its revocations stay valid and will be written again", self.ref)

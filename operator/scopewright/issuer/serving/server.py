@@ -101,8 +101,7 @@ def run(
             loop.add_signal_handler(number, stop.set)
         if worker.parent_pipe is not None:
             loop.add_reader(worker.parent_pipe, stop.set)
-        heartbeats = _send_heartbeats(worker.heartbeat) if worker.heartbeat else None
-        beating = asyncio.create_task(heartbeats, name="heartbeat") if heartbeats else None
+        heartbeats = asyncio.create_task(_send_heartbeats(worker.heartbeat), name="heartbeat")
         async with open_store() as store:
             built = build_issuer(
                 replace(settings, writes_snapshot=worker.writes_snapshot),
@@ -126,16 +125,15 @@ def run(
                     stop=stop,
                     on_ready=worker.on_ready,
                 )
-        if beating is not None:
-            beating.cancel()
+        heartbeats.cancel()
 
     allowed = _within_open_files(limits)
     with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 
 
-async def _send_heartbeats(heartbeat: Callable[[], None]) -> None:
-    while True:
+async def _send_heartbeats(heartbeat: Callable[[], None] | None) -> None:
+    while heartbeat is not None:
         heartbeat()
         await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 

@@ -60,7 +60,7 @@ class ClaimsTemplate:
 class GrantedScopes:
     """Scopes of a token at one server, granted until `not_after` (seconds since the epoch).
 
-    There is no reference to the client: a replaced record must be freed without the garbage collector, which ignores
+    It has no reference to the client: a replaced record must be freed without the garbage collector, which ignores
     objects that existed at the start of the issuer.
     """
 

@@ -85,7 +85,7 @@ class Follower:
                     self._snapshots.forget(ref)
             self.incomplete.discard(kind)
         elif event.existing.ref == self._revocations.ref:
-            self._revocations.take(event)
+            self._revocations.apply(event)
         elif self._registry.apply(event, self._clock()) and self._snapshots is not None:
             self._snapshots.keep(event)
         self._changed()
