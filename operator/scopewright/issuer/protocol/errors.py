@@ -74,7 +74,7 @@ def invalid_client(description: str, *, reason: str, challenge: bool) -> OAuthEr
 
 
 def no_credential(*, accepts_secrets: bool) -> OAuthError:
-    """The request has no client authentication. The description names all methods of the issuer, whatever the `client_id`:
+    """The request has no client authentication. The description names all methods of the issuer for every `client_id`:
     the method of one client would show that the client exists.
     """
     if not accepts_secrets:
