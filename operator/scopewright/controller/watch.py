@@ -20,6 +20,7 @@ from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import CONNECT_TIMEOUT, REQUEST_TIMEOUT, WATCH_GRACE, Api, watch_seconds
+from scopewright.stores.kubernetes.pages import CHUNK
 from scopewright.stores.kubernetes.sockets import kept_alive
 from scopewright.stores.kubernetes.store import declared_path
 
@@ -27,7 +28,6 @@ Deliver = Callable[[str, Mapping[str, Any]], None]
 """Takes the type of the event (None for the first list, `ADDED`, `MODIFIED`, `DELETED`) and the object, on the caller's
 loop."""
 
-CHUNK: Final = 500
 SERVED_CHECK_INTERVAL_SECONDS: Final = 5.0
 """Seconds between checks whether a kind without a CRD is served again."""
 
