@@ -112,7 +112,7 @@ class Keyring:
             ),
             key=lambda k: (k.start, k.kid),
         )
-        body = orjson.dumps({"keys": [k.public_jwk for k in served]})
+        body = orjson.dumps({"keys": [k.verification_key.jwk for k in served]})
         return Jwks(
             keys={k.kid: k for k in served},
             by_header={k.header: k for k in served},

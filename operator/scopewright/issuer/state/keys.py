@@ -46,7 +46,6 @@ class LoadedKey:
     alg: str
     signing_key: str
     config_map: str
-    public_jwk: dict[str, str]
     header: bytes
     """The encoded JOSE header of its tokens."""
     record: KeyRecord
@@ -55,6 +54,7 @@ class LoadedKey:
     verification_end: float
     sign: Sign | None = field(repr=False)
     verification_key: Key
+    """Its `jwk` is the element of the JWKS."""
     pem_digest: bytes = field(repr=False)
 
 
@@ -63,20 +63,18 @@ def build(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) 
     if thumbprint(record.jwk) != record.kid:
         raise Rejected("MalformedRecord", "kid is not the thumbprint of the key")
     alg = _alg(record)
-    members = {name: record.jwk[name] for name in MEMBERS[record.jwk["kty"]]}
-    public_jwk = {**members, "kid": record.kid, "use": "sig", "alg": alg}
     digest = hashlib.sha256(pem).digest() if pem and record.revoked_time is None else b""
     if known is not None and known.kid == record.kid and known.alg == alg and known.pem_digest == digest:
         sign, verification_key = known.sign, known.verification_key
     else:
-        verification_key = _verification_key(public_jwk)
+        members = {name: record.jwk[name] for name in MEMBERS[record.jwk["kty"]]}
+        verification_key = _verification_key({**members, "kid": record.kid, "use": "sig", "alg": alg})
         sign = _signer(alg, pem, verification_key) if digest and pem else None
     return LoadedKey(
         kid=record.kid,
         alg=alg,
         signing_key=record.signing_key,
         config_map=record.config_map,
-        public_jwk=public_jwk,
         header=base64url.encode_bytes(orjson.dumps({"alg": alg, "kid": record.kid, "typ": "at+jwt"})),
         record=record,
         start=seconds(record.signing_start_time),
