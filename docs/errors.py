@@ -1,7 +1,8 @@
-"""docs/errors.md, out of the source: every refusal that the issuer and the verifier can raise. `[--check]`.
+"""Generates docs/errors.md, every refusal that issuer and verifier can raise: `python docs/errors.py [--check]`.
 
-The issuer's are found in its syntax trees: each call of OAuthError, of a helper that makes one, and each answer with an
-`error` of its own. What to do about them is said here, by error code and audit reason; a new one without it fails.
+The issuer's refusals are found in its syntax trees: each call of OAuthError or of a helper that makes one, and each
+response with its own `error`. `TO_DO` has the fix for each, by error code and audit reason. A refusal without one is
+an error.
 """
 
 import ast
@@ -25,7 +26,7 @@ PAGE: Final = Path(__file__).with_name("errors.md")
 ISSUER: Final = ROOT / "operator/scopewright/issuer"
 HTTP: Final = ROOT / "operator/scopewright/http"
 ANY: Final = "…"
-"""Stands for what only the running issuer knows."""
+"""Stands for a value of the running process."""
 
 TO_DO: Final = {
     ("invalid_request", "method"): "Send a POST request.",
@@ -167,7 +168,7 @@ def _name_of(node: ast.expr) -> str:
 
 
 def hidden_reasons() -> list[str]:
-    """Why a credential was refused, where the caller is not told: `CredentialRefused` without advice."""
+    """Audit reasons that the response does not contain: those of `CredentialRefused` without advice."""
     calls = (node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call))
     return sorted(
         {
@@ -216,7 +217,7 @@ def _raised(node: ast.AST, helpers: dict[str, Helper]) -> Iterator[Error]:
 
 
 def _answered(node: ast.Dict) -> Iterator[Error]:
-    """An answer that is no OAuthError: a literal with its own `error`, beside which only 404 is in use."""
+    """A response that is not an OAuthError: a literal with its own `error`. All of them have the status 404."""
     pairs = zip(node.keys, node.values, strict=True)
     members = {key.value: value for key, value in pairs if isinstance(key, ast.Constant)}
     if isinstance(members.get("error"), ast.Constant) and "error_description" in members:
@@ -233,7 +234,7 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
 
 
 def _text(node: ast.expr) -> list[str]:
-    """Every text that the expression can be, as far as the source tells."""
+    """Every text that the expression can have; `ANY` for the parts that the source does not show."""
     match node:
         case ast.Constant(value=value):
             return [str(value)]
@@ -268,9 +269,9 @@ def page() -> str:
     ]
     errors = issuer_errors()
     unraised = TO_DO.keys() - {(e.error, e.reason) for e in errors}
-    untold = {(e.error, e.reason) for e in errors if not e.advises} - TO_DO.keys()
-    if untold or unraised:
-        sys.exit(f"docs/errors.py: TO_DO lacks {sorted(untold)}, and says what is never raised: {sorted(unraised)}")
+    missing = {(e.error, e.reason) for e in errors if not e.advises} - TO_DO.keys()
+    if missing or unraised:
+        sys.exit(f"docs/errors.py: TO_DO lacks {sorted(missing)}, and {sorted(unraised)} are never raised")
     for e in errors:
         reason = "" if e.reason == ANY else f"`{e.reason}`"
         to_do = "See the description." if e.advises else TO_DO[e.error, e.reason]
@@ -305,14 +306,14 @@ def page() -> str:
 
 
 def _verifier_line(status: str, error: str, text: str, reason: str) -> str:
-    said, _, advice = text.partition("; ")
+    description, _, advice = text.partition("; ")
     to_do = VERIFIER_TO_DO[reason] if reason in VERIFIER_TO_DO else advice and f"{advice[0].upper()}{advice[1:]}."
-    if not to_do and said.startswith("Send "):
-        to_do = f"{said}."
+    if not to_do and description.startswith("Send "):
+        to_do = f"{description}."
     if not to_do:
         sys.exit(f"docs/errors.py: VERIFIER_TO_DO lacks {reason!r}")
     codes = [f"`{code}`" if code else "" for code in (error, reason)]
-    return f"| {status} | {codes[0]} | {said} | {codes[1]} | {to_do} |"
+    return f"| {status} | {codes[0]} | {description} | {codes[1]} | {to_do} |"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What `mkdocs.yml` asks for beyond a theme: pages from outside docs/, GitHub's anchors, and no load from elsewhere.
+"""Hooks of mkdocs: pages from outside docs/, GitHub's anchors, and an error for resources of other hosts.
 
 A page of docs/ links to the repository as GitHub shows it (`../SECURITY.md`, `../examples/…`). In the site the
 documents of PAGES are pages of their own, another file is a copy under `files/`, and a folder is text without a link;
@@ -90,8 +90,8 @@ def in_site(markdown: str, page: str, copied: Callable[[str], None]) -> str:
 
 
 def four_spaces(markdown: str) -> str:
-    """What belongs to an item of a list, indented as Python-Markdown wants it: four spaces a level, not the item's own
-    two or three. Where an item has several paragraphs, an empty line before the next item too.
+    """Indent the content of list items as Python-Markdown needs it: four spaces a level, not two or three. An item of
+    several paragraphs also gets an empty line before the next item.
     """
     lines: list[str] = []
     levels: list[int] = []
@@ -150,7 +150,7 @@ def _link(text: str, target: str, page: str, copied: Callable[[str], None]) -> s
 
 
 def loads(text: str) -> list[str]:
-    """What a browser would load from elsewhere for this HTML, style sheet or picture."""
+    """The URLs of other hosts that a browser would load for this HTML, style sheet or picture."""
     return [next(filter(None, found)) for found in _LOADS.findall(text)]
 
 

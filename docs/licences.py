@@ -41,20 +41,20 @@ def pinned(lock: str) -> list[Requirement]:
 
 
 def licences() -> dict[str, str]:
-    """Of every installed package, as SPDX where it is known."""
+    """The licence of every installed package, as an SPDX identifier where it has one."""
     command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json", "--with-system"]
     listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return {canonicalize_name(each["Name"]): spdx(each["License"]) for each in listed}
 
 
-def spdx(said: str) -> str:
-    """Several classifiers are several licences that all hold. The full text of a licence counts by its title."""
-    title = said.partition("\n")[0]
+def spdx(text: str) -> str:
+    """Several classifiers mean that all of these licences apply. A full text is identified by its title."""
+    title = text.partition("\n")[0]
     return " AND ".join(SPDX.get(each, each) for each in title.split("; "))
 
 
 def refused(licence: str) -> set[str]:
-    """What of it is not allowed."""
+    """The licences in an SPDX expression that are not allowed."""
     return set(re.split(r" AND | OR | WITH ", licence.replace("(", "").replace(")", ""))) - ALLOWED
 
 

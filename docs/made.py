@@ -1,4 +1,4 @@
-"""What the scripts beside this one do with a document that they have made."""
+"""Writes a generated document, or compares it: shared by the scripts in this directory."""
 
 import sys
 from pathlib import Path

@@ -58,7 +58,7 @@ def keys() -> list[Bar]:
 
 
 def _states(record: KeyRecord, among: tuple[KeyRecord, ...]) -> list[Bar]:
-    """What the core says its state is, hour by hour, as bars."""
+    """The state of a key or credential in each hour, by the core, as bars."""
     bars: list[Bar] = []
     now = max(record.creation_time, BEGIN)
     while now < BEGIN + SPAN and record.published_at(now):

@@ -94,16 +94,16 @@ def test_alerts_and_dashboard_use_exported_metrics_only() -> None:
     assert not {name for name in unseen if not name.endswith(("_sum", "_count", "_bucket"))}
 
 
-@pytest.mark.parametrize("made", ["of_operator", "of_issuer"])
-def test_metric_names_and_types_follow_prometheus_conventions(made: str) -> None:
+@pytest.mark.parametrize("families", ["operator_families", "issuer_families"])
+def test_metric_names_and_types_follow_prometheus_conventions(families: str) -> None:
     """Units, suffixes and help texts."""
 
-    class Made(Collector):
+    class Families(Collector):
         def collect(self) -> Iterator[Metric]:
-            yield from getattr(of_docs("metrics"), made)()
+            yield from getattr(of_docs("metrics"), families)()
 
     registry = CollectorRegistry()
-    registry.register(Made())
+    registry.register(Families())
     text = generate_latest(registry).decode()
     assert text.count("# TYPE") > 5
     assert promtool("check", "metrics", given=text) == ""

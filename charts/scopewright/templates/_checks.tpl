@@ -1,4 +1,4 @@
-{{/* What a schema cannot say, or not in words that help. */}}
+{{/* Checks that values.schema.json cannot express, or only with unhelpful errors. */}}
 {{- define "scopewright.check" -}}
 {{- $v := .Values -}}
 {{- if not $v.enabled -}}
@@ -47,8 +47,8 @@
 {{- include "scopewright.checkMove" . -}}
 {{- end }}
 
-{{/* Whoever serves tokens now may go only when those that take over are ready. Without a cluster to look at, as in
-     `helm template`, nothing is known and nothing is refused. */}}
+{{/* The issuers that serve tokens now are removed only when their replacement is ready. `helm template` cannot look at a
+     cluster, and refuses nothing. */}}
 {{- define "scopewright.checkMove" -}}
 {{- $operator := lookup "apps/v1" "Deployment" .Release.Namespace (include "scopewright.operator" .) -}}
 {{- $issuer := lookup "apps/v1" "Deployment" .Release.Namespace (include "scopewright.issuer" .) -}}
@@ -65,7 +65,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Of a Deployment, "yes" if all of its Pods are of the present template, and ready. */}}
+{{/* "yes" if all Pods of a Deployment have its current template and are available. */}}
 {{- define "scopewright.rolledOut" -}}
 {{- with .status -}}
 {{- if and (eq (int .observedGeneration) (int $.metadata.generation)) (eq (int .updatedReplicas) (int .replicas)) (ge (int .availableReplicas) (int $.spec.replicas)) -}}

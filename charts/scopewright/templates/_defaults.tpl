@@ -1,10 +1,10 @@
-{{/* Values that an older chart did not have. `helm upgrade --reuse-values` renders this chart with the values of the one
-     before: every file of templates/ begins with this, so that none meets a value that is not there. */}}
+{{/* Adds the values that an earlier chart lacks. `helm upgrade --reuse-values` renders this chart with the values of the
+     earlier one, so every file of templates/ begins with this. */}}
 {{- define "scopewright.prepare" -}}
 {{- include "scopewright.fill" (list .Values (.Files.Get "files/added-values.yaml" | fromYaml)) -}}
 {{- end }}
 
-{{/* What a dict lacks, from another one. sprig's merge does not do: it takes false, 0 and "" for what is lacking. */}}
+{{/* Adds to a dict the keys that it lacks, from another one. sprig's merge would also replace false, 0 and "". */}}
 {{- define "scopewright.fill" -}}
 {{- $into := index . 0 -}}
 {{- range $key, $value := index . 1 -}}

@@ -16,8 +16,8 @@ env:
   - {name: SCOPEWRIGHT_TRUSTED_PROXIES, value: {{ join "," . | quote }}}
   {{- end }}
   - {name: SCOPEWRIGHT_WORKERS, value: {{ $.Values.issuer.workers | quote }}}
-  # In memory, because it holds private keys. It outlives the container: one that is started again while the API server
-  # is away serves from it.
+  # In memory, because it contains private keys. It survives the container: after a restart the issuer serves from it
+  # while the API server is unavailable.
   - {name: SCOPEWRIGHT_SNAPSHOT, value: /var/run/scopewright/snapshot/issuer.json}
   {{- if $.Values.tls.enabled }}
   - {name: SCOPEWRIGHT_TLS_CERT, value: /var/run/scopewright/tls/tls.crt}
@@ -36,13 +36,13 @@ env:
 ports:
   - {name: issuer, containerPort: 8080}
   - {name: issuer-metrics, containerPort: 9402}
-# All of them where no caller gets: whoever fills the other port with connections must not have the Pod restarted.
-# Until its token is there and it serves.
+# All probes use the metrics port: callers that fill the other port with connections must not cause a restart.
+# Waits for the token of the ServiceAccount, and until the issuer listens.
 startupProbe:
   httpGet: {path: /healthz, port: issuer-metrics}
   periodSeconds: 1
   failureThreshold: 90
-# Once it has keys and records, be it from the snapshot. What others lack, such as the API server, is none of it.
+# Ready once it has keys and records, also from the snapshot; an unavailable API server does not matter.
 readinessProbe:
   httpGet: {path: /readyz, port: issuer-metrics}
   periodSeconds: 5
@@ -51,7 +51,7 @@ livenessProbe:
   httpGet: {path: /healthz, port: issuer-metrics}
   timeoutSeconds: 5
 lifecycle:
-  # Who still has this Pod among the Service's addresses is served until they are gone everywhere.
+  # Serves until the endpoint is removed on all nodes.
   preStop: {sleep: {seconds: 5}}
 resources:
   {{- toYaml $.Values.issuer.resources | nindent 2 }}

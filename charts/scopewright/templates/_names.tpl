@@ -5,7 +5,7 @@
 {{- $name | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* ServiceAccounts: the same two, whatever Pods they are for. */}}
+{{/* Names of the Deployments and ServiceAccounts; the same in every issuer.mode. */}}
 {{- define "scopewright.operator" -}}{{ include "scopewright.fullname" . }}-operator{{- end }}
 {{- define "scopewright.issuer" -}}{{ include "scopewright.fullname" . }}-issuer{{- end }}
 
@@ -18,7 +18,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* The chart's labels; where two give one key, the chart's own come first, then the object's, then commonLabels.
+{{/* All labels of an object. The chart's labels take precedence over the object's, and these over commonLabels.
      (list $ (dict of the object's)) */}}
 {{- define "scopewright.allLabels" -}}
 {{- $ := index . 0 -}}
@@ -31,7 +31,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- toYaml $labels -}}
 {{- end }}
 
-{{/* All Pods of ours. */}}
+{{/* Selects all Pods of the release. */}}
 {{- define "scopewright.release" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -43,8 +43,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* The Pods that serve tokens. In mode both these are all of ours, as they come to have an issuer: one without it has no
-     port of that name, and gets no request. */}}
+{{/* Selects the Pods that serve tokens. With issuer.mode=both these are all Pods of the release: a Pod without an issuer
+     lacks the port, and gets no request. */}}
 {{- define "scopewright.serving" -}}
 {{- $component := get (dict "sidecar" "operator" "deployment" "issuer") .Values.issuer.mode -}}
 {{- include "scopewright.release" . -}}
@@ -53,7 +53,7 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* (list $ "name"), or with a dict of labels after that. */}}
+{{/* (list $ "name") or (list $ "name" (dict of labels)) */}}
 {{- define "scopewright.metadata" -}}
 {{- $ := index . 0 -}}
 name: {{ index . 1 }}
@@ -75,11 +75,11 @@ labels:
 {{- end -}}
 {{- end }}
 
-{{/* Of issuer.url: the host without its port, and the path. */}}
+{{/* Host without port, and path, of issuer.url. */}}
 {{- define "scopewright.host" -}}{{ (urlParse .Values.issuer.url).hostname }}{{- end }}
 {{- define "scopewright.path" -}}{{ (urlParse .Values.issuer.url).path }}{{- end }}
 
-{{/* What the protocol needs from outside, a path a line; see docs/protocol.md. */}}
+{{/* Paths that callers need, one on each line; see docs/protocol.md. */}}
 {{- define "scopewright.paths" -}}
 {{- $path := include "scopewright.path" . -}}
 {{ $path }}/token

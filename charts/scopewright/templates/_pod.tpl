@@ -1,4 +1,4 @@
-{{/* What all Pods of ours have in common: nothing that PodSecurity `restricted` refuses, and no token unless projected. */}}
+{{/* What all Pods have in common. PodSecurity `restricted` accepts them, and tokens are mounted only by a projected volume. */}}
 
 {{/* (list $ "component" annotations) */}}
 {{- define "scopewright.podMetadata" -}}
@@ -97,14 +97,14 @@ args:
 {{- end }}
 {{- end }}
 
-{{/* Entries of a list as they are, or nothing. */}}
+{{/* The entries of a list, or nothing. */}}
 {{- define "scopewright.more" -}}
 {{- with . }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
-{{/* What the kubelet would mount by itself: here for the container that mounts it, and for no other. */}}
+{{/* The volume that Kubernetes would mount into every container; here only some containers mount it. */}}
 {{- define "scopewright.identityVolume" -}}
 name: identity
 projected:
