@@ -1,5 +1,6 @@
 """A dict with a bounded number of entries."""
 
+from contextlib import suppress
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -7,7 +8,7 @@ V = TypeVar("V")
 
 
 class BoundedDict(dict[K, V]):
-    """Setting an entry beyond `most` drops the one that was set least recently."""
+    """Setting an entry beyond `most` drops the one that was set least recently. Threads need no lock for that."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -16,5 +17,6 @@ class BoundedDict(dict[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         self.pop(key, None)
         super().__setitem__(key, value)
-        if len(self) > self._most:
-            self.pop(next(iter(self)), None)  # another thread may have dropped it
+        while len(self) > self._most:
+            with suppress(RuntimeError, StopIteration):  # another thread sets or drops one: look again
+                self.pop(next(iter(self)), None)
