@@ -201,5 +201,5 @@ def _entry(file: Path) -> str | None:
 
 
 def _without_blocking(path: str, flags: int) -> int:
-    """Without O_NONBLOCK, to open a named pipe blocks until there is a writer."""
+    """Without O_NONBLOCK, opening a named pipe blocks until there is a writer."""
     return os.open(path, flags | os.O_NONBLOCK)

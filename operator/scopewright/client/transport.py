@@ -29,22 +29,28 @@ async def run(flow: Flow, client: httpx.AsyncClient, clock: Clock) -> Granted:
 def _send_sync(client: httpx.Client, request: httpx.Request) -> HttpResponse:
     try:
         return http_flow.send_sync(client, request, time.monotonic() + _DEADLINE_SECONDS)
-    except (httpx.HTTPError, OSError, FetchError) as error:
+    except FetchError as error:
+        raise _refused(error) from None
+    except (httpx.HTTPError, OSError) as error:
         return _no_response(error)
 
 
 async def _send(client: httpx.AsyncClient, request: httpx.Request) -> HttpResponse:
     try:
         return await http_flow.send(client, request, time.monotonic() + _DEADLINE_SECONDS)
-    except (httpx.HTTPError, OSError, FetchError) as error:
+    except FetchError as error:
+        raise _refused(error) from None
+    except (httpx.HTTPError, OSError) as error:
         return _no_response(error)
 
 
-def _no_response(error: Exception) -> HttpResponse:
+def _refused(error: FetchError) -> TokenError:
     if isinstance(error, ResponseTooLarge):
-        raise invalid(f"is larger than {MAX_BYTES} bytes") from None
-    if isinstance(error, FetchError):
-        raise TokenError(
-            "temporarily_unavailable", f"the token endpoint took longer than {_DEADLINE_SECONDS:.0f} s to answer"
-        ) from None
+        return invalid(f"is larger than {MAX_BYTES} bytes")
+    return TokenError(
+        "temporarily_unavailable", f"the token endpoint took longer than {_DEADLINE_SECONDS:.0f} s to answer"
+    )
+
+
+def _no_response(error: Exception) -> HttpResponse:
     return HttpResponse(None, httpx.Headers(), f"{type(error).__name__} {error}".strip().encode())

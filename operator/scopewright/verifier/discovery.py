@@ -33,7 +33,9 @@ class IssuerMismatch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """`jwks_uri` is in the metadata if it is None here. `allow_http` are the hosts that are allowed without TLS."""
+    """Where to fetch the keys. Without `jwks_uri`, the metadata of `issuer` names it. `allow_http` are the hosts
+    that are allowed without TLS.
+    """
 
     issuer: str
     jwks_uri: str | None = None
@@ -96,15 +98,15 @@ def fetch_keys(source: KeySource, uri: str | None, previous: KeySet | None, etag
     """Fetches the key set, after discovery if `uri` is None. Raises `FetchError` or `IssuerMismatch`."""
     if uri is None:
         uri = yield from _discover(source, "jwks_uri")
-    page = yield _get(uri, etag if previous is not None else None)
-    max_age = _max_age(page.headers)
-    if not _has_changed(uri, page, previous):
+    response = yield _get(uri, etag if previous is not None else None)
+    max_age = _max_age(response.headers)
+    if not _has_changed(uri, response, previous):
         return Fetched(uri, None, etag, max_age)
     try:
-        keys = KeySet.parse(_jwks(page.body), previous)
+        keys = KeySet.parse(_jwks(response.body), previous)
     except ValueError as error:
         raise FetchError(f"{uri} is not a JWKS: {error}") from None
-    return Fetched(uri, keys, page.headers.get("etag"), max_age)
+    return Fetched(uri, keys, response.headers.get("etag"), max_age)
 
 
 def _jwks(body: bytes) -> dict[str, Any]:
@@ -125,31 +127,31 @@ def fetch_feed(source: KeySource, uri: str | None, previous: Revoked | None, eta
     """Fetches the revocation feed, after discovery if needed. Raises as `fetch_keys` does."""
     if uri is None:
         uri = yield from _discover(source, "scopewright_revocation_feed_uri")
-    page = yield _get(uri, etag if previous is not None else None, MAX_FEED_BYTES)
-    if not _has_changed(uri, page, previous):
+    response = yield _get(uri, etag if previous is not None else None, MAX_FEED_BYTES)
+    if not _has_changed(uri, response, previous):
         return FetchedFeed(uri, None, etag)
     try:
-        revoked = Revoked.parse(json_object(page.body), source.issuer)
+        revoked = Revoked.parse(json_object(response.body), source.issuer)
     except ValueError as error:
         raise FetchError(f"{uri} is not a revocation feed: {error}") from None
-    return FetchedFeed(uri, revoked, page.headers.get("etag"))
+    return FetchedFeed(uri, revoked, response.headers.get("etag"))
 
 
-def _has_changed(uri: str, page: HttpResponse, previous: object) -> bool:
-    if page.status == 304 and previous is not None:
+def _has_changed(uri: str, response: HttpResponse, previous: object) -> bool:
+    if response.status == 304 and previous is not None:
         return False
-    if page.status != 200:
-        raise FetchError(f"{uri} answered {page.status}; 200 is needed, and redirects are not followed")
+    if response.status != 200:
+        raise FetchError(f"{uri} answered {response.status}; 200 is needed, and redirects are not followed")
     return True
 
 
 def _discover(source: KeySource, what: str) -> Flow[str]:
     answers = []
     for url in metadata_urls(source):
-        page = yield _get(url)
-        if page.status == 200:
-            return _named(what, url, page.body, source)
-        answers.append(f"{url} answered {page.status}")
+        response = yield _get(url)
+        if response.status == 200:
+            return _named(what, url, response.body, source)
+        answers.append(f"{url} answered {response.status}")
     raise FetchError("no metadata: " + ", ".join(answers))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from scopewright.client import ClientCredentials, TokenError
+from scopewright.client import ClientCredentials, TokenError, transport
 from tests.unit.client.support import Endpoint, FakeClock, Mount, busy, refused
 
 
@@ -123,6 +123,34 @@ def test_scope_or_resource_of_another_type_is_a_type_error(mount: Mount) -> None
             ClientCredentials(mount.path, scope=scope)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="resource= takes the audience of one API, as a string, not list"):
         ClientCredentials(mount.path, resource=["https://payroll.example"])  # type: ignore[arg-type]
+
+
+def response_of(size: int) -> httpx.Response:
+    return httpx.Response(200, stream=httpx.ByteStream(b" " * size))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("size", "deadline", "error", "description"),
+    [
+        (256 * 1024 + 1, 15.0, "invalid_response", "is larger than 262144 bytes"),
+        (1, -1.0, "temporarily_unavailable", "took longer than"),
+    ],
+)
+async def test_large_or_slow_response_is_refused_without_a_retry(
+    mount: Mount, clock: FakeClock, monkeypatch: pytest.MonkeyPatch,
+    size: int, deadline: float, error: str, description: str, asynchronous: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(transport, "_DEADLINE_SECONDS", deadline)
+    endpoint = Endpoint()
+    endpoint.answers = [response_of(size)]
+    http = endpoint.async_client() if asynchronous else endpoint.client()
+    auth = ClientCredentials(mount.path, http=http, clock=clock)
+    with pytest.raises(TokenError) as caught:
+        await auth.token() if asynchronous else auth.token_sync()
+    assert caught.value.error == error
+    assert description in caught.value.description
+    assert len(endpoint.requests) == 1
 
 
 def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:

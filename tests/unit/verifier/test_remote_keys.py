@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 import threading
 
 import httpx
 import pytest
 
-from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier
+from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier, remote
+from scopewright.verifier.discovery import MAX_BYTES
 from tests.harness.clock import Clock
 from tests.unit.forked import wait_until
 from tests.unit.verifier.support import (
@@ -223,6 +225,26 @@ def test_threads_share_one_fetch_and_see_a_removed_key() -> None:
     wait_until(lambda: web.fetches() == 2)
     with pytest.raises(TokenRejected):
         wait_until(lambda: verifier.verify_sync(token(jti="0")) is None)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("size", "deadline", "reason"),
+    [
+        (MAX_BYTES + 1, 15.0, f"is larger than {MAX_BYTES} bytes"),
+        (1, -1.0, "took too long|TimeoutError"),
+    ],
+)
+async def test_large_or_slow_jwks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, size: int, deadline: float, reason: str, asynchronous: bool
+) -> None:
+    monkeypatch.setattr(remote, "_DEADLINE_SECONDS", deadline)
+    web = FakeIssuer(KEY)
+    web.pages["/tenant/jwks.json"] = httpx.Response(200, stream=httpx.ByteStream(b" " * size))
+    http = web.async_client() if asynchronous else web.client()
+    with pytest.raises(KeysUnavailable) as caught:
+        await Verifier(ISSUER, AUDIENCE, http=http, clock=Clock()).verify(token())
+    assert re.search(reason, caught.value.reason)
 
 
 def test_verify_sync_raises_keys_unavailable() -> None:
