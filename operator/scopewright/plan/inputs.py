@@ -187,7 +187,7 @@ def _labelled(namespaces: Mapping[str, Labels], wanted: Manifests) -> dict[str, 
 
 
 def _as_of(present: Mapping[Ref, Raw], applied: Mapping[Ref, Raw], now: datetime) -> dict[Ref, datetime]:
-    """Manifests do not contain the age of a credential or key: for a new `revokedBefore` it is just too old."""
+    """Manifests do not contain the age of credentials and keys: assume that a new `revokedBefore` revokes them all."""
     as_of = {}
     for ref, raw in applied.items():
         before = _revoked_before(raw)

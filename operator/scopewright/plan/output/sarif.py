@@ -22,9 +22,9 @@ def as_sarif(result: PlanResult, version: str) -> str:
 
 def document(result: PlanResult, version: str) -> dict[str, Any]:
     results = list(_results(result))
-    rules = sorted({found["ruleId"] for found in results})
-    for found in results:
-        found["ruleIndex"] = rules.index(found["ruleId"])
+    rules = sorted({entry["ruleId"] for entry in results})
+    for entry in results:
+        entry["ruleIndex"] = rules.index(entry["ruleId"])
     driver = {"name": "scopewright", "version": version, "rules": [{"id": r} for r in rules]}
     return {
         "$schema": SCHEMA,
