@@ -254,7 +254,7 @@ def test_the_operator_may_create_secrets_of_its_types(release: Release, operator
 def test_the_operator_may_not_change_or_delete_foreign_secrets(release: Release, operator: Account) -> None:
     for kind, message_part in (
         ("Opaque", "no Secret of type Opaque"),
-        ("servicebinding.io/oauth2", "not the operator's"),
+        ("servicebinding.io/oauth2", "Scopewright does not manage this Secret"),
     ):
         foreign = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
         path = f"/api/v1/namespaces/{TEAM}/secrets/{foreign['metadata']['name']}"
