@@ -41,7 +41,7 @@ def nonce_key_ref(config: Config) -> Ref:
 
 def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
     """Return the write of the issuer record, or None if it matches the configuration already."""
-    desired = config_map_write(config.namespace, ISSUER_NAME, "issuer", config.issuer_record(), existing)
+    desired = config_map_write(issuer_ref(config), "issuer", config.issuer_record(), existing)
     return None if in_place(desired) else desired
 
 
@@ -78,7 +78,7 @@ def usage_ref(config: Config) -> Ref:
 
 def plan_usage(config: Config, now: datetime) -> Desired:
     """Return the write of the empty usage record. Issuers update it from then on."""
-    return config_map_write(config.namespace, USAGE_NAME, "usage", UsageRecord(since=now))
+    return config_map_write(usage_ref(config), "usage", UsageRecord(since=now))
 
 
 def revocations_ref(config: Config) -> Ref:
@@ -88,7 +88,7 @@ def revocations_ref(config: Config) -> Ref:
 def plan_revocations(config: Config) -> Desired:
     """Return the write of the empty revocation record. Issuers update it from then on."""
     record = RevocationRecord(longest_lifetime=config.issuer_record().max_token_lifetime)
-    return config_map_write(config.namespace, REVOCATIONS_NAME, "revocations", record)
+    return config_map_write(revocations_ref(config), "revocations", record)
 
 
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:

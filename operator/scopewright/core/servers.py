@@ -15,7 +15,7 @@ from scopewright.core.failed_writes import FailedWrite, failed_write_of, not_rea
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, has_effect, in_force, resolve_grant
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
-from scopewright.core.objects import Deletion, Desired, Existing, Write, holds, is_paused
+from scopewright.core.objects import Deletion, Desired, Existing, Ref, Write, holds, is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.records.codec import config_map_write
 from scopewright.core.records.names import audience_claim_name, resource_server_record_name
@@ -109,7 +109,8 @@ def _claim_write(view: ServerView, audience: str) -> tuple[Write, ...]:
     if audience in ("", own) or audience in view.claims:
         return ()
     claim = AudienceClaim(audience, view.server.namespace, view.server.name)
-    return (config_map_write(view.config.namespace, audience_claim_name(audience), "audience", claim),)
+    ref = Ref("ConfigMap", view.config.namespace, audience_claim_name(audience))
+    return (config_map_write(ref, "audience", claim),)
 
 
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
@@ -171,8 +172,8 @@ def grant_sort_key(granted: ResolvedGrant) -> tuple[object, ...]:
 
 def _record_write(view: ServerView, audience: str) -> Desired:
     record = _record(view, audience)
-    name = resource_server_record_name(record.namespace, record.name)
-    return config_map_write(view.config.namespace, name, "resource-server", record, view.record_object)
+    ref = Ref("ConfigMap", view.config.namespace, resource_server_record_name(record.namespace, record.name))
+    return config_map_write(ref, "resource-server", record, view.record_object)
 
 
 def _conditions(view: ServerView, refusal: Rejected | None) -> tuple[ConditionUpdate, ...]:

@@ -24,12 +24,10 @@ def encode(record: Record) -> bytes:
     return _ADAPTERS[type(record)].dump_json(record, by_alias=True, exclude_none=True)
 
 
-def config_map_write(
-    namespace: str, name: str, label: str, record: Record, replaces: Existing | None = None
-) -> Desired:
+def config_map_write(ref: Ref, label: str, record: Record, replaces: Existing | None = None) -> Desired:
     """Return the write of a record in a ConfigMap; `label` is the value of RECORD_LABEL."""
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: label}
-    return Desired(Ref("ConfigMap", namespace, name), {ENTRY: encode(record)}, labels=labels, replaces=replaces)
+    return Desired(ref, {ENTRY: encode(record)}, labels=labels, replaces=replaces)
 
 
 def decode(kind: type[R], data: bytes) -> R:
