@@ -60,7 +60,8 @@ def _replaces_revoked(view: ClientView, state: ClientState) -> bool:
     """Whether the sealed Secret still holds a credential that `revokedBefore` ended, without a heal since: the process
     that generated its successor was lost. The next one is a heal too, and only that one is exempt from the limit.
     """
-    record, sealed = state.record, view.secret if state.ownership is SecretOwnership.SEALED else None
+    record = state.record
+    sealed = view.secret if state.ownership is SecretOwnership.SEALED else None
     if record is None or record.revoked_before is None or sealed is None:
         return False
     issued = annotated_issue_time(sealed)

@@ -47,7 +47,7 @@ Answered = Callable[[str, str, bool], None]
 """Takes one of `METHODS` or WATCH, the path, and whether the right was missing."""
 
 Observe = Callable[[str, str, float], None]
-"""Takes one of `METHODS`, one of `RESULTS`, and seconds."""
+"""Takes one of `METHODS`, one of `answers.RESULTS`, and seconds."""
 
 
 @dataclass(frozen=True, slots=True)
