@@ -304,16 +304,19 @@ async def test_key_record_with_the_private_key_of_another_is_ignored(
         {"algorithm": "ES384"},
         {"jwk": {**key_record().jwk, "alg": "none"}},
         {"jwk": {"kid": key_record().kid, "kty": "oct"}},
+        {"jwk": {"kty": "oct"}, "kid": ""},
+        {"jwk": {"kty": "EC"}, "kid": ""},
     ],
 )
 async def test_malformed_key_record_is_ignored_and_the_last_valid_one_kept(
-    harness: IssuerHarness, changes: dict[str, Any]
+    harness: IssuerHarness, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     record = key_record(**changes)
     entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: pem(private_key("ES256"))}
     harness.put_object("Secret", key_record_name(record.kid), entries, type=SIGNING_KEY_TYPE)
     await settle()
     assert (await harness.token()).status_code == 200
+    assert "keeping its last valid version" in caplog.text
 
 
 async def test_key_record_with_a_malformed_private_key_is_ignored(harness: IssuerHarness) -> None:

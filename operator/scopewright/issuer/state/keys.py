@@ -60,7 +60,7 @@ class LoadedKey:
 
 def build(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) -> LoadedKey:
     """Raises `Rejected`. `known` is the previous key of the record, so that an unchanged PEM is not parsed again."""
-    if thumbprint(record.jwk) != record.kid:
+    if not record.kid or thumbprint(record.jwk) != record.kid:
         raise Rejected("MalformedRecord", "kid is not the thumbprint of the key")
     alg = _alg(record)
     digest = hashlib.sha256(pem).digest() if pem and record.revoked_time is None else b""
