@@ -1,5 +1,7 @@
 """The replay memory of assertions and proofs is bounded, and each namespace has a share of it."""
 
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any, cast
 
 import pytest
@@ -84,10 +86,11 @@ class FakeRedis:
     def __init__(self) -> None:
         self.names: set[str] = set()
         self.is_up = True
+        self.errors: Iterator[Exception] = cycle([RedisError("no connection"), TimeoutError()])
 
     async def set(self, name: str, value: bytes, *, nx: bool, px: int) -> bool | None:
         if not self.is_up:
-            raise RedisError("no connection")
+            raise next(self.errors)
         if name in self.names:
             return None
         self.names.add(name)
@@ -108,12 +111,13 @@ async def test_replays_take_no_share_of_a_shared_memory() -> None:
     assert memory._shares._free == 88
 
 
-async def test_an_outage_takes_no_share_of_a_shared_memory() -> None:
+async def test_an_outage_is_logged_once_and_takes_no_share_of_a_shared_memory(caplog: pytest.LogCaptureFixture) -> None:
     memory, server = shared(Clock(), capacity=90)
     server.is_up = False
     for number in range(200):
         with pytest.raises(Unavailable, match="is unavailable"):
             await memory.first_use("pay.a", str(number), UNTIL)
+    assert caplog.messages == ["the replay memory failed: RedisError"]
     server.is_up = True
     assert await memory.first_use("pay.b", "new", UNTIL)
     assert (memory._shares._free, memory._shares._used) == (89, {"pay": 1})

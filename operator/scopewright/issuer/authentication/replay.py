@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.rate_budget import Clock
-from scopewright.logs import OncePerProblem
 from scopewright.verifier.refusals import KeysUnavailable as MemoryFull
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
@@ -92,7 +91,7 @@ class SharedReplay:
         self._prefix = prefix
         self._clock = clock
         self._shares = _Shares(capacity)
-        self._warning = OncePerProblem(log, "the replay memory failed: %s")
+        self._failing = False
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
         """The entry gets a time to live, not an end: the clock of the store may differ."""
@@ -103,10 +102,12 @@ class SharedReplay:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 first = await self._client.set(name, b"", nx=True, px=max(1, math.ceil((until - now) * 1000)))
         except (RedisError, OSError) as error:
-            self._warning.report(type(error).__name__)
+            if not self._failing:  # one warning: the errors of an outage differ from request to request
+                log.warning("the replay memory failed: %s", type(error).__name__)
+            self._failing = True
             self._shares.give_back(namespace, until)
             raise Unavailable("the replay memory is unavailable", retry_after=1.0) from None
-        self._warning.clear()
+        self._failing = False
         if not first:
             self._shares.give_back(namespace, until)
         return bool(first)
