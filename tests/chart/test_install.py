@@ -406,7 +406,7 @@ def test_only_the_platform_may_pause_a_client_under_the_limits(release: Release,
     # Another policy, which may come into effect later.
     until(lambda: "set spec.disabled instead" in refusal(team, held))
     team.create(client)
-    with pytest.raises(Refused, match="may update SigningKeys in scopewright-system"):
+    with pytest.raises(Refused, match="update SigningKeys in scopewright-system"):
         team.patch("OAuthClient", TEAM, "held", paused)
     release.kube.patch("OAuthClient", TEAM, "held", paused)
     team.patch("OAuthClient", TEAM, "held", {"metadata": {"labels": {"any": "label"}}})
