@@ -224,11 +224,11 @@ def _not_written(real: Any) -> Any:
 
 
 def _merge_forgotten(real: Any) -> Any:
-    def take(self: Any, change: Any) -> None:
+    def apply(self: Any, change: Any) -> None:
         self._record, self._pending = RevocationRecord(), []
         real(self, change)
 
-    return take
+    return apply
 
 
 def _no_access_removal(real: Any) -> Any:
@@ -301,7 +301,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect("a revocation is not written", 5, Revocations, "_write", _not_written),
     Defect(
-        "pending revocations are lost when the record changes", 5, Revocations, "take", _merge_forgotten, quick=False
+        "pending revocations are lost when the record changes", 5, Revocations, "apply", _merge_forgotten, quick=False
     ),
     Defect("the revocation feed omits withdrawn access", 3, access_removal, "of_server", _no_access_removal),
     Defect("a name instead of a UID", 11, client_secret, "own_record", _no_uid_check),

@@ -18,6 +18,10 @@ def test_every_invariant_has_a_defect() -> None:
     assert {defect.name for defect in DEFECTS if defect.quick}
 
 
+def test_every_defect_patches_an_existing_attribute() -> None:
+    assert [defect.name for defect in DEFECTS if not hasattr(defect.target, defect.attribute)] == []
+
+
 def test_the_simulation_catches_every_defect() -> None:
     done = run_in_subprocess("--defects", *([] if ALL_DEFECTS else ["--quick"]), timeout=3600)
     if done.returncode:
