@@ -217,8 +217,8 @@ def _invalid_after_a_rotation(real: Any) -> Any:
 
 
 def _not_written(real: Any) -> Any:
-    async def write(self: Any) -> bool:
-        return True
+    async def write(self: Any) -> None:
+        return None
 
     return write
 
