@@ -19,7 +19,7 @@ from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError
 from scopewright.client.grant import Flow, Granted, TokenParameters, fetch_token
 from scopewright.client.mounted import MountedSecret
-from scopewright.client.slot import TokenSlot
+from scopewright.client.renewal import TokenRenewal
 from scopewright.client.token import AccessToken
 from scopewright.client.transport import run, run_sync
 from scopewright.forks import restart_in_children
@@ -75,7 +75,7 @@ class ClientCredentials(httpx.Auth):
         self._http = http
         self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)
         self._jitter = jitter
-        self._slot = TokenSlot()
+        self._renewal = TokenRenewal()
         fetch = Fetch(
             lambda client: run_sync(self._flow(), client, self._clock),
             lambda client: run(self._flow(), client, self._clock),
@@ -185,18 +185,18 @@ class ClientCredentials(httpx.Auth):
         if not _refuses(_INVALID_TOKEN, request, response):
             return False
         with self._fetching.lock:
-            self._slot.refuse(self._clock.now(), token)
+            self._renewal.refuse(self._clock.now(), token)
         return True
 
     def _begin(self) -> Future[None] | None:
         """The fetch to wait for, if any."""
         self._fetching.check_process()
         credentials = self.secret.read()
-        return self._fetching.begin(lambda: self._slot.need(self._clock.now(), credentials))
+        return self._fetching.begin(lambda: self._renewal.need(self._clock.now(), credentials))
 
     def _result(self, *, in_time: bool) -> AccessToken:
         with self._fetching.lock:
-            token, error = self._slot.token, self._slot.error
+            token, error = self._renewal.token, self._renewal.error
         if token is not None and self._clock.now() < token.expires_at:
             return token
         if not in_time:
@@ -216,10 +216,10 @@ class ClientCredentials(httpx.Auth):
     def _on_fetched(self, outcome: Granted | BaseException) -> None:
         if isinstance(outcome, BaseException):
             error = outcome if isinstance(outcome, TokenError) else _unexpected(outcome)
-            self._slot.failed(error, self._clock.now())
+            self._renewal.failed(error, self._clock.now())
             logger.warning("cannot get a token from the issuer: %s", error)
         else:
-            self._slot.received(*outcome, self._jitter())
+            self._renewal.received(*outcome, self._jitter())
 
 
 def _unexpected(outcome: object) -> TokenError:

@@ -1,6 +1,6 @@
 """Decides when to poll the revocation feed, and how long the last one stays usable. No I/O, no clock.
 
-All times are seconds on one clock. `remote` carries out the decisions.
+All times are seconds on one clock. `fetch` carries out the decisions.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Decides when to fetch the issuer's keys again. No I/O, no clock.
 
-All times are seconds on one clock. `remote` carries out the decisions.
+All times are seconds on one clock. `fetch` carries out the decisions.
 """
 
 from scopewright.singleflight import RefreshDecision

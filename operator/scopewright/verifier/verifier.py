@@ -10,15 +10,15 @@ from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
 from scopewright.verifier.discovery import IssuerMismatch, KeySource
 from scopewright.verifier.feedcache import FeedCache, RevocationFeed
+from scopewright.verifier.fetch import RemoteFeed, RemoteKeys
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, KeysUnavailable, Reason, TokenRejected
-from scopewright.verifier.remote import RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
-from scopewright.verifier.seen import CachedToken, VerifiedTokens
 from scopewright.verifier.token import Token
+from scopewright.verifier.tokencache import CachedToken, TokenCache
 
 
 class Verifier:
@@ -62,7 +62,7 @@ class Verifier:
         self._keys = KeyCache()
         source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
         self._remote = RemoteKeys(source, http, clock, self._keys)
-        self._verified = VerifiedTokens(cache_size)
+        self._verified = TokenCache(cache_size)
         feed = RevocationFeed() if revocations is True else revocations or None
         self._feed = FeedCache(feed)
         self._revocations = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)

@@ -239,5 +239,5 @@ async def test_cache_of_tokens_is_bounded_by_their_size(services: IssuerHarness)
     inspector = Inspector(registry.keys, max_characters=6 * len(tokens[0]))
     for token in tokens:
         assert inspector.inspect(token, registry.issuer, services.clock()) is not None
-        assert len(inspector._young) + len(inspector._old) <= 6
-    assert len(inspector._young) + len(inspector._old) > 3
+        assert len(inspector._recent) + len(inspector._previous) <= 6
+    assert len(inspector._recent) + len(inspector._previous) > 3

@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier, remote
+from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier, fetch
 from scopewright.verifier.discovery import MAX_BYTES
 from tests.harness.clock import Clock
 from tests.unit.forked import wait_until
@@ -238,7 +238,7 @@ def test_threads_share_one_fetch_and_see_a_removed_key() -> None:
 async def test_large_or_slow_jwks_is_refused(
     monkeypatch: pytest.MonkeyPatch, size: int, deadline: float, reason: str, asynchronous: bool
 ) -> None:
-    monkeypatch.setattr(remote, "_DEADLINE_SECONDS", deadline)
+    monkeypatch.setattr(fetch, "_DEADLINE_SECONDS", deadline)
     web = FakeIssuer(KEY)
     web.pages["/tenant/jwks.json"] = httpx.Response(200, stream=httpx.ByteStream(b" " * size))
     http = web.async_client() if asynchronous else web.client()

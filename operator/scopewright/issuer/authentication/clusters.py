@@ -12,10 +12,10 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer
 from scopewright.verifier.discovery import DEFAULT_MAX_AGE_SECONDS, Fetched, KeySource
+from scopewright.verifier.fetch import RemoteKeys
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import KeysUnavailable
-from scopewright.verifier.remote import RemoteKeys
 
 log: Final = logging.getLogger(__name__)
 

@@ -72,36 +72,36 @@ class InspectedToken:
 class Inspector:
     """Caches verified tokens: verifying the signature takes ten times as long as everything else.
 
-    Entries are by the digest of the token. There are two generations: entries of the old one are dropped or used again.
+    Entries are by the digest of the token. Entries of the previous generation are used again or dropped.
     """
 
     def __init__(self, keys: Keyring, max_characters: int = _MAX_CACHED_CHARACTERS) -> None:
         self._keys = keys
         self._half_characters = max_characters // 2
-        self._young_characters = 0
-        self._young: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
-        self._old: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
+        self._recent_characters = 0
+        self._recent: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
+        self._previous: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
 
     def inspect(self, token: str, issuer: IssuerRecord, now: float) -> InspectedToken | None:
         """None unless this issuer signed the token with a key that is published now, and it has not expired."""
         keys = self._keys.jwks(now)
         digest = hashlib.sha256(token.encode()).digest()
-        found = self._young.get(digest) or self._old.pop(digest, None)
+        found = self._recent.get(digest) or self._previous.pop(digest, None)
         if found is None or keys.keys.get(found[0].kid) is not found[0]:
             found = _verified(token, keys.by_header)
             if found is None:
                 return None
-        if digest not in self._young:
+        if digest not in self._recent:
             self._cache(digest, found, len(token))
         inspected = found[1]
         is_valid = inspected.claims["iss"] == issuer.issuer and inspected.summary.issued_at <= now + issuer.clock_skew
         return inspected if is_valid and now < inspected.expires_at else None
 
     def _cache(self, digest: bytes, found: tuple[LoadedKey, InspectedToken], characters: int) -> None:
-        if len(self._young) >= _MAX_CACHED_TOKENS // 2 or self._young_characters + characters > self._half_characters:
-            self._old, self._young, self._young_characters = self._young, {}, 0
-        self._young[digest] = found
-        self._young_characters += characters
+        if len(self._recent) >= _MAX_CACHED_TOKENS // 2 or self._recent_characters + characters > self._half_characters:
+            self._previous, self._recent, self._recent_characters = self._recent, {}, 0
+        self._recent[digest] = found
+        self._recent_characters += characters
 
 
 def _verified(token: str, keys: Mapping[bytes, LoadedKey]) -> tuple[LoadedKey, InspectedToken] | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from scopewright.verifier import Reason, TokenRejected, Verifier
-from scopewright.verifier.seen import CachedToken, VerifiedTokens
+from scopewright.verifier.tokencache import CachedToken, TokenCache
 from tests.harness.clock import Clock
 from tests.unit.verifier.support import (
     AUDIENCE,
@@ -71,11 +71,11 @@ async def test_refused_token_is_not_cached() -> None:
 def test_cache_is_bounded_and_keeps_used_tokens() -> None:
     from scopewright.verifier import check
 
-    seen = VerifiedTokens(100)
+    cache = TokenCache(100)
     verified = CachedToken(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"))
-    seen.add("often", verified)
+    cache.add("often", verified)
     for number in range(10_000):
-        seen.add(str(number), verified)
-        assert seen.get("often") is verified
-        assert len(seen) <= 101
-    assert seen.get("0") is None
+        cache.add(str(number), verified)
+        assert cache.get("often") is verified
+        assert len(cache) <= 101
+    assert cache.get("0") is None

@@ -12,7 +12,7 @@ _BACK_OFF_SECONDS = (1.0, 2.0, 5.0)
 _REFUSAL_PAUSE_SECONDS = 10.0
 
 
-class TokenSlot:
+class TokenRenewal:
     """The token for one client, resource and scope, and the last error."""
 
     def __init__(self) -> None:

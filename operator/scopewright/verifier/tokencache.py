@@ -1,0 +1,51 @@
+"""A cache of verified tokens. A token in it needs no second verification of its signature."""
+
+from dataclasses import dataclass
+
+from scopewright.verifier.keyset import Key
+from scopewright.verifier.revoked import Revoked
+from scopewright.verifier.token import Token
+
+
+@dataclass(frozen=True, slots=True)
+class CachedToken:
+    """`revoked` is the feed that the token was last checked against."""
+
+    token: Token
+    key: Key
+    revoked: Revoked | None = None
+
+
+class TokenCache:
+    """At most `size` tokens in two generations, recent and previous. Those that are not used are removed first.
+
+    A hit in the previous generation moves to the recent one, which becomes the previous one when it is full. Each step
+    is one dict operation, so threads need no lock. The caller checks expiry, scopes, revocation and whether the key is
+    still published.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = max(1, size // 2)
+        self._recent: dict[str, CachedToken] = {}
+        self._previous: dict[str, CachedToken] = {}
+
+    def __len__(self) -> int:
+        return len(self._recent) + len(self._previous)
+
+    def get(self, token: str) -> CachedToken | None:
+        cached = self._recent.get(token)
+        if cached is None:
+            cached = self._previous.pop(token, None)
+            if cached is not None:
+                self.add(token, cached)
+        return cached
+
+    def add(self, token: str, verified: CachedToken) -> None:
+        if len(self._recent) >= self._half:
+            self._previous = self._recent
+            self._recent = {}
+        self._recent[token] = verified
+
+    def forget(self, token: str) -> None:
+        self._recent.pop(token, None)
+        self._previous.pop(token, None)
