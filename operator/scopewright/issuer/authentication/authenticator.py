@@ -6,10 +6,10 @@ previous method. The reason for a refusal is for the audit line; callers that ho
 
 import hashlib
 import hmac
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from scopewright.api.names import is_label
 from scopewright.issuer.authentication import assertions, service_accounts
 from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
@@ -21,8 +21,6 @@ from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 
 _MAX_LABEL_LENGTH: Final = 63
-_LABEL: Final = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_CLIENT_ID: Final = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -35,7 +33,8 @@ class Authenticated:
 
 def is_client_id(client_id: str) -> bool:
     """Whether it has the form `<namespace>.<name>`. Other ids have no record."""
-    return _CLIENT_ID.fullmatch(client_id) is not None
+    namespace, _, name = client_id.partition(".")
+    return is_label(namespace) and is_label(name)
 
 
 def expected_client_id(presented: PresentedCredential) -> str:

@@ -65,11 +65,11 @@ class TokenEndpoint:
     def serve(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
         if parameters.proofs:
             return self._serve_bound(authenticated, parameters, now)
-        grant = self._authorise(authenticated, parameters, now)
-        if grant.server.record.dpop_required or self._registry.is_fapi2:
+        authorisation = self._authorise(authenticated, parameters, now)
+        if authorisation.server.record.dpop_required or self._registry.is_fapi2:
             # FAPI 2.0 §5.3.2.1: all tokens are bound, also before the operator has updated the record of the server.
             raise proof_required()
-        return self._issue(grant, now)
+        return self._issue(authorisation, now)
 
     async def _serve_bound(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
         nonce = self._dpop.nonce_header(now)
@@ -78,25 +78,25 @@ class TokenEndpoint:
             jkt = await self._dpop.verify(parameters.proofs, authenticated.client.client_id, now)
             if self._registry.clients.get(authenticated.client.client_id) is not authenticated.client:
                 raise unavailable("the client has changed; try again", reason="client_changed")
-            grant = self._authorise(authenticated, parameters, now)
-            grant.jkt = jkt
-            outcome = self._issue(grant, now)
+            authorisation = self._authorise(authenticated, parameters, now)
+            authorisation.jkt = jkt
+            outcome = self._issue(authorisation, now)
         except OAuthError as error:
             error.headers += nonce
             raise
         outcome.answer.headers += nonce
         return outcome
 
-    def _issue(self, grant: Authorisation, now: float) -> Outcome:
-        token = self._sign(grant, now)
+    def _issue(self, authorisation: Authorisation, now: float) -> Outcome:
+        token = self._sign(authorisation, now)
         body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s%s}' % (
             token.value,
-            b"DPoP" if grant.jkt else b"Bearer",
+            b"DPoP" if authorisation.jkt else b"Bearer",
             token.expires_in,
-            orjson.dumps(grant.granted.scope),
-            _ISSUED if grant.delegation else b"",
+            orjson.dumps(authorisation.granted.scope),
+            _ISSUED if authorisation.delegation else b"",
         )
-        return Outcome(Answer(200, NO_STORE, body), ISSUED, _audit_fields(grant, token))
+        return Outcome(Answer(200, NO_STORE, body), ISSUED, _audit_fields(authorisation, token))
 
     def _authorise(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Authorisation:
         resources, scopes = parameters.resources, parameters.scopes
@@ -104,9 +104,9 @@ class TokenEndpoint:
             return self._exchange.authorise(authenticated.client, parameters.subject_token, resources, scopes, now)
         return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
 
-    def _sign(self, grant: Authorisation, now: float) -> IssuedToken:
+    def _sign(self, authorisation: Authorisation, now: float) -> IssuedToken:
         issuer = self._registry.require_issuer()
-        name = grant.server.record.signing_key
+        name = authorisation.server.record.signing_key
         key = self._registry.keys.signing_key(name, now, tail(issuer))
         if key is None:
             if name not in self._without_key:
@@ -116,23 +116,23 @@ class TokenEndpoint:
         if not allows(issuer.profile, key.alg):
             raise unavailable("no signing key is active", reason="profile_algorithm", retry_after=30.0)
         self._without_key.discard(name)
-        return sign(grant, key, issuer, now, self._random)
+        return sign(authorisation, key, issuer, now, self._random)
 
 
-def _audit_fields(grant: Authorisation, token: IssuedToken) -> Mapping[str, Any]:
+def _audit_fields(authorisation: Authorisation, token: IssuedToken) -> Mapping[str, Any]:
     entry: dict[str, Any] = {
-        "client": grant.client.client_id,
-        "audience": grant.server.audience,
-        "scope": grant.granted.scope,
+        "client": authorisation.client.client_id,
+        "audience": authorisation.server.audience,
+        "scope": authorisation.granted.scope,
         "kid": token.kid,
         "jti": token.jti,
         "expires_in": token.expires_in,
     }
-    if grant.jkt:
-        entry["jkt"] = grant.jkt
-    if grant.delegation:
-        entry["subject"] = grant.delegation.subject
-        entry["exchanged_jti"] = grant.delegation.chain[-1]["jti"]
+    if authorisation.jkt:
+        entry["jkt"] = authorisation.jkt
+    if authorisation.delegation:
+        entry["subject"] = authorisation.delegation.subject
+        entry["exchanged_jti"] = authorisation.delegation.chain[-1]["jti"]
     return entry
 
 

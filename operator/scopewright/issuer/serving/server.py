@@ -132,8 +132,8 @@ def run(
         runner.run(main())
 
 
-async def _send_heartbeats(heartbeat: Callable[[], None] | None) -> None:
-    while heartbeat is not None:
+async def _send_heartbeats(heartbeat: Callable[[], None]) -> None:
+    while True:
         heartbeat()
         await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 

@@ -49,7 +49,7 @@ class Worker:
     listen: Callable[[], socket.socket]
     on_ready: OnReady
     observe: Callable[[], socket.socket] | None = None
-    heartbeat: Callable[[], None] | None = None
+    heartbeat: Callable[[], None] = lambda: None
     counters: WorkerCounters | None = None
     is_only_worker: bool = True
     writes_snapshot: bool = True

@@ -41,7 +41,7 @@ def of_server(
     """`clients` are all clients."""
     old, new = before.record, after.record if after else None
     if new is None or new.audience != old.audience or (new.dpop_required and not old.dpop_required):
-        # The feed cannot tell bound tokens from others: all tokens of the API end.
+        # All tokens of the API end, also if DPoP becomes required: the feed cannot tell bound tokens from others.
         return _audience(old.audience, now) if old.audience else None
     retired = set(old.served_by) - set(new.served_by)
     if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:

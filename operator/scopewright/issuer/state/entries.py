@@ -43,7 +43,7 @@ class ResourceServerEntry:
 
     @property
     def alias(self) -> str:
-        """The default audience, which is accepted beside a custom one."""
+        """The default audience, which is accepted in addition to a custom one."""
         return default_audience(self.record.namespace, self.record.name)
 
 

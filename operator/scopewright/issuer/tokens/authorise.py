@@ -45,7 +45,7 @@ def authorise(
     registry: Registry,
     now: float,
 ) -> Authorisation:
-    """The grant to an authenticated client; raises OAuthError."""
+    """The authorisation of an authenticated client; raises OAuthError."""
     require_grant_type(client, grant_type)
     asked, server = _target(client, resources, registry)
     # Tokens have whole seconds: a grant that ends within this second has ended.

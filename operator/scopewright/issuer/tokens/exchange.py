@@ -59,7 +59,7 @@ class Exchange:
     def authorise(
         self, exchanger: Client, subject_token: str, targets: tuple[str, ...], scopes: tuple[str, ...], now: float
     ) -> Authorisation:
-        """The grant to an authenticated client; raises OAuthError. `targets` are resources and audiences."""
+        """The authorisation of an authenticated client; raises OAuthError. `targets` are resources and audiences."""
         require_grant_type(exchanger, TOKEN_EXCHANGE)
         issuer = self._registry.require_issuer()
         inspected = self._inspected(subject_token, exchanger, issuer, now)

@@ -27,14 +27,16 @@ class IssuedToken:
     expires_in: int
 
 
-def sign(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness) -> IssuedToken:
+def sign(
+    authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness
+) -> IssuedToken:
     """`key` must sign now, and have more than clock skew and JWKS max-age left."""
     issued_at = int(now)
-    expires_at = _expiry(grant, key, issuer, issued_at)
-    jti = grant.client.uid_hash + base64url.encode(random(_JTI_BYTES))
-    bound = b',"cnf":{"jkt":"%s"}' % grant.jkt.encode() if grant.jkt else b""
+    expires_at = _expiry(authorisation, key, issuer, issued_at)
+    jti = authorisation.client.uid_hash + base64url.encode(random(_JTI_BYTES))
+    bound = b',"cnf":{"jkt":"%s"}' % authorisation.jkt.encode() if authorisation.jkt else b""
     payload = b'%s,"iat":%d,"exp":%d,"jti":"%s"%s}' % (
-        _template(grant, key, issuer).claims,
+        _template(authorisation, key, issuer).claims,
         issued_at,
         expires_at,
         jti.encode(),
@@ -47,10 +49,10 @@ def sign(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float,
     return IssuedToken(value, jti, key.kid, expires_at - issued_at)
 
 
-def _expiry(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
+def _expiry(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
     """The earliest of: the lifetime, the end of the grant, and the time when a verifier may no longer have the key."""
-    lifetime = min(grant.server.record.lifetime, issuer.max_token_lifetime)
-    return int(min(issued_at + lifetime, grant.granted.not_after, key.verification_end - tail(issuer)))
+    lifetime = min(authorisation.server.record.lifetime, issuer.max_token_lifetime)
+    return int(min(issued_at + lifetime, authorisation.granted.not_after, key.verification_end - tail(issuer)))
 
 
 def tail(issuer: IssuerRecord) -> int:
@@ -58,22 +60,22 @@ def tail(issuer: IssuerRecord) -> int:
     return issuer.clock_skew + issuer.jwks_max_age
 
 
-def _template(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:
-    granted = grant.granted
+def _template(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:
+    granted = authorisation.granted
     template = granted.template
     if template is None or template.key is not key or template.issuer != issuer.issuer:
-        template = granted.template = ClaimsTemplate(key, issuer.issuer, _claims(grant, issuer))
+        template = granted.template = ClaimsTemplate(key, issuer.issuer, _claims(authorisation, issuer))
     return template
 
 
-def _claims(grant: Authorisation, issuer: IssuerRecord) -> bytes:
+def _claims(authorisation: Authorisation, issuer: IssuerRecord) -> bytes:
     """The claims that do not depend on the time, as JSON without the closing brace."""
-    delegation, granted, record = grant.delegation, grant.granted, grant.server.record
+    delegation, granted, record = authorisation.delegation, authorisation.granted, authorisation.server.record
     claims: dict[str, Any] = {
         "iss": issuer.issuer,
-        "sub": delegation.subject if delegation else grant.client.client_id,
+        "sub": delegation.subject if delegation else authorisation.client.client_id,
         "aud": record.audience,
-        "client_id": grant.client.client_id,
+        "client_id": authorisation.client.client_id,
         "scope": granted.scope,
     }
     if record.scopes_list_claim:
