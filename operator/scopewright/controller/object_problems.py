@@ -41,8 +41,8 @@ class AffectedObject:
 def find_problems(
     cache: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
 ) -> Iterator[AffectedObject]:
-    """All of them. `failing` are the keys whose reconciliation has failed several times in a row; `overdue` is what
-    `overdue_clients` has found.
+    """All problems. `failing` are the keys whose reconciliation has failed several times in a row; `overdue` is the
+    result of `overdue_clients`.
     """
     for ref in failing:
         yield AffectedObject(ref, ObjectProblem.RECONCILE_FAILING)

@@ -72,7 +72,9 @@ M = TypeVar("M", bound=Member)
 
 
 class _Account(Generic[M]):
-    """Of one address, or of all. `candidates` are the next to close, with rank and time of the last scan."""
+    """The connections of one address, or of all addresses. `candidates` are the next to close, with the rank and time
+    of the last scan.
+    """
 
     def __init__(self, max_connections: int | None, max_memory: int | None) -> None:
         self._max_connections = max_connections
