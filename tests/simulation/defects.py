@@ -29,7 +29,7 @@ from scopewright.issuer.endpoints import introspection
 from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.protocol.request import parse
 from scopewright.issuer.protocol.responses import Answer
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state import access_removal, entries, keyring, registry
 from scopewright.issuer.tokens import sign
 from scopewright.stores.kubernetes import objects as kube_objects
@@ -190,10 +190,10 @@ def _no_uid_check(real: Any) -> Any:
 
 
 def _signs_too_early(real: Any) -> Any:
-    def choose(jwks: Any, signing_key: Any, now: Any, tail: Any) -> Any:
-        return real(jwks, signing_key, now + 20 * 3600, tail)
+    def select(jwks: Any, signing_key: Any, now: Any, verifier_lag: Any) -> Any:
+        return real(jwks, signing_key, now + 20 * 3600, verifier_lag)
 
-    return choose
+    return select
 
 
 def _grant_end_ignored(real: Any) -> Any:
@@ -262,7 +262,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("the previous digest is removed at once", 1, client_record, "apply_overlap", _no_overlap, also=(8,)),
     Defect("a key signs as soon as it is published", 2, signing, "with_times", _signs_at_publication),
     Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "with_times", _removed_at_once),
-    Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_too_early, also=(7,)),
+    Defect("the issuer signs with a key before its time", 2, keyring, "_select", _signs_too_early, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _grant_end_ignored, also=(2,), quick=False),
     Defect(

@@ -13,8 +13,7 @@ from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
 from scopewright.core.config import LeaseTimes
-from scopewright.issuer import build
-from scopewright.issuer.revocation import ended as revocations
+from scopewright.issuer import build, revocations
 from scopewright.issuer.state import snapshot
 from scopewright.stores.kubernetes import follow as kube_follow
 from tests.simulation import memoise

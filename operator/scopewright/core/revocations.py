@@ -130,7 +130,7 @@ def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> Rev
     )
 
 
-def fold(record: RevocationRecord, now: float) -> RevocationRecord:
+def shrink_to_limits(record: RevocationRecord, now: float) -> RevocationRecord:
     """Reduce a record to its limits. A client with too many entries gets one not-before time instead. If the record is
     still too large, so do the largest clients of the largest namespace, then that namespace, and finally all clients.
     """
@@ -161,7 +161,7 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
         return RevocationRecord(everybody=int(now), longest_lifetime=record.longest_lifetime)
     if not of_clients and not of_namespaces:
         return record
-    return _folded(record, of_clients, of_namespaces, int(now))
+    return _with_not_before(record, of_clients, of_namespaces, int(now))
 
 
 def _heaviest_first(owners: Mapping[str, str], weights: Mapping[str, int]) -> list[tuple[str, list[str]]]:
@@ -173,18 +173,18 @@ def _heaviest_first(owners: Mapping[str, str], weights: Mapping[str, int]) -> li
     return sorted(by_namespace.items(), key=lambda item: (not item[0], -totals[item[0]], item[0]))
 
 
-def _folded(record: RevocationRecord, of_clients: set[str], of_namespaces: set[str], now: int) -> RevocationRecord:
-    dropped = {name for name, namespace in record.owners.items() if namespace in of_namespaces}
-    folded = of_clients | dropped
+def _with_not_before(record: RevocationRecord, clients: set[str], namespaces: set[str], now: int) -> RevocationRecord:
+    dropped = {name for name, namespace in record.owners.items() if namespace in namespaces}
+    replaced = clients | dropped
     return _drop_unused_owners(
         replace(
             record,
-            tokens={c: tokens for c, tokens in record.tokens.items() if c not in folded},
-            access={c: access for c, access in record.access.items() if c not in folded},
+            tokens={c: tokens for c, tokens in record.tokens.items() if c not in replaced},
+            access={c: access for c, access in record.access.items() if c not in replaced},
             clients={c: t for c, t in record.clients.items() if c not in dropped}
-            | dict.fromkeys(sorted(of_clients - dropped), now),
+            | dict.fromkeys(sorted(clients - dropped), now),
             audiences={a: t for a, t in record.audiences.items() if a not in dropped},
-            namespaces={**record.namespaces, **dict.fromkeys(sorted(of_namespaces), now)},
+            namespaces={**record.namespaces, **dict.fromkeys(sorted(namespaces), now)},
         )
     )
 
@@ -192,7 +192,7 @@ def _folded(record: RevocationRecord, of_clients: set[str], of_namespaces: set[s
 def _drop_covered(record: RevocationRecord) -> RevocationRecord:
     """Drop the entries that a not-before time of their namespace covers.
 
-    Merging with a replica that has not folded them yet brings them back; they must not fold the namespace again.
+    Merging with a replica that still has them brings them back; they must not end the namespace's tokens again.
     """
     if not record.namespaces:
         return record

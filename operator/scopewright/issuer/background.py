@@ -12,7 +12,7 @@ from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.usage import CredentialUsage
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry

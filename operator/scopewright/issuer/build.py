@@ -24,7 +24,7 @@ from scopewright.issuer.observability.tracing import Traced, traced_sink
 from scopewright.issuer.observability.usage import REPORT_INTERVAL_SECONDS, CredentialUsage
 from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.readiness import Readiness
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.service import ClientEndpoints, Issuer
 from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.serving.proxies import TrustedProxies

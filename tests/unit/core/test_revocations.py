@@ -16,7 +16,6 @@ from scopewright.core.revocations import (
     MAX_ENTRIES_PER_CLIENT,
     MAX_LEEWAY_SECONDS,
     audience_key,
-    fold,
     has_ended,
     merge,
     merge_all,
@@ -24,6 +23,7 @@ from scopewright.core.revocations import (
     namespaces_of,
     owner_of_audience,
     prune,
+    shrink_to_limits,
     token_key,
 )
 from scopewright.verifier.check import Policy
@@ -133,26 +133,27 @@ def many_tokens(clients: int, tokens: int) -> RevocationRecord:
 
 def test_all_tokens_of_a_client_over_its_quota_end() -> None:
     record = many_tokens(2, MAX_ENTRIES_PER_CLIENT)
-    assert fold(record, NOW) is record
-    folded = fold(merge(record, RevocationRecord(tokens={"client-00001": {"one more": NOW}})), NOW)
-    assert folded.clients == {"client-00001": NOW}
-    assert list(folded.tokens) == ["client-00000"]
-    assert has_ended(folded, "client-00001", "any", "any", NOW)
-    assert not has_ended(folded, "client-00001", "any", "any", NOW + 1)
+    assert shrink_to_limits(record, NOW) is record
+    shrunk = shrink_to_limits(merge(record, RevocationRecord(tokens={"client-00001": {"one more": NOW}})), NOW)
+    assert shrunk.clients == {"client-00001": NOW}
+    assert list(shrunk.tokens) == ["client-00000"]
+    assert has_ended(shrunk, "client-00001", "any", "any", NOW)
+    assert not has_ended(shrunk, "client-00001", "any", "any", NOW + 1)
 
 
 def test_folding_ends_the_clients_with_the_most_entries_first() -> None:
     record = merge(many_tokens(100, MAX_ENTRIES_PER_CLIENT), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
-    folded = fold(record, NOW)
-    assert "modest" in folded.tokens
-    assert len(folded.clients) < 60
+    shrunk = shrink_to_limits(record, NOW)
+    assert "modest" in shrunk.tokens
+    assert len(shrunk.clients) < 60
 
 
 def test_folding_ends_all_tokens_as_a_last_resort() -> None:
-    folded = fold(many_tokens(MAX_ENTRIES + 1, 1), NOW)
-    assert folded == RevocationRecord(everybody=NOW)
-    assert fold(replace(many_tokens(MAX_ENTRIES + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
-    assert has_ended(folded, "any", "any", "any", NOW)
+    shrunk = shrink_to_limits(many_tokens(MAX_ENTRIES + 1, 1), NOW)
+    assert shrunk == RevocationRecord(everybody=NOW)
+    long_lived = replace(many_tokens(MAX_ENTRIES + 1, 1), longest_lifetime=LIFETIME)
+    assert shrink_to_limits(long_lived, NOW).longest_lifetime == LIFETIME
+    assert has_ended(shrunk, "any", "any", "any", NOW)
 
 
 def removed(namespace: str, count: int, instant: int = NOW) -> RevocationRecord:
@@ -170,24 +171,24 @@ def test_removals_in_one_namespace_end_no_token_of_another() -> None:
         clients={"deleted": NOW},
         owners={"modest": namespace_key("payroll"), "deleted": namespace_key("payroll")},
     )
-    folded = fold(merge(modest, removed("greedy", MAX_ENTRIES)), NOW)
-    assert (folded.everybody, folded.namespaces) == (0, {namespace_key("greedy"): NOW})
-    assert (folded.tokens, folded.clients, folded.owners) == (modest.tokens, modest.clients, modest.owners)
+    shrunk = shrink_to_limits(merge(modest, removed("greedy", MAX_ENTRIES)), NOW)
+    assert (shrunk.everybody, shrunk.namespaces) == (0, {namespace_key("greedy"): NOW})
+    assert (shrunk.tokens, shrunk.clients, shrunk.owners) == (modest.tokens, modest.clients, modest.owners)
     of_greedy = namespaces_of("greedy.client", "https://api.payroll.svc")
-    assert has_ended(folded, "greedy-client-1", "any", "any", NOW, of_greedy)
-    assert not has_ended(folded, "greedy-client-1", "any", "any", NOW + 1, of_greedy)
+    assert has_ended(shrunk, "greedy-client-1", "any", "any", NOW, of_greedy)
+    assert not has_ended(shrunk, "greedy-client-1", "any", "any", NOW + 1, of_greedy)
     of_payroll = namespaces_of("payroll.client", "https://api.payroll.svc")
-    assert not has_ended(folded, "modest", "any", "any", NOW, of_payroll)
-    assert has_ended(folded, "modest", "7", "any", NOW, of_payroll)
+    assert not has_ended(shrunk, "modest", "any", "any", NOW, of_payroll)
+    assert has_ended(shrunk, "modest", "7", "any", NOW, of_payroll)
 
 
 def test_thousands_of_removed_apis_end_no_token_of_another_namespace() -> None:
     audiences = [f"https://api-{n}.greedy.svc" for n in range(MAX_ENTRIES + 1)]
     owners = {audience_key(a): owner_of_audience(a) or "" for a in audiences}
-    folded = fold(RevocationRecord(audiences={audience_key(a): NOW for a in audiences}, owners=owners), NOW)
-    assert folded == RevocationRecord(namespaces={namespace_key("greedy"): NOW})
-    assert has_ended(folded, "c", "any", "any", NOW, namespaces_of("leave.worker", audiences[0]))
-    assert not has_ended(folded, "c", "any", "any", NOW, namespaces_of("leave.worker", "https://api.leave.svc"))
+    shrunk = shrink_to_limits(RevocationRecord(audiences={audience_key(a): NOW for a in audiences}, owners=owners), NOW)
+    assert shrunk == RevocationRecord(namespaces={namespace_key("greedy"): NOW})
+    assert has_ended(shrunk, "c", "any", "any", NOW, namespaces_of("leave.worker", audiences[0]))
+    assert not has_ended(shrunk, "c", "any", "any", NOW, namespaces_of("leave.worker", "https://api.leave.svc"))
 
 
 @pytest.mark.parametrize(
@@ -203,20 +204,20 @@ def test_the_largest_clients_of_the_largest_namespace_end_first() -> None:
         for c in range(MAX_ENTRIES // MAX_ENTRIES_PER_CLIENT)
     }
     greedy = RevocationRecord(tokens=revoking, owners=dict.fromkeys(revoking, namespace_key("greedy")))
-    folded = fold(merge(greedy, removed("payroll", 300)), NOW)
-    assert folded.namespaces == {}
-    assert len(folded.clients) - 300 == 1
-    assert len(folded.tokens) == len(revoking) - 1
+    shrunk = shrink_to_limits(merge(greedy, removed("payroll", 300)), NOW)
+    assert shrunk.namespaces == {}
+    assert len(shrunk.clients) - 300 == 1
+    assert len(shrunk.tokens) == len(revoking) - 1
 
 
-def test_a_replica_that_has_not_folded_yet_does_not_end_the_namespace_again() -> None:
+def test_a_replica_that_has_not_shrunk_its_record_does_not_end_the_namespace_again() -> None:
     known = removed("greedy", MAX_ENTRIES + 1)
-    folded = fold(known, NOW)
-    assert fold(merge(folded, known), NOW + 100) == folded
+    shrunk = shrink_to_limits(known, NOW)
+    assert shrink_to_limits(merge(shrunk, known), NOW + 100) == shrunk
     later = removed("greedy", 1, NOW + 50)
-    assert fold(merge(folded, later), NOW + 100).clients == later.clients
+    assert shrink_to_limits(merge(shrunk, later), NOW + 100).clients == later.clients
     access = RevocationRecord(access={"greedy-client-0": {"a": NOW, "b": NOW + 50}}, owners=known.owners)
-    assert fold(merge(folded, access), NOW + 100).access == {"greedy-client-0": {"b": NOW + 50}}
+    assert shrink_to_limits(merge(shrunk, access), NOW + 100).access == {"greedy-client-0": {"b": NOW + 50}}
 
 
 def test_the_owner_of_an_entry_is_removed_with_it() -> None:
@@ -231,15 +232,15 @@ def test_folding_never_makes_an_ended_token_valid(
     namespaces = [OWNERS[client]] if client in record.owners else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scopewright.core.revocations.MAX_ENTRIES", most)
-        folded = fold(record, NOW + 6000)
+        shrunk = shrink_to_limits(record, NOW + 6000)
     if has_ended(record, client, "any", audience, issued, namespaces):
-        assert has_ended(folded, client, "any", audience, issued, namespaces)
-    entries = sum(map(len, (*folded.tokens.values(), *folded.access.values(), folded.clients, folded.audiences)))
-    assert entries + len(folded.namespaces) <= most
+        assert has_ended(shrunk, client, "any", audience, issued, namespaces)
+    entries = sum(map(len, (*shrunk.tokens.values(), *shrunk.access.values(), shrunk.clients, shrunk.audiences)))
+    assert entries + len(shrunk.namespaces) <= most
 
 
 def test_the_largest_record_fits_into_a_config_map() -> None:
     access = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MAX_ENTRIES)}
     record = RevocationRecord(access=access, owners={client: namespace_key(client) for client in access})
-    assert fold(record, NOW) is record
+    assert shrink_to_limits(record, NOW) is record
     assert len(encode(record)) < 1024 * 1024 - 64 * 1024

@@ -25,8 +25,8 @@ from scopewright.core.records.names import (
 from scopewright.core.records.resource_server import ResolvedGrant
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import MAX_ENTRIES_PER_CLIENT, audience_key, has_ended, namespace_key, token_key
-from scopewright.issuer.revocation import ended as revocations_module
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer import revocations as revocations_module
+from scopewright.issuer.revocations import Revocations
 from scopewright.stores import Change
 from scopewright.stores.directory.store import DirectoryStore
 from tests.harness.clock import START
@@ -51,8 +51,8 @@ SERVED = server_record(served_by=(PAYROLL_SERVICE,))
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.revocation.ended.MAX_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("scopewright.issuer.revocation.ended._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("scopewright.issuer.revocations.MAX_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("scopewright.issuer.revocations._RETRY_SECONDS", 0.01)
 
 
 async def payroll_token(harness: IssuerHarness) -> str:
@@ -255,7 +255,7 @@ async def test_revocations_are_written_to_a_directory_store(tmp_path: Path) -> N
         store.close()
 
 
-async def test_thousands_of_ended_clients_are_folded_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_thousands_of_ended_clients_are_shrunk_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time would block the event loop for a time that grows with the square of their number."""
     done: list[str] = []
 
@@ -268,7 +268,7 @@ async def test_thousands_of_ended_clients_are_folded_and_encoded_once(monkeypatc
 
         monkeypatch.setattr(revocations_module, name, counting)
 
-    for name in ("fold", "merge", "encode"):
+    for name in ("shrink_to_limits", "merge", "encode"):
         counted(name)
     kept: dict[Ref, Callable[[], Change]] = {}
     revocations = Revocations(None, CONFIG.namespace, lambda: float(NOW), CONFIG.issuer_record, kept.__setitem__)
@@ -277,10 +277,10 @@ async def test_thousands_of_ended_clients_are_folded_and_encoded_once(monkeypatc
     assert done == []
     assert has_ended(revocations.record, "client-0", "any", "any", NOW), "in force before it is written"
     assert len(revocations.record.clients) == 10_000
-    assert done == ["merge", "fold"]
+    assert done == ["merge", "shrink_to_limits"]
     change = kept[revocations.ref]()
     assert decode(RevocationRecord, change.entries[ENTRY]) == revocations.record
-    assert done == ["merge", "fold", "encode"]
+    assert done == ["merge", "shrink_to_limits", "encode"]
 
 
 async def test_deletion_of_500_clients_is_in_force_at_once_and_written(snapshot: Path) -> None:

@@ -16,7 +16,7 @@ from scopewright.http import Answer, HttpRequest
 from scopewright.issuer.observability.metrics import IssuerMetrics, shared_counters
 from scopewright.issuer.observability.usage import CredentialUsage
 from scopewright.issuer.protocol.errors import refused_credential
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile

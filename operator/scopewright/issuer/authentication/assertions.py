@@ -32,7 +32,7 @@ class AuthenticationProof:
     expires_at: float = 0.0
 
 
-def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> AuthenticationProof:
+def check_client_assertion(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> AuthenticationProof:
     """Raises `CredentialRefused`. The key and its algorithm are those of the record, never of the assertion."""
     key = _key(client, signed, issuer, now)
     claims = signed.claims

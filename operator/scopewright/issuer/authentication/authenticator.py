@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.api.names import is_label
-from scopewright.issuer.authentication import assertions, service_accounts
-from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
+from scopewright.issuer.authentication.assertions import (
+    AuthenticationProof,
+    CredentialRefused,
+    check_client_assertion,
+)
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.replay import ReplayStore
+from scopewright.issuer.authentication.service_accounts import check_service_account_token
 from scopewright.issuer.protocol.errors import secrets_not_accepted
 from scopewright.issuer.protocol.request import PresentedAssertion, PresentedCredential, PresentedSecret
 from scopewright.issuer.rate_budget import Clock
@@ -113,7 +117,7 @@ class Authenticator:
             raise CredentialRefused("profile")
         is_by_own_key = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
         if is_by_own_key or client.method == "PrivateKeyJWT":
-            return assertions.check(client, presented.signed, self._registry.require_issuer(), self._clock())
+            return check_client_assertion(client, presented.signed, self._registry.require_issuer(), self._clock())
         if client.method == "ServiceAccount":
             return await self._service_account(client, presented)
         raise CredentialRefused("other_method")
@@ -128,7 +132,7 @@ class Authenticator:
         keys = await cluster.keys(signed.header.get("kid"))
         issuers = await cluster.issuer(), issuer.issuer
         reserved = frozenset(issuer.reserved_audiences)
-        proof = service_accounts.check(client, signed, keys, *issuers, reserved, issuer.clock_skew, self._clock())
+        proof = check_service_account_token(client, signed, keys, *issuers, reserved, issuer.clock_skew, self._clock())
         if not await cluster.review(presented.jwt, issuer.issuer):
             raise CredentialRefused("token_review", "the API server rejects the token; its Pod may have been deleted")
         return proof

@@ -15,7 +15,7 @@ MAX_LIFETIME_SECONDS: Final = 24 * 3600.0
 """From `iat` to `exp`. Tokens in Secrets of type kubernetes.io/service-account-token have no `exp` and are refused."""
 
 
-def check(
+def check_service_account_token(
     client: Client, signed: Signed, keys: KeySet, cluster_issuer: str, issuer: str, reserved: frozenset[str],
     skew: float, now: float,
 ) -> AuthenticationProof:  # fmt: skip

@@ -9,7 +9,7 @@ import orjson
 
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.protocol.responses import Answer, HttpRequest, cacheable, etag_of
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.keyring import Keyring
 
 MAX_AGE_SECONDS: Final = 1

@@ -14,10 +14,10 @@ from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import invalid_request
 from scopewright.issuer.protocol.request import ClientRequest, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
-from scopewright.issuer.tokens.validity import invalid_reason, is_of, server_of, serves
+from scopewright.issuer.tokens.validity import invalid_reason, is_served_by, server_of, was_issued_to
 
 ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
@@ -74,10 +74,10 @@ class IntrospectionEndpoint(TokenParameterEndpoint):
         return Outcome(_active(inspected), ACTIVE, audit_fields)
 
     def _may_introspect(self, authenticated: Authenticated, inspected: InspectedToken) -> bool:
-        if is_of(inspected.summary, authenticated.client):
+        if was_issued_to(inspected.summary, authenticated.client):
             return True
         server = server_of(inspected.summary, self._registry)
-        return server is not None and serves(authenticated.client, server)
+        return server is not None and is_served_by(server, authenticated.client)
 
 
 def _active(inspected: InspectedToken) -> Answer:

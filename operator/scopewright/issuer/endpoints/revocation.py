@@ -12,7 +12,7 @@ from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.introspection import TokenParameter, TokenParameterEndpoint
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.tokens.inspect import InspectedToken
-from scopewright.issuer.tokens.validity import is_of
+from scopewright.issuer.tokens.validity import was_issued_to
 
 REVOKED: Final = "revoked"
 NOTHING: Final = "nothing"
@@ -31,7 +31,7 @@ class RevocationEndpoint(TokenParameterEndpoint):
         if inspected is None:
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "unknown_or_expired"})
         audit_fields["jti"] = inspected.summary.jti
-        if not is_of(inspected.summary, authenticated.client):
+        if not was_issued_to(inspected.summary, authenticated.client):
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "not_theirs"})
         return self._revoke(authenticated, inspected, audit_fields)
 

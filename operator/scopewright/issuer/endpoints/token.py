@@ -17,7 +17,7 @@ from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, read_subject_token
-from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, tail
+from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, verifier_lag
 
 log: Final = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class TokenEndpoint:
     def _sign(self, authorisation: Authorisation, now: float) -> IssuedToken:
         issuer = self._registry.require_issuer()
         name = authorisation.server.record.signing_key
-        key = self._registry.keys.signing_key(name, now, tail(issuer))
+        key = self._registry.keys.signing_key(name, now, verifier_lag(issuer))
         if key is None:
             if name not in self._without_key:
                 self._without_key.add(name)

@@ -9,7 +9,7 @@ from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, ManagedKind
 from scopewright.issuer.rate_budget import Clock
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.logs import OncePerProblem

@@ -28,7 +28,7 @@ class Jwks:
 
 
 @dataclass(slots=True)
-class SigningChoice:
+class SelectedKey:
     """The key of one SigningKey that signs from `since` until `changes_at`."""
 
     key: LoadedKey | None
@@ -51,7 +51,7 @@ class Keyring:
         self._keys: dict[str, LoadedKey] = {}
         self._published: dict[str, frozenset[str]] = {}
         self._jwks: Jwks | None = None
-        self._choices: dict[str, SigningChoice] = {}
+        self._selected: dict[str, SelectedKey] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -75,11 +75,11 @@ class Keyring:
         self._changed()
         return removed
 
-    def publish(self, config_map: str, kids: frozenset[str]) -> None:
+    def set_published(self, config_map: str, kids: frozenset[str]) -> None:
         self._published[config_map] = kids
         self._changed()
 
-    def withdraw(self, config_map: str) -> bool:
+    def forget_published(self, config_map: str) -> bool:
         """Drop a deleted ConfigMap; False if it is kept, because key records for its keys still exist.
 
         Deleting the ConfigMap by hand must not stop the issuer: a key is withdrawn by deleting its record.
@@ -93,12 +93,12 @@ class Keyring:
 
     def _changed(self) -> None:
         self._jwks = None
-        self._choices.clear()
+        self._selected.clear()
 
     def jwks(self, now: float) -> Jwks:
         if self._jwks is None or now >= self._jwks.changes_at:
             self._jwks = self._build(now)
-            self._choices.clear()
+            self._selected.clear()
         return self._jwks
 
     def _build(self, now: float) -> Jwks:
@@ -121,30 +121,30 @@ class Keyring:
             changes_at=min((k.verification_end for k in served), default=float("inf")),
         )
 
-    def signing_key(self, name: str, now: float, tail: int) -> LoadedKey | None:
+    def signing_key(self, name: str, now: float, verifier_lag: int) -> LoadedKey | None:
         """The key of the SigningKey `name` that signs now: the one that started last.
 
-        `tail` is clock skew plus JWKS max-age, in seconds: a key whose verification ends sooner does not sign.
+        `verifier_lag` is clock skew plus JWKS max-age, in seconds: a key whose verification ends sooner does not sign.
         """
         jwks = self.jwks(now)
-        choice = self._choices.get(name)
-        if choice is None or not choice.since <= now < choice.changes_at:
-            choice = self._choices[name] = _choose(jwks, name, now, tail)
-        return choice.key
+        selected = self._selected.get(name)
+        if selected is None or not selected.since <= now < selected.changes_at:
+            selected = self._selected[name] = _select(jwks, name, now, verifier_lag)
+        return selected.key
 
     def revoked(self) -> list[str]:
         """The kids of revoked keys, until their verification would have ended."""
         return sorted(k.kid for k in self._keys.values() if k.record.revoked_time is not None)
 
 
-def _choose(jwks: Jwks, name: str, now: float, tail: int) -> SigningChoice:
+def _select(jwks: Jwks, name: str, now: float, verifier_lag: int) -> SelectedKey:
     instant = datetime.fromtimestamp(now, UTC)
     keys = [k for k in jwks.keys.values() if k.signing_key == name and k.sign]
-    signing = [k for k in keys if k.record.signs_at(instant) and now < _last_use(k, tail)]
-    changes = (t for k in keys for t in (k.start, _last_use(k, tail)) if t > now)
+    signing = [k for k in keys if k.record.signs_at(instant) and now < _last_use(k, verifier_lag)]
+    changes = (t for k in keys for t in (k.start, _last_use(k, verifier_lag)) if t > now)
     newest = max(signing, key=lambda k: (k.start, k.kid), default=None)
-    return SigningChoice(newest, now, min(changes, default=float("inf")))
+    return SelectedKey(newest, now, min(changes, default=float("inf")))
 
 
-def _last_use(key: LoadedKey, tail: int) -> float:
-    return min(key.signing_end, key.verification_end - tail - 1)
+def _last_use(key: LoadedKey, verifier_lag: int) -> float:
+    return min(key.signing_end, key.verification_end - verifier_lag - 1)

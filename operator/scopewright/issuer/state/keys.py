@@ -58,7 +58,7 @@ class LoadedKey:
     pem_digest: bytes = field(repr=False)
 
 
-def build(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) -> LoadedKey:
+def load_key(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) -> LoadedKey:
     """Raises `Rejected`. `known` is the previous key of the record, so that an unchanged PEM is not parsed again."""
     if not record.kid or thumbprint(record.jwk) != record.kid:
         raise Rejected("MalformedRecord", "kid is not the thumbprint of the key")

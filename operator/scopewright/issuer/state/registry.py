@@ -47,7 +47,7 @@ from scopewright.issuer.state.entries import (
     version_number,
 )
 from scopewright.issuer.state.keyring import Keyring, published_kids
-from scopewright.issuer.state.keys import build as build_key
+from scopewright.issuer.state.keys import load_key
 from scopewright.issuer.state.resource_servers import ResourceServerIndex
 from scopewright.stores import Change, Entries
 from scopewright.verifier.nonces import Nonces
@@ -152,7 +152,7 @@ class Registry:
         elif label == "issuer":
             self._put_issuer(existing, entries)
         elif JWKS_ENTRY in entries:
-            self.keys.publish(ref.name, published_kids(entries[JWKS_ENTRY]))
+            self.keys.set_published(ref.name, published_kids(entries[JWKS_ENTRY]))
         else:
             return False
         return True
@@ -167,7 +167,7 @@ class Registry:
         name = existing.ref.name
         record = decode(KeyRecord, _entry(entries))
         _require_name(existing, key_record_name(record.kid))
-        self.keys.put(name, build_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
+        self.keys.put(name, load_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
 
     def _put_nonce_key(self, existing: Existing, entries: Entries) -> None:
         _require_name(existing, NONCE_KEY_NAME)
@@ -214,7 +214,7 @@ class Registry:
         if self.servers.remove(ref.name):
             self._server_changed(before, None, now)
             return True
-        if ref.name in self.keys.config_maps() and not self.keys.withdraw(ref.name):
+        if ref.name in self.keys.config_maps() and not self.keys.forget_published(ref.name):
             log.warning("%s was deleted; its keys stay in the JWKS, because their records exist", ref)
             return False
         return True

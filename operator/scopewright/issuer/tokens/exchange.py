@@ -12,7 +12,7 @@ from typing import Final
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request
 from scopewright.issuer.protocol.request import Form, parameter
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import (
@@ -25,7 +25,7 @@ from scopewright.issuer.tokens.authorise import (
     single_resource,
 )
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
-from scopewright.issuer.tokens.validity import client_of, invalid_reason, server_of, serves
+from scopewright.issuer.tokens.validity import client_of, invalid_reason, is_served_by, server_of
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
@@ -87,7 +87,7 @@ class Exchange:
         if inspected is None:
             raise _bad_subject("unknown_or_expired")
         server = server_of(inspected.summary, self._registry)
-        if server is None or not serves(exchanger, server):
+        if server is None or not is_served_by(server, exchanger):
             raise _bad_subject("not_theirs")
         if reason := invalid_reason(inspected, self._registry, self._revocations, now):
             raise _bad_subject(reason)

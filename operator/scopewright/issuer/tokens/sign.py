@@ -52,10 +52,10 @@ def sign(
 def _expiry(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
     """The earliest of: the lifetime, the end of the grant, and the time when a verifier may no longer have the key."""
     lifetime = min(authorisation.server.record.lifetime, issuer.max_token_lifetime)
-    return int(min(issued_at + lifetime, authorisation.granted.not_after, key.verification_end - tail(issuer)))
+    return int(min(issued_at + lifetime, authorisation.granted.not_after, key.verification_end - verifier_lag(issuer)))
 
 
-def tail(issuer: IssuerRecord) -> int:
+def verifier_lag(issuer: IssuerRecord) -> int:
     """Seconds between the expiry of a key's last token and the end of the key's verification."""
     return issuer.clock_skew + issuer.jwks_max_age
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from scopewright.core.revocations import audience_key, has_ended, namespaces_of
-from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE
@@ -49,7 +49,7 @@ def invalid_reason(
 def client_of(token: TokenSummary, registry: Registry) -> Client | None:
     """The client that the token was issued to; None if it was deleted, also if a new one has its name."""
     client = registry.clients.get(token.client_id)
-    return client if client is not None and is_of(token, client) else None
+    return client if client is not None and was_issued_to(token, client) else None
 
 
 def server_of(token: TokenSummary, registry: Registry) -> ResourceServerEntry | None:
@@ -58,13 +58,13 @@ def server_of(token: TokenSummary, registry: Registry) -> ResourceServerEntry | 
     return server if server is not None and server.audience == token.audience else None
 
 
-def is_of(token: TokenSummary, client: Client) -> bool:
+def was_issued_to(token: TokenSummary, client: Client) -> bool:
     """Whether the token was issued to this client, and not to an earlier one of the same name."""
     return (client.client_id, client.uid_hash) == (token.client_id, token.uid_hash)
 
 
-def serves(client: Client, server: ResourceServerEntry) -> bool:
-    """Whether the client is the API itself, which may introspect and exchange its tokens."""
+def is_served_by(server: ResourceServerEntry, client: Client) -> bool:
+    """Whether the client is the API itself (`servedBy`), which may introspect and exchange its tokens."""
     return client.client_id in server.record.served_by
 
 
@@ -96,4 +96,4 @@ def _exchange_invalid_reason(parent: TokenSummary | None, token: TokenSummary, r
     if parent is None:
         return ""
     client, server = client_of(token, registry), server_of(parent, registry)
-    return "" if client is not None and server is not None and serves(client, server) else "scope_withdrawn"
+    return "" if client is not None and server is not None and is_served_by(server, client) else "scope_withdrawn"

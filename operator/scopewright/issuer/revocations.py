@@ -16,7 +16,15 @@ from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocations import MAX_ENTRIES, fold, merge, merge_all, namespace_key, prune, token_key
+from scopewright.core.revocations import (
+    MAX_ENTRIES,
+    merge,
+    merge_all,
+    namespace_key,
+    prune,
+    shrink_to_limits,
+    token_key,
+)
 from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.logs import OncePerProblem
@@ -202,7 +210,7 @@ class Revocations:
         self._replace_record(merge(self._record, merge_all(pending)))
 
     def _replace_record(self, known: RevocationRecord) -> None:
-        known = fold(known, self._clock())
+        known = shrink_to_limits(known, self._clock())
         if known != self._record:
             self._record = known
 

@@ -1,1 +1,0 @@
-"""Revocations: tokens that have ended before their expiry."""
