@@ -1,7 +1,6 @@
 """`IssuerHarness`: an issuer in the test's process, on a store in memory, with a clock that the test sets."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -98,10 +97,10 @@ class IssuerHarness:
 
     store: MemoryStore = field(default_factory=new_store)
     clock: Clock = field(default_factory=Clock)
-    monotonic: Callable[[], float] = time.monotonic
-    """For budgets and pauses, in seconds."""
+    monotonic: Callable[[], float] | None = None
+    """For budgets and durations, in seconds. Default: `clock`, so that `clock.advance` refills budgets too."""
     can_write: bool = False
-    """Whether the issuer may write to the store, and so has a revocation endpoint."""
+    """Whether the issuer may write to the store, and so has a revocation endpoint. Otherwise `/revoke` is 404."""
     min_refusal: float = 0.0
     """Minimum duration of a response to a wrong credential, in seconds."""
     read_budget: RateBudget = READ_BUDGET
@@ -184,12 +183,17 @@ class IssuerHarness:
         self.put_object("Secret", name, {KEY_ENTRY: key}, type=NONCE_KEY_TYPE)
 
     def install_defaults(self, issuer: str = ISSUER) -> None:
-        """The issuer record, a published key, the key of DPoP nonces, `server_record()` and `client_record()`."""
+        """The issuer record, a published key, the key of DPoP nonces, `server_record()` and `client_record()`.
+
+        With `can_write` also an empty revocation record, as the operator creates it.
+        """
         self.put_nonce_key()
         self.put(IssuerRecord(issuer))
         self.publish(self.put_key().jwk)
         self.put(server_record())
         self.put(client_record())
+        if self.can_write:
+            self.put(RevocationRecord())
 
     def install_services(self) -> None:
         """The records of `service_records()`, in place of the default client and server."""
@@ -216,7 +220,7 @@ class IssuerHarness:
             replay=self.replay,
             sink=lambda entry: self.audit_lines.append(audit.line(entry).decode()),
             tracing=self.tracing,
-            runtime=Runtime(self.clock, self.monotonic),
+            runtime=Runtime(self.clock, self.monotonic or self.clock),
         )
         return self.issuer
 

@@ -75,7 +75,11 @@ class MemoryStore(memory.MemoryStore):
         self.failures.append(InjectedFailure(at, point, error))
 
     def refuse(self, target: str, error: Exception) -> None:
-        """Every write fails whose target starts so: `Secret leave/` means all Secrets of the namespace `leave`."""
+        """Every write fails whose target starts so: `Secret leave/` means all Secrets of the namespace `leave`.
+
+        `Rejected`: only a user can fix it, as with an admission webhook. `Unavailable`: a retry may succeed.
+        `OperatorHarness.settle` fails meanwhile: use `reconcile_all`.
+        """
         self.refusals[target] = error
 
     def stop_refusing(self) -> None:

@@ -50,8 +50,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 class OperatorHarness:
     """One installation: the product's `Reconciler` and `Cache` on a `MemoryStore`, with a clock that the test moves.
 
-    There is no watch, queue or resync. `settle` takes their place, and reconciles every object until nothing is left to
-    write. The invariants of `tests.harness.invariants` are checked after each write, in every test.
+    There is no watch and no queue. `settle` takes their place: it resyncs and reconciles every object, until nothing is
+    left to write. The invariants of `tests.harness.invariants` are checked after each write, in every test.
 
     >>> harness = OperatorHarness()
     >>> worker = harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "720h"}})
@@ -68,7 +68,8 @@ class OperatorHarness:
     ['CredentialIssued', 'CredentialRotated']
 
     Writes fail on demand: `harness.store.fail(Unavailable("no answer"))` for the next one, and `harness.store.refuse`
-    for all writes of some objects (`tests.harness.memory_store`).
+    for all writes of some objects (`tests.harness.memory_store`). While a write is refused, `settle` cannot succeed:
+    `reconcile_all` makes one round.
 
     Client secrets are `secret1`, `secret2`, ..., signing keys and key pairs `generated_key(1)`, and so on.
     """
@@ -152,7 +153,9 @@ class OperatorHarness:
         return Selection("Secret", None, labels), Selection("ConfigMap", self.config.namespace, labels)
 
     def settle(self, rounds: int = MAX_ROUNDS) -> None:
-        """Reconcile all objects until a round fails nowhere and writes nothing. AssertionError after `rounds`."""
+        """Reconcile all objects until a round fails nowhere and writes nothing. AssertionError after `rounds`, as while
+        the store refuses a write.
+        """
         for _ in range(rounds):
             before = len(self.store.writes)
             if self.reconcile_all() and len(self.store.writes) == before:
@@ -161,7 +164,9 @@ class OperatorHarness:
         raise AssertionError(f"the operator does not settle: {self.store.writes[-8:]}")
 
     def reconcile_all(self) -> bool:
-        """Resync, and reconcile every object once, also each deleted one. False if any of them has to be retried."""
+        """Resync, and reconcile every object once, also each deleted one. False if any of them has to be retried: a
+        failed write has then moved the clock to its retry.
+        """
         self.resync()
         keys = {ref for objects in self.cache.declared.values() for ref in objects} | self.deleted
         results = [self.reconcile(key) for key in sorted(keys, key=precedence)]
@@ -170,7 +175,7 @@ class OperatorHarness:
     def reconcile(self, key: Ref) -> bool:
         """Reconcile one object, with the cache as it is. False if it has to be retried.
 
-        The errors of the reconciler count as a retry. A test of the errors runs `run_sync(reconciler.reconcile(key))`.
+        An error of the reconciler means a retry. A test of the errors runs `run_sync(reconciler.reconcile(key))`.
         """
         try:
             due = run_sync(self.reconciler.reconcile(key))
@@ -227,13 +232,13 @@ class OperatorHarness:
         stored = self.store.objects.get(Ref("ConfigMap", self.config.namespace, name))
         return {key["kid"] for key in json.loads(stored.entries[JWKS_ENTRY])["keys"]} if stored else set()
 
-    def secret(self, namespace: str = "leave", name: str = "worker-oauth") -> Ref:
+    def secret_ref(self, namespace: str = "leave", name: str = "worker-oauth") -> Ref:
         """The `Ref` of a credential Secret, by default of OAuthClient leave/worker."""
         return Ref("Secret", namespace, name)
 
     def client_secret(self, ref: Ref | None = None) -> str:
         """The client secret in this credential Secret, by default of OAuthClient leave/worker."""
-        return self.store.entry(ref or self.secret(), "client_secret").decode()
+        return self.store.entry(ref or self.secret_ref(), "client_secret").decode()
 
     def status(self, ref: Ref) -> dict[str, Any]:
         """The status of a declared object; empty where it was never written."""

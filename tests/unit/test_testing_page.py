@@ -1,4 +1,4 @@
-"""The two examples of docs/testing.md are tests that pass."""
+"""The examples of docs/testing.md are tests that pass."""
 
 import inspect
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def examples_in(text: str) -> list[Callable[[], Any]]:
     return [value for name, value in names.items() if name.startswith("test_")]
 
 
-@pytest.mark.parametrize("text", EXAMPLES, ids=["operator", "issuer"])
+@pytest.mark.parametrize("text", EXAMPLES, ids=["operator", "refusal", "issuer"])
 async def test_the_example_passes(text: str) -> None:
     [example] = examples_in(text)
     result = example()

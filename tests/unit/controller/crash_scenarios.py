@@ -100,12 +100,12 @@ def assert_kept(harness: OperatorHarness) -> None:
 
 def assert_renamed(harness: OperatorHarness) -> None:
     assert harness.condition(WORKER) == "True Provisioned"
-    elsewhere = harness.client_secret(harness.secret(name="elsewhere"))
+    elsewhere = harness.client_secret(harness.secret_ref(name="elsewhere"))
     assert {digest(elsewhere), digest("secret1")} <= accepted(harness)
     harness.clock.advance(hours=25)
     harness.settle()
-    assert harness.secret() not in harness.store.objects
-    assert harness.client_secret(harness.secret(name="elsewhere")) == elsewhere
+    assert harness.secret_ref() not in harness.store.objects
+    assert harness.client_secret(harness.secret_ref(name="elsewhere")) == elsewhere
 
 
 def with_renamed_secret() -> OperatorHarness:
@@ -248,7 +248,7 @@ def with_client_and_account() -> OperatorHarness:
 def kid_in_secret(harness: OperatorHarness) -> str:
     """The kid of the private key in the Secret; the record must accept the public key of it, without an end."""
     assert harness.condition(WORKER) == "True Provisioned"
-    private = harness.store.entry(harness.secret(), "private_key.jwk")
+    private = harness.store.entry(harness.secret_ref(), "private_key.jwk")
     record = harness.client_record("leave", "worker")
     assert record is not None
     held = next(c for c in record.credentials if c.sha256 == digest(private))
@@ -276,7 +276,7 @@ def assert_pair_kept(harness: OperatorHarness) -> None:
 def assert_pair_replaces_secret(harness: OperatorHarness) -> None:
     kid_in_secret(harness)
     assert_secret_ends_with_overlap(harness)
-    assert "client_secret" not in harness.store.objects[harness.secret()].entries
+    assert "client_secret" not in harness.store.objects[harness.secret_ref()].entries
 
 
 def assert_secret_ends_with_overlap(harness: OperatorHarness) -> None:
@@ -293,7 +293,7 @@ def assert_account(uid: str) -> Callable[[OperatorHarness], None]:
         assert record is not None
         assert (record.method, record.service_account) == ("ServiceAccount", ServiceAccount("worker", uid))
         assert harness.condition(WORKER) == "True Provisioned"
-        assert not generated_credential(harness.store.objects[harness.secret()].entries)
+        assert not generated_credential(harness.store.objects[harness.secret_ref()].entries)
 
     return named
 
@@ -316,7 +316,7 @@ SCENARIOS = {
     ),
     "the rotation of a key pair is due": Scenario(with_pair, advance_a_month, assert_pair_rotated),
     "a key pair is edited": Scenario(
-        with_pair, lambda h: h.store.edit(h.secret(), **{"private_key.jwk": b"chosen"}), assert_pair_rotated
+        with_pair, lambda h: h.store.edit(h.secret_ref(), **{"private_key.jwk": b"chosen"}), assert_pair_rotated
     ),
     "the record of a key pair is deleted": Scenario(
         with_pair,
@@ -340,7 +340,7 @@ SCENARIOS = {
         with_account, lambda h: h.service_accounts.clear(), assert_account_not_found
     ),
     "a Secret without a credential is deleted": Scenario(
-        with_account, lambda h: h.store.delete_by_hand(h.secret()), assert_account("1")
+        with_account, lambda h: h.store.delete_by_hand(h.secret_ref()), assert_account("1")
     ),
     "a client is created": Scenario(
         OperatorHarness, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), assert_ready
@@ -350,12 +350,12 @@ SCENARIOS = {
     "a credential is revoked": Scenario(
         with_hour_old_client, change_spec(rotation={"revokedBefore": "2026-11-22T12:30:00Z"}), assert_revoked
     ),
-    "a Secret is deleted": Scenario(with_client, lambda h: h.store.delete_by_hand(h.secret()), assert_rotated),
+    "a Secret is deleted": Scenario(with_client, lambda h: h.store.delete_by_hand(h.secret_ref()), assert_rotated),
     "a Secret's value is edited": Scenario(
-        with_client, lambda h: h.store.edit(h.secret(), client_secret=b"chosen"), assert_rotated
+        with_client, lambda h: h.store.edit(h.secret_ref(), client_secret=b"chosen"), assert_rotated
     ),
     "a Secret's other entry is edited": Scenario(
-        with_client, lambda h: h.store.edit(h.secret(), issuer=b"evil"), assert_kept
+        with_client, lambda h: h.store.edit(h.secret_ref(), issuer=b"evil"), assert_kept
     ),
     "a record is deleted": Scenario(
         with_client,

@@ -159,10 +159,10 @@ def test_a_new_label_reaches_the_secret_although_a_policy_rewrites_another(
         labels = {"team": "hr", "cost": value}
         harness.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": labels}}})
         retry(harness)
-        found = harness.store.objects[harness.secret()].existing.labels
+        found = harness.store.objects[harness.secret_ref()].existing.labels
         assert (found["cost"], found["team"]) == (value, "platform")
     writes = len(harness.store.writes)
-    stored = harness.store.objects[harness.secret()]
+    stored = harness.store.objects[harness.secret_ref()]
     without = {name: value for name, value in stored.existing.labels.items() if name != "team"}
     harness.store.put(replace(stored.existing, labels=without), stored.entries)
     retry(harness)
@@ -229,7 +229,7 @@ def test_the_condition_and_the_added_entry_end_with_the_policy(harness: Operator
     StoreWithPolicy.more = {}
     retry(harness, 2)
     assert harness.condition(key, "SecretAltered") == ""
-    assert "injected" not in harness.store.objects[harness.secret()].entries
+    assert "injected" not in harness.store.objects[harness.secret_ref()].entries
     assert harness.client_secret() == value, "the credential has changed"
 
 
@@ -258,13 +258,13 @@ def test_a_client_of_which_a_policy_changes_another_entry_is_not_ready(harness: 
 
 
 def existing(**more: Any) -> Existing:
-    return Existing(OperatorHarness().secret(), "uid", "1", "t", {}, {}, (), {"a": digest("other")}, **more)
+    return Existing(OperatorHarness().secret_ref(), "uid", "1", "t", {}, {}, (), {"a": digest("other")}, **more)
 
 
 def test_a_controller_that_undoes_each_write_is_reported_after_some_repeats() -> None:
     now = OperatorHarness().clock.now
     alterations = AlteredWrites(lambda: now)
-    write = Desired(OperatorHarness().secret(), {"a": b"a"}, type="t", replaces=existing(managers=("replicator",)))
+    write = Desired(OperatorHarness().secret_ref(), {"a": b"a"}, type="t", replaces=existing(managers=("replicator",)))
     assert [alterations.after_write(write) for _ in range(MAX_REPEATS - 1)] == [None] * (MAX_REPEATS - 1)
     undone = alterations.after_write(write)
     assert undone is not None
@@ -286,7 +286,8 @@ def test_altered_writes_are_remembered_for_a_bounded_number_of_objects(monkeypat
 def test_first_writes_and_changed_contents_are_not_reported_as_undone() -> None:
     alterations = AlteredWrites(lambda: OperatorHarness().clock.now)
     for n in range(20):
-        assert alterations.after_write(Desired(OperatorHarness().secret(), {"a": b"a"}, type="t")) is None
+        assert alterations.after_write(Desired(OperatorHarness().secret_ref(), {"a": b"a"}, type="t")) is None
         assert (
-            alterations.after_write(Desired(OperatorHarness().secret(), {"a": b"%d" % n}, replaces=existing())) is None
+            alterations.after_write(Desired(OperatorHarness().secret_ref(), {"a": b"%d" % n}, replaces=existing()))
+            is None
         )

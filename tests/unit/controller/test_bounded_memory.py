@@ -134,11 +134,11 @@ def test_added_entries_are_removed_and_the_credential_stays(harness: OperatorHar
     key = harness.apply(*WORKER)
     harness.settle()
     before = harness.client_secret()
-    harness.store.edit(harness.secret(), **{f"a{number}": b"" for number in range(count)})
+    harness.store.edit(harness.secret_ref(), **{f"a{number}": b"" for number in range(count)})
     harness.resync()
     harness.settle()
     assert (harness.client_secret(), harness.condition(key)) == (before, "True Provisioned")
-    assert not [name for name in harness.store.objects[harness.secret()].entries if name.startswith("a0")]
+    assert not [name for name in harness.store.objects[harness.secret_ref()].entries if name.startswith("a0")]
 
 
 def test_a_changed_template_changes_the_labels_and_annotations_of_the_secret(harness: OperatorHarness) -> None:
@@ -148,6 +148,6 @@ def test_a_changed_template_changes_the_labels_and_annotations_of_the_secret(har
     harness.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": {"team": "it"}}}})
     harness.settle()
     harness.clock.advance(minutes=1)
-    existing = harness.store.objects[harness.secret()].existing
+    existing = harness.store.objects[harness.secret_ref()].existing
     assert existing.labels["team"] == "it"
     assert "k1" not in existing.annotations

@@ -163,12 +163,12 @@ def test_of_two_clients_that_name_one_secret_one_is_provisioned() -> None:
 def test_a_conflict_ends_when_the_foreign_secret_is_deleted() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
-    foreign = Existing(harness.secret(), "", "", "Opaque")
+    foreign = Existing(harness.secret_ref(), "", "", "Opaque")
     harness.store.put(foreign, {"client_secret": b"foreign"})
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"
-    assert harness.store.entry(harness.secret(), "client_secret") == b"foreign"
-    harness.store.delete_by_hand(harness.secret())
+    assert harness.store.entry(harness.secret_ref(), "client_secret") == b"foreign"
+    harness.store.delete_by_hand(harness.secret_ref())
     harness.settle()
     assert harness.condition(key) == "True Provisioned"
 
@@ -177,14 +177,14 @@ def test_a_secret_without_scopewrights_label_keeps_its_credential() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
-    stored = harness.store.objects[harness.secret()]
+    stored = harness.store.objects[harness.secret_ref()]
     harness.store.put(replace(stored.existing, labels={}), stored.entries)
     harness.settle()
     assert harness.client_secret() == "secret1"
     record = harness.client_record("leave", "worker")
     assert record is not None
     assert len(record.credentials) == 1
-    assert harness.store.objects[harness.secret()].existing.labels["app.kubernetes.io/managed-by"] == "scopewright"
+    assert harness.store.objects[harness.secret_ref()].existing.labels["app.kubernetes.io/managed-by"] == "scopewright"
 
 
 def test_one_of_two_resource_servers_that_claim_one_audience_at_once_keeps_it() -> None:

@@ -71,21 +71,21 @@ def test_a_client_is_sealed_with_the_new_key_once_it_is_no_longer_paused() -> No
     harness.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
     replace_seal_key(harness)
     harness.settle()
-    before = harness.store.objects[harness.secret()].existing.annotations[SEAL_ANNOTATION]
+    before = harness.store.objects[harness.secret_ref()].existing.annotations[SEAL_ANNOTATION]
     harness.apply("OAuthClient", "leave", "worker", ASKS)
     harness.settle()
-    assert harness.store.objects[harness.secret()].existing.annotations[SEAL_ANNOTATION] != before
+    assert harness.store.objects[harness.secret_ref()].existing.annotations[SEAL_ANNOTATION] != before
     assert_resealed(harness)
 
 
 def test_a_secret_with_entries_of_others_is_not_sealed_with_the_new_key() -> None:
     """A seal shows that the operator wrote the entries. A user could copy a wrong one to the Secret that is in use."""
     harness = with_renamed_secret()
-    stored = harness.store.objects[harness.secret()]
+    stored = harness.store.objects[harness.secret_ref()]
     harness.store.put(stored.existing, {**stored.entries, "chosen": b"by a user"})
     replace_seal_key(harness)
     harness.settle()
-    assert harness.store.objects[harness.secret()].existing.annotations == stored.existing.annotations
+    assert harness.store.objects[harness.secret_ref()].existing.annotations == stored.existing.annotations
 
 
 def test_a_paused_client_keeps_its_own_record() -> None:
@@ -150,7 +150,7 @@ def test_a_client_is_provisioned_within_a_minute_after_the_store_recovers() -> N
 def test_the_mounted_credential_outlives_any_number_of_failed_writes() -> None:
     """A deleted Secret cannot be written for four hours, and Pods still have the credential mounted."""
     harness = with_client()
-    harness.store.delete_by_hand(harness.secret())
+    harness.store.delete_by_hand(harness.secret_ref())
     for _ in range(80):
         harness.store.fail(Unavailable("no answer in time"), at=1)
         harness.reconcile_all()

@@ -78,7 +78,7 @@ def test_a_client_that_a_lower_limit_excludes_keeps_its_access_and_gets_no_more(
     apply_clients(harness, 1)
     kept = harness.apply("OAuthClient", "greedy", "kept", asks)
     harness.settle()
-    secret = harness.client_secret(harness.secret("greedy", "kept-oauth"))
+    secret = harness.client_secret(harness.secret_ref("greedy", "kept-oauth"))
     harness.config = Config(issuer=ISSUER, limits=Limits(objects_per_namespace=1))
     harness.restart()
     more = {**asks, "access": [{"resourceServer": "api", "scopes": ["read", "write"]}]}
@@ -90,7 +90,7 @@ def test_a_client_that_a_lower_limit_excludes_keeps_its_access_and_gets_no_more(
     assert [a.scopes for a in record.access] == [("read",)]
     harness.clock.advance(hours=25)
     harness.settle()
-    assert harness.client_secret(harness.secret("greedy", "kept-oauth")) != secret, "the credential was not rotated"
+    assert harness.client_secret(harness.secret_ref("greedy", "kept-oauth")) != secret, "the credential was not rotated"
 
 
 def test_resource_servers_and_grants_are_limited_too() -> None:

@@ -102,7 +102,7 @@ def test_a_successor_inherits_nothing_of_a_held_record(harness: OperatorHarness)
     before = harness.client_record("leave", "worker")
     lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
-    harness.store.objects.pop(harness.secret())
+    harness.store.objects.pop(harness.secret_ref())
     harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
     record = harness.client_record("leave", "worker")
@@ -158,7 +158,7 @@ def test_without_its_crd_an_object_gets_no_new_record(harness: OperatorHarness, 
 
 def test_without_its_crd_an_object_with_a_record_is_reconciled(harness: OperatorHarness) -> None:
     harness.cache.cannot_be_listed("OAuthClient")
-    secret = harness.store.objects.pop(harness.secret())
+    secret = harness.store.objects.pop(harness.secret_ref())
     harness.cache.drop_managed(secret.existing.ref)
     run_sync(harness.reconciler.reconcile(WORKER))
-    assert harness.secret() in harness.store.objects
+    assert harness.secret_ref() in harness.store.objects

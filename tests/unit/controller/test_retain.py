@@ -36,11 +36,11 @@ def delete_client(harness: OperatorHarness, key: Ref) -> None:
 
 
 def secret(harness: OperatorHarness) -> Existing:
-    return harness.store.objects[harness.secret()].existing
+    return harness.store.objects[harness.secret_ref()].existing
 
 
 def add_owner(harness: OperatorHarness) -> None:
-    stored = harness.store.objects[harness.secret()]
+    stored = harness.store.objects[harness.secret_ref()]
     harness.store.put(replace(stored.existing, owner_uids=(*stored.existing.owner_uids, ANOTHER)), stored.entries)
 
 
@@ -64,7 +64,7 @@ def test_a_retained_secret_with_another_owner_is_healed_resealed_and_adopted() -
     harness = OperatorHarness()
     key = apply_retaining(harness)
     add_owner(harness)
-    harness.store.edit(harness.secret(), client_secret=b"edited")
+    harness.store.edit(harness.secret_ref(), client_secret=b"edited")
     harness.settle()
     value = harness.client_secret()
     assert (harness.condition(key), value) == ("True Provisioned", "secret2")
@@ -82,7 +82,7 @@ def test_a_secret_with_a_forged_retain_annotation_is_not_adopted() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
-    stored = harness.store.objects[harness.secret()]
+    stored = harness.store.objects[harness.secret_ref()]
     forged = {**stored.existing.annotations, DELETION_POLICY_ANNOTATION: "Retain"}
     harness.store.put(replace(stored.existing, annotations=forged, owner_uids=(ANOTHER,)), stored.entries)
     delete_client(harness, key)
@@ -114,7 +114,7 @@ def test_a_recreated_client_with_another_rotate_annotation_gets_a_new_credential
 def test_the_seal_covers_the_rotate_annotation() -> None:
     harness = OperatorHarness()
     key = apply_retaining(harness, "1")
-    stored = harness.store.objects[harness.secret()]
+    stored = harness.store.objects[harness.secret_ref()]
     forged = {**stored.existing.annotations, ROTATE_DIGEST_ANNOTATION: digest("leaked")}
     harness.store.put(replace(stored.existing, annotations=forged), stored.entries)
     delete_client(harness, key)

@@ -34,7 +34,7 @@ def test_a_secret_in_a_terminating_namespace_is_not_created_again(
     caplog.set_level(logging.INFO)
     harness.cache.put_namespace("leave", {}, "100", terminating=True)
     harness.cache.put_namespace("leave", {}, "101", terminating=True)
-    harness.store.delete_by_hand(harness.secret())
+    harness.store.delete_by_hand(harness.secret_ref())
     before = len(harness.store.writes)
     for _ in range(3):
         harness.reconcile_all()
@@ -58,7 +58,7 @@ def test_without_a_watch_of_namespaces_the_first_refused_write_marks_the_namespa
     harness: OperatorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    harness.store.delete_by_hand(harness.secret())
+    harness.store.delete_by_hand(harness.secret_ref())
     harness.store.fail(Rejected("NamespaceTerminating", "it is being terminated"), at=1)
     harness.reconcile_all()
     before = len(harness.store.writes)

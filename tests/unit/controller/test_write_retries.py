@@ -54,7 +54,7 @@ def revoke(harness: OperatorHarness) -> None:
 
 
 def delete_secret(harness: OperatorHarness) -> None:
-    harness.store.delete_by_hand(harness.secret())
+    harness.store.delete_by_hand(harness.secret_ref())
 
 
 def change_method(harness: OperatorHarness) -> None:
@@ -93,7 +93,7 @@ def advance_while_due(harness: OperatorHarness, time: timedelta, key: Ref = WORK
 
 
 def secret_digest(harness: OperatorHarness) -> str:
-    stored = harness.store.objects.get(harness.secret())
+    stored = harness.store.objects.get(harness.secret_ref())
     entries = stored.entries if stored else {}
     value = entries.get("client_secret") or entries.get("private_key.jwk") or b""
     return digest(value) if value else ""
@@ -195,8 +195,8 @@ def test_ends_of_overlaps_and_grants_and_overdue_signing_keys_are_found_by_the_r
 
 @pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
 def test_a_foreign_secret_is_not_an_overdue_rotation(harness: OperatorHarness, type_: str) -> None:
-    harness.store.delete_by_hand(harness.secret())
-    taken = Existing(harness.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
+    harness.store.delete_by_hand(harness.secret_ref())
+    taken = Existing(harness.secret_ref(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
     harness.store.put(taken, {"client_secret": b"foreign"})
     harness.resync()
     assert WORKER not in overdue_keys(harness.cache, harness.config, harness.clock.now)
@@ -274,7 +274,7 @@ def rename_secret(harness: OperatorHarness) -> None:
 def use_up_heals(harness: OperatorHarness) -> None:
     for n in range(3):
         harness.clock.advance(minutes=2)
-        harness.store.edit(harness.secret(), client_secret=b"edited %d" % n)
+        harness.store.edit(harness.secret_ref(), client_secret=b"edited %d" % n)
         harness.settle()
 
 
@@ -306,7 +306,7 @@ def revoke_now(harness: OperatorHarness) -> None:
 def test_the_first_retry_after_a_restart_is_not_limited_as_a_heal(harness: OperatorHarness) -> None:
     """The Secret has the revoked credential, and the new value was lost with the process."""
     use_up_heals(harness)
-    old = harness.store.objects[harness.secret()]
+    old = harness.store.objects[harness.secret_ref()]
     revoke_now(harness)
     harness.store.fail(ERRORS["500"](), at=1)
     reconcile(harness)

@@ -160,7 +160,7 @@ MIN_REFUSAL_SECONDS = 0.3
 
 @pytest.fixture
 async def slow_refusals() -> AsyncIterator[IssuerHarness]:
-    harness = IssuerHarness(min_refusal=MIN_REFUSAL_SECONDS)
+    harness = IssuerHarness(monotonic=time.monotonic, min_refusal=MIN_REFUSAL_SECONDS)
     harness.install_defaults()
     async with harness.running():
         yield harness

@@ -222,7 +222,6 @@ def snapshot(tmp_path: Path) -> Path:
 async def test_revoked_token_stays_revoked_after_a_restart(snapshot: Path, meanwhile: str) -> None:
     harness = IssuerHarness(can_write=True, snapshot=snapshot)
     harness.install_defaults()
-    harness.put(RevocationRecord())
     async with harness.running():
         token = await payroll_token(harness)
         await harness.revoke(token)
@@ -286,7 +285,6 @@ async def test_thousands_of_ended_clients_are_shrunk_and_encoded_once(monkeypatc
 async def test_deletion_of_500_clients_is_in_force_at_once_and_written(snapshot: Path) -> None:
     harness = IssuerHarness(can_write=True, snapshot=snapshot)
     harness.install_defaults()
-    harness.put(RevocationRecord())
     for n in range(500):
         harness.put(client_record(name=f"worker-{n}", uid=f"uid-worker-{n}"))
     async with harness.running():
@@ -524,7 +522,6 @@ async def test_access_removed_while_the_issuer_was_down_is_found_with_the_snapsh
     harness = IssuerHarness(can_write=True, snapshot=snapshot)
     harness.install_defaults()
     harness.install_services()
-    harness.put(RevocationRecord())
     async with harness.running():
         uid = uid_hash(harness)
     harness.put(replace(SERVED, grants=()))

@@ -11,7 +11,6 @@ import pytest
 from scopewright.core.failures import Rejected
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import key_record_name
-from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.http import Answer, HttpRequest
 from scopewright.issuer.observability.metrics import IssuerMetrics, shared_counters
 from scopewright.issuer.observability.usage import CredentialUsage
@@ -164,7 +163,6 @@ async def test_task_that_raises_is_restarted(
         raises_once(kind, "run")
     harness = IssuerHarness(can_write=True)
     harness.install_defaults()
-    harness.put(RevocationRecord())
     async with harness.running():
         await asyncio.wait_for(harness.issuer.ready(), 20)
         token = await harness.access_token()
