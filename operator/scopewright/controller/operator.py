@@ -91,15 +91,20 @@ class Operator:
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _work(self, beside: list[asyncio.Task[None]]) -> None:
-        """Run until one of them ends; the last one does when `stop` is called."""
+        """Run until one of them ends, as the leader does when `stop` is called. The leader is never cut short."""
         handlers = self._leader.handlers
-        await first_ended(
-            *map(asyncio.shield, beside),
-            watch(self._api, handlers.deliver, self._config.watched, self._metrics.retried.inc),
-            self._events.run(),
-            *(handlers.follow(self._store, selection) for selection in handlers.selections),
-            self._lead_when_elected(),
-        )
+        leading = asyncio.create_task(self._lead_when_elected())
+        try:
+            await first_ended(
+                asyncio.shield(leading),
+                *map(asyncio.shield, beside),
+                watch(self._api, handlers.deliver, self._config.watched, self._metrics.retried.inc),
+                self._events.run(),
+                *(handlers.follow(self._store, selection) for selection in handlers.selections),
+            )
+        finally:
+            self.stop()
+            await leading
 
     async def _until_ready(self) -> None:
         """Wait for the API server, and check CRDs and permissions.
