@@ -1,4 +1,4 @@
-"""Structured fields of a log line: `log.info(…, extra=about(key, reason="…"))`. Warnings that are not repeated."""
+"""Structured fields of a log line: `log.info(…, extra=log_fields(key, reason="…"))`. Warnings that are not repeated."""
 
 import logging
 from typing import Any, Final
@@ -9,7 +9,7 @@ FIELDS: Final = "scopewright"
 """Attribute of a LogRecord with the fields; the JSON format writes them as members of the line."""
 
 
-def about(ref: Ref, **more: Any) -> dict[str, Any]:
+def log_fields(ref: Ref, **more: Any) -> dict[str, Any]:
     """Return the fields for a declared object. Never pass a secret."""
     return {FIELDS: {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name, **more}}
 

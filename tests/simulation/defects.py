@@ -274,7 +274,7 @@ DEFECTS: tuple[Defect, ...] = (
         also=(1,),
         quick=False,
     ),
-    Defect("an unchanged record is written again", 4, client_record, "holds", _always_writes),
+    Defect("an unchanged record is written again", 4, client_record, "contains_desired", _always_writes),
     Defect("a revoked credential is adopted", 5, clients, "adoptable_credential", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
     Defect("a foreign Secret is overwritten", 6, client_secret, "secret_ownership", _foreign_secrets_accepted),

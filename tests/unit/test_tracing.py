@@ -16,7 +16,7 @@ from scopewright.cli.settings import set_up_logging
 from scopewright.controller.tracing import traced
 from scopewright.core.failures import Conflict, NotLeading, Rejected
 from scopewright.core.objects import Ref
-from scopewright.logs import about
+from scopewright.logs import log_fields
 from scopewright.tracing import Tracing, current_ids, is_enabled, tracing
 from tests.otlp import Collector
 
@@ -150,7 +150,7 @@ def test_log_line_has_its_object_and_span(traces: Tracing, capsys: pytest.Captur
         set_up_logging("json", "info")
         with traces.span("reconcile", {}):
             within = current_ids()
-            package.info("done\nand more", extra=about(KEY, reason="CredentialRotated"))
+            package.info("done\nand more", extra=log_fields(KEY, reason="CredentialRotated"))
         package.info("outside a span")
     finally:
         root.handlers[:], root.level, package.level = before

@@ -11,7 +11,7 @@ from scopewright.api import API_VERSION
 from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Event
-from scopewright.logs import about
+from scopewright.logs import log_fields
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
 
@@ -28,7 +28,7 @@ class LogRecorder:
     def record(self, obj: Declared, event: Event) -> None:
         level = logging.WARNING if event.warning else logging.INFO
         ref = ref_of(obj)
-        log.log(level, "%s: %s: %s", ref, event.reason, event.message, extra=about(ref, reason=event.reason))
+        log.log(level, "%s: %s: %s", ref, event.reason, event.message, extra=log_fields(ref, reason=event.reason))
 
 
 class EventRecorder:

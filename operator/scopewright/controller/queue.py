@@ -11,7 +11,7 @@ from scopewright.controller.namespace_turns import NamespaceTurns
 from scopewright.controller.object_backoff import ObjectBackoff
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.logs import about
+from scopewright.logs import log_fields
 
 MAX_PAUSE_SECONDS: Final = 60.0
 """The longest pause in seconds: nothing else triggers a retry once the cause is fixed."""
@@ -125,7 +125,7 @@ class Queue:
         except (Unavailable, Rejected) as error:
             self._retry(key, error)
         except Exception as error:
-            log.exception("reconciling %s failed", key, extra=about(key))
+            log.exception("reconciling %s failed", key, extra=log_fields(key))
             self._retry(key, error)
         else:
             self._pauses.succeeded(key)
@@ -134,7 +134,9 @@ class Queue:
 
     def _retry(self, key: Ref, error: Exception) -> None:
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
-        log.warning("%s failed, retrying in %.1f s: %s", key, pause, error, extra=about(key, again_in=round(pause, 1)))
+        log.warning(
+            "%s failed, retrying in %.1f s: %s", key, pause, error, extra=log_fields(key, again_in=round(pause, 1))
+        )
         self._later(key, pause)
 
     def _later(self, key: Ref, delay: float) -> None:

@@ -36,7 +36,7 @@ from scopewright.core.objects import (
 from scopewright.core.plan import NOTHING, Event, Plan, soonest
 from scopewright.core.servers import plan_server
 from scopewright.core.signing.plan import plan_signing_key
-from scopewright.logs import about
+from scopewright.logs import log_fields
 from scopewright.stores import Objects
 
 MAX_STEPS: Final = 12
@@ -230,13 +230,13 @@ class Reconciler:
     def _wrote(self, key: Ref, write: Write) -> None:
         did = "deleted" if isinstance(write, Deletion) else "replaced" if write.replaces else "created"
         ref = target_of(write)
-        log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
+        log.info("%s: %s %s", key, did, ref, extra=log_fields(key, object=str(ref), did=did))
         self._writes.enqueue_others(key, self._retries.succeeded(key, ref, self._clock()))
 
     async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, result: ReconcileResult) -> ReconcileResult:
         """Read the object again. If it is the known version, the server refuses the write for another reason."""
         ref = target_of(write)
-        log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
+        log.info("%s: %s", ref, conflict.message, extra=log_fields(key, object=str(ref)))
         known = self._cache.managed.objects.get(ref)
         await self._writes.refresh(key, ref)
         is_known = self._cache.managed.objects.get(ref) == known

@@ -12,7 +12,7 @@ from scopewright.controller.waiting_objects import WaitingObjects, causes
 from scopewright.core.failed_writes import FailedWrite, target_of
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
-from scopewright.logs import about
+from scopewright.logs import log_fields
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 MAX_WOKEN: Final = 100
@@ -163,5 +163,5 @@ def _log_failure(key: Ref, failed_write: FailedWrite, pause: float) -> None:
     log.log(
         logging.WARNING if is_shown else logging.DEBUG,
         "%s: %s; attempt %d, retrying in %.1f s", key, failed_write.message, attempt, pause,
-        extra=about(key, object=str(failed_write.ref), reason=failed_write.reason, again_in=round(pause, 1)),
+        extra=log_fields(key, object=str(failed_write.ref), reason=failed_write.reason, again_in=round(pause, 1)),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from scopewright.api import API_VERSION
 from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Desired, Existing, Ref, digest, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Desired, Existing, Ref, digest
 from scopewright.core.records.codec import config_map_write
 from scopewright.core.records.names import (
     ISSUER_NAME,
@@ -42,7 +42,7 @@ def nonce_key_ref(config: Config) -> Ref:
 def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
     """Return the write of the issuer record, or None if it matches the configuration already."""
     desired = config_map_write(issuer_ref(config), "issuer", config.issuer_record(), existing)
-    return None if in_place(desired) else desired
+    return None if desired.changes_nothing else desired
 
 
 def plan_seal_key(config: Config, key: bytes) -> Desired:

@@ -138,6 +138,11 @@ class Desired:
         others = tuple(uid for uid in before if uid != self.without_owner)
         return others if self.owner is None or self.owner.uid in others else (*others, self.owner.uid)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the object that it replaces needs no change."""
+        return self.replaces is not None and not differences(self, self.replaces)
+
     def digests(self) -> dict[str, str]:
         return {name: v.sha256 if isinstance(v, PreservedEntry) else digest(v) for name, v in self.entries.items()}
 
@@ -152,7 +157,7 @@ class Deletion:
 Write = Desired | Deletion
 
 
-def holds(existing: Existing | None, desired: Desired) -> bool:
+def contains_desired(existing: Existing | None, desired: Desired) -> bool:
     """Whether the object has all that is to be written, and perhaps more."""
     return (
         existing is not None
@@ -178,11 +183,6 @@ def is_progress(desired: Desired, stored: Existing) -> bool:
     if new or before is None:
         return bool(new & stored.entries.items())
     return len(differences(desired, stored)) < len(differences(desired, before))
-
-
-def in_place(desired: Desired) -> bool:
-    """Whether the object that it replaces needs no change."""
-    return desired.replaces is not None and not differences(desired, desired.replaces)
 
 
 def differences(desired: Desired, existing: Existing) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from scopewright.core.failed_writes import FailedWrite, failed_write_of, not_rea
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, has_effect, in_force, resolve_grant
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
-from scopewright.core.objects import Deletion, Desired, Existing, Ref, Write, holds, is_paused
+from scopewright.core.objects import Deletion, Desired, Existing, Ref, Write, contains_desired, is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.records.codec import config_map_write
 from scopewright.core.records.names import audience_claim_name, resource_server_record_name
@@ -63,7 +63,7 @@ def plan_server(view: ServerView) -> Plan:
         return _paused_plan(view)
     audience, refusal = _audience(view)
     record = _record_write(view, audience)
-    if (audience or view.record) and not holds(view.record_object, record):
+    if (audience or view.record) and not contains_desired(view.record_object, record):
         writes = (*_claim_write(view, audience), record)
         # The claim comes first: if the write of one of them is deferred, so is the other.
         _, blocked = split_deferred(writes, view.failed_writes)

@@ -18,7 +18,7 @@ from scopewright.core.client.record import live_credentials, record_with, record
 from scopewright.core.client.secret import annotated_issue_time, secret_write
 from scopewright.core.client.view import ClientState, ClientView, IssueFailure, NewCredential
 from scopewright.core.failures import Unavailable
-from scopewright.core.objects import digest, holds
+from scopewright.core.objects import contains_desired, digest
 from scopewright.core.plan import Event, Plan
 from scopewright.core.records.client import Credential
 
@@ -70,7 +70,7 @@ def _replaces_revoked(view: ClientView, state: ClientState) -> bool:
 
 def _plan(view: ClientView, state: ClientState, credentials: tuple[Credential, ...], new: NewCredential) -> Plan:
     record = record_write(view, record_with(view, state, credentials))
-    first = () if holds(view.record_object, record) else (record,)
+    first = () if contains_desired(view.record_object, record) else (record,)
     event = Event(new.cause.reason, new.cause.message, warning=new.cause.heal)
     writes = (*first, secret_write(view, new.credential, new.value))
     return Plan(writes, events=(event,), attempt=new)

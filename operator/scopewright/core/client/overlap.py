@@ -44,12 +44,11 @@ def _extend_overlap(
         return replace(credential, replaced_time=now, expiration_time=now + rotation.overlap)
     if now < decision_time(credential, rotation) or not can_extend(credential, latest, rotation):
         return credential
-    used = last_use.get(credential.sha256)
-    if used is None or used < now - step(rotation):
+    used, extension = last_use.get(credential.sha256), extension_length(rotation)
+    if used is None or used < now - extension:
         return credential
-    return replace(
-        credential, expiration_time=min(credential.expiration_time + step(rotation), _limit(credential, rotation))
-    )
+    extended = min(credential.expiration_time + extension, _limit(credential, rotation))
+    return replace(credential, expiration_time=extended)
 
 
 def can_extend(credential: Credential, latest: Credential, rotation: Rotation) -> bool:
@@ -69,7 +68,7 @@ def was_extended(credential: Credential, rotation: Rotation) -> bool:
     return ends is not None and replaced is not None and ends > replaced + rotation.overlap
 
 
-def step(rotation: Rotation) -> timedelta:
+def extension_length(rotation: Rotation) -> timedelta:
     """Return the length of one extension, which is also how recent the use must be."""
     return rotation.overlap / 4
 

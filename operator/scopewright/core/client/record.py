@@ -8,7 +8,7 @@ from scopewright.core.client.overlap import apply_overlap, was_extended
 from scopewright.core.client.status import in_use
 from scopewright.core.client.view import ClientState, ClientView
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, holds
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, contains_desired
 from scopewright.core.plan import NOTHING, Event, Plan
 from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess, ServiceAccount
 from scopewright.core.records.codec import encode
@@ -71,7 +71,9 @@ def record_upkeep(view: ClientView, state: ClientState) -> Plan:
         return NOTHING
     live = live_credentials(view, state)
     write = record_write(view, record_with(view, state, live))
-    return NOTHING if holds(view.record_object, write) else Plan((write,), events=_extension_events(view, state, live))
+    if contains_desired(view.record_object, write):
+        return NOTHING
+    return Plan((write,), events=_extension_events(view, state, live))
 
 
 def live_credentials(view: ClientView, state: ClientState) -> tuple[Credential, ...]:

@@ -36,7 +36,6 @@ from scopewright.core.objects import (
     PreservedEntry,
     Write,
     digest,
-    in_place,
 )
 from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.fields import rfc3339
@@ -173,7 +172,7 @@ def _entries(
 def secret_upkeep(view: ClientView, current: Credential | None) -> tuple[Write, ...]:
     """Return the write that restores the Secret with its current credential, or with none, if anything differs."""
     desired = _desired(view, current)
-    return () if in_place(desired) else (desired,)
+    return () if desired.changes_nothing else (desired,)
 
 
 def holds_all(view: ClientView, current: Credential | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write
 from scopewright.core.records.names import AUDIENCE_PREFIX, ISSUER_NAME, RECORD_LABEL, SERVER_PREFIX, WRITTEN_BY_ISSUERS
 from scopewright.core.records.signing_key import KeyRecord
 
@@ -37,7 +37,7 @@ def publication(
         labels={MANAGED_BY: MANAGER},
         replaces=existing,
     )
-    return () if in_place(write) else (write,)
+    return () if write.changes_nothing else (write,)
 
 
 def jwks(keys: Iterable[HeldKey], config_map: str, now: datetime) -> bytes:

@@ -13,7 +13,7 @@ from scopewright.stores.directory import layout as versions
 from scopewright.stores.directory.layout import Version
 from scopewright.stores.directory.state_dir import StateDirectory
 
-Trace = tuple[object, ...]
+Signature = tuple[object, ...]
 Source = tuple[Callable[[Ref], Version | None], Callable[[], str]]
 """How to read an object, and the resourceVersion of now."""
 
@@ -46,7 +46,7 @@ class _Scan:
         self._state = state
         self._selection = selection
         self._read, self._mark = source
-        self._traces: dict[Ref, Trace] = {}
+        self._signatures: dict[Ref, Signature] = {}
         self._known: dict[Ref, Existing] = {}
         self._listed = False
 
@@ -54,29 +54,30 @@ class _Scan:
         """Changes, deletions, and `ListCompleted` after the first scan and after deletions."""
         self._state.check()
         version = self._mark()
-        traces = {ref: self._trace(ref) for ref in self._state.objects(self._selection.kind, self._selection.namespace)}
+        refs = self._state.objects(self._selection.kind, self._selection.namespace)
+        signatures = {ref: self._signature(ref) for ref in refs}
         changes: list[Change | ListCompleted] = []
         known = dict(self._known)
-        for ref, trace in traces.items():
-            if self._traces.get(ref) != trace:
+        for ref, signature in signatures.items():
+            if self._signatures.get(ref) != signature:
                 try:
                     changes += self._changed(ref, known)
                 except OSError:
-                    traces[ref] = self._traces.get(ref, ())
-        for ref in [ref for ref in known if ref not in traces]:
+                    signatures[ref] = self._signatures.get(ref, ())
+        for ref in [ref for ref in known if ref not in signatures]:
             changes.append(Change(known.pop(ref), {}, deleted=True))
         self._state.check()
         if not self._listed or any(isinstance(t, Change) and t.deleted for t in changes):
             changes.append(ListCompleted(frozenset(known), version))
-        self._traces, self._known, self._listed = traces, known, True
+        self._signatures, self._known, self._listed = signatures, known, True
         return changes
 
-    def _trace(self, ref: Ref) -> Trace:
+    def _signature(self, ref: Ref) -> Signature:
         """An object that cannot be read stays as it was, and does not delay others."""
         try:
-            return versions.trace(self._state.place(ref))
+            return versions.object_signature(self._state.place(ref))
         except OSError:
-            return self._traces.get(ref, ())
+            return self._signatures.get(ref, ())
 
     def _changed(self, ref: Ref, known: dict[Ref, Existing]) -> list[Change | ListCompleted]:
         version = self._read(ref)

@@ -103,12 +103,12 @@ def read(place: Path, ref: Ref) -> Version | None:
         if entries is None:
             return None
         if _current(place) == current:
-            changed = max((change_time for _, (_, change_time, *_) in trace(place)), default=0)
+            changed = max((change_time for _, (_, change_time, *_) in object_signature(place)), default=0)
             return _version(ref, changed, Meta.decode(meta_bytes), meta_bytes, entries)
     return None
 
 
-def trace(place: Path) -> tuple[tuple[str, Signature], ...]:
+def object_signature(place: Path) -> tuple[tuple[str, Signature], ...]:
     """A value that changes with the object, without reading content; empty where there is no object."""
     signatures: list[tuple[str, Signature]] = []
     current = _current(place)
