@@ -1,4 +1,4 @@
-"""The clock of the tests: both harnesses read it, and only the test moves it."""
+"""The clock of both harnesses. The test moves it; `OperatorHarness` also does, see there."""
 
 from datetime import UTC, datetime, timedelta
 

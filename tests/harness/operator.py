@@ -77,7 +77,7 @@ class OperatorHarness:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config(issuer=ISSUER)
         self.clock = Clock()
-        """The operator's clock. It stands still unless the test moves it, and advances 1 ms each time it is read."""
+        """The operator's clock. It advances 1 ms each time it is read, and moves to the retry after a failed write."""
         self.store = MemoryStore(lambda: self.clock.now)
         self.store.after_write = self._check_invariants
         self.namespaces: dict[str, Mapping[str, str]] = {}

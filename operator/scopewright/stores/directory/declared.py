@@ -215,7 +215,7 @@ def _remembered(path: Path) -> _Entry | None:
 
 
 def _status(path: Path) -> dict[str, Any] | None:
-    """The status as last written; None where it is damaged, for a status is never an input."""
+    """The status as last written; None if it is damaged: no other write depends on it."""
     try:
         value = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
