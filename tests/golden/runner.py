@@ -26,7 +26,7 @@ from typing import Any, cast
 from scopewright.api import API_VERSION
 from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
-from scopewright.controller.views import Dependencies, ReconcileResult
+from scopewright.controller.views import Dependencies, ReconcileProgress
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Unavailable
@@ -86,7 +86,7 @@ class Case:
         reconciler.set_seal_key(SEAL_KEY)
         cache.deleted.add(self._key)
         try:
-            plan = run_sync(reconciler.plan(self._key, ReconcileResult()))
+            plan = run_sync(reconciler.plan(self._key, ReconcileProgress()))
         except Unavailable as error:
             return {"unavailable": error.message}
         return PlanPrinter(self._key, self._config, self._names).printed(plan)

@@ -50,7 +50,7 @@ class Cache:
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
         self.deleted: set[Ref] = set()
         """Objects known to be deleted. Only then are their records deleted. Cleared when the object is put again."""
-        self.withheld: set[Ref] = set()
+        self.held_records: set[Ref] = set()
         """Objects that seem to be deleted, too many of one namespace at once: their records are kept, and refused."""
         self.unconfirmed: set[Ref] = set()
         """Objects that no list confirms, because their CRD is missing; until they are put again or listed."""
@@ -73,7 +73,7 @@ class Cache:
         self._managed_listed: dict[tuple[str, str | None], str] = {}
         """The version of the last list of managed objects, by kind and namespace (None: all of them)."""
         self._namespace_versions: dict[str, str] = {}
-        self._usable: Counter[str] = Counter()
+        self._namespace_epochs: Counter[str] = Counter()
         """How often a namespace was reported as existing and not being deleted."""
 
     # Declared objects
@@ -107,7 +107,7 @@ class Cache:
         keys = self.relations.of_declared(known) | self.relations.of_declared(obj) if changed else set()
         if (known is None or known.uid != obj.uid) and ref.namespace not in self.namespaces:
             # Namespaces are not watched: one in which an object is created is not being deleted, or no longer.
-            keys |= self._is_usable(ref.namespace)
+            keys |= self._not_terminating(ref.namespace)
         self._index.remove(known)
         self.declared[ref.kind][ref] = obj
         self._index.add(obj)
@@ -149,15 +149,15 @@ class Cache:
         known = self._namespace_versions.get(name)
         if not newer(version, known):
             # A late refusal, for example for an earlier namespace of the name, may have marked an existing one.
-            return self._is_usable(name) if version == known and labels is not None and not terminating else set()
+            return self._not_terminating(name) if version == known and labels is not None and not terminating else set()
         self._namespace_versions[name] = version
         keys: Keys = set()
         if labels is not None:
             self.absent_namespaces.discard(name)
             if terminating:
-                self.namespace_terminates(name, self.usable(name))
+                self.namespace_terminates(name, self.namespace_epoch(name))
             else:
-                keys = self._is_usable(name)
+                keys = self._not_terminating(name)
         elif not self._declared_in(name):
             self.terminating.discard(name)
         if self.namespaces.get(name) == labels:
@@ -169,22 +169,22 @@ class Cache:
         selecting = [g for g in self.all(ScopeGrant) if any(to.namespace_selector for to in g.spec.to)]
         return keys.union(*(self.relations.of_declared(grant) for grant in selecting))
 
-    def usable(self, name: str) -> int:
-        """The argument of `namespace_terminates`, read before the request whose answer reports the deletion."""
-        return self._usable[name]
+    def namespace_epoch(self, name: str) -> int:
+        """Read before a request whose answer may report a deletion, for `namespace_terminates`."""
+        return self._namespace_epochs[name]
 
-    def namespace_terminates(self, name: str, usable: int) -> None:
+    def namespace_terminates(self, name: str, epoch: int) -> None:
         """The namespace is being deleted: nothing can be created there any more, and Kubernetes cannot revert that.
 
         Ignored if the namespace was created again since: a late answer is about the one before.
         """
-        if name not in self.terminating and usable == self.usable(name):
+        if name not in self.terminating and epoch == self.namespace_epoch(name):
             self.terminating.add(name)
             log.info("namespace %s is being deleted: nothing is written there any more", name)
 
-    def _is_usable(self, name: str) -> Keys:
+    def _not_terminating(self, name: str) -> Keys:
         """The namespace is not being deleted, or no longer: reconcile what was held back there."""
-        self._usable[name] += 1
+        self._namespace_epochs[name] += 1
         if name not in self.terminating:
             return set()
         self.terminating.discard(name)
@@ -251,9 +251,9 @@ class Cache:
         return keys
 
     def clear_deleted(self, ref: Ref) -> None:
-        """The object exists again, or its record does not: no record is to be deleted or withheld."""
+        """The object exists again, or its record does not: no record is to be deleted or held."""
         self.deleted.discard(ref)
-        self.withheld.discard(ref)
+        self.held_records.discard(ref)
 
     def beyond_limits(self, ref: Ref) -> Rejected | None:
         """Why the object is not served, if its namespace has too many or too large ones."""

@@ -32,8 +32,8 @@ class OrphanRecords:
             return NOTHING
         if successor and record.uid == successor.uid:
             return _writing(mark_write(record, existing, None))
-        withheld = key in self._cache.withheld
-        if successor is None and key not in self._cache.deleted and not withheld:
+        is_held = key in self._cache.held_records
+        if successor is None and key not in self._cache.deleted and not is_held:
             return NOTHING
         if key.namespace not in self._cache.absent_namespaces:  # a deleted namespace proves that its objects are
             since = record.owner_creation_time or existing.creation_time or self._clock()
@@ -43,11 +43,11 @@ class OrphanRecords:
                     return _writing(mark_write(record, existing, None))
                 case "unknown":
                     raise Unavailable(f"{key} is not proven to be deleted: its record stays")
-        if withheld:
+        if is_held:
             return _writing(mark_write(record, existing, self._clock()))
         return Plan((Deletion(existing),))
 
-    def is_unproven(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:
+    def may_be_deleted(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:
         """Whether no list confirms the object, and it has no record: it may be deleted, together with its record."""
         if key not in self._cache.unconfirmed:
             return False

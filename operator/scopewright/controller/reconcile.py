@@ -12,7 +12,7 @@ from scopewright.controller.index import secret_of
 from scopewright.controller.orphan_records import OrphanRecords
 from scopewright.controller.periodic_rechecks import PeriodicRechecks
 from scopewright.controller.ready_latency import BecameReady, ReadyLatency
-from scopewright.controller.views import Dependencies, ReconcileResult, ViewBuilder
+from scopewright.controller.views import Dependencies, ReconcileProgress, ViewBuilder
 from scopewright.controller.write_retries import State, WriteRetries
 from scopewright.controller.write_through import WriteThrough
 from scopewright.core.client.credentials import current_credential, latest
@@ -23,7 +23,7 @@ from scopewright.core.declared import Declared
 from scopewright.core.failed_writes import target_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
-from scopewright.core.lifecycle import is_halted
+from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
@@ -39,7 +39,7 @@ from scopewright.core.signing.plan import plan_signing_key
 from scopewright.logs import log_fields
 from scopewright.stores import Objects
 
-MAX_STEPS: Final = 12
+MAX_PLANS: Final = 12
 """Far more than any plan needs: what still writes then does not settle."""
 
 log = logging.getLogger(__name__)
@@ -99,29 +99,29 @@ class Reconciler:
 
     async def reconcile(self, key: Ref) -> datetime | None:
         """Return when the key is due again because of time alone. `Unavailable` means: retry later."""
-        result = self._begin(key)
+        progress = self._begin(key)
         try:
             await self._read_unwatched_secrets(key)
-            result = self._without_stored(key, result)
-            for _ in range(MAX_STEPS):
-                plan = await self.plan(key, result)
+            progress = self._without_stored(key, progress)
+            for _ in range(MAX_PLANS):
+                plan = await self.plan(key, progress)
                 if not plan.writes:
-                    return await self._finish(key, plan, result)
-                result = await self._apply(key, plan, result)
+                    return await self._finish(key, plan, progress)
+                progress = await self._write_all(key, plan, progress)
         except (Conflict, Rejected, Unavailable):
-            if result.events:
-                self._pending_events[key] = result.events
+            if progress.events:
+                self._pending_events[key] = progress.events
             raise
         raise Unavailable(f"{key} does not settle: something else keeps changing what it writes")
 
-    def _begin(self, key: Ref) -> ReconcileResult:
-        retries, unsure = self._retries, self._retries.unsure_time(key)
-        return ReconcileResult(
+    def _begin(self, key: Ref) -> ReconcileProgress:
+        retries, unanswered = self._retries, self._retries.last_unanswered(key)
+        return ReconcileProgress(
             self._pending_events.pop(key, ()),
             retries.on_hold(key, self._state(key), self._clock()),
             retries.attempt(key),
-            refused=unsure is None,
-            quiet_since=latest(unsure, self._term_start),
+            attempt_refused=unanswered is None,
+            last_unanswered=latest(unanswered, self._term_start),
         )
 
     def _state(self, key: Ref) -> State:
@@ -131,24 +131,24 @@ class Reconciler:
             return ()
         return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
 
-    async def plan(self, key: Ref, result: ReconcileResult) -> Plan:
+    async def plan(self, key: Ref, progress: ReconcileProgress) -> Plan:
         """The next writes for one object, or its status where there are none. Nothing is written here."""
         obj = self._cache.declared[key.kind].get(key)
-        if isinstance(obj, OAuthClient | ResourceServer) and self._orphan_records.is_unproven(key, obj):
+        if isinstance(obj, OAuthClient | ResourceServer) and self._orphan_records.may_be_deleted(key, obj):
             return NOTHING
-        if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
-            plan = await self._orphan_records.plan(key, obj, result.failed_writes)
+        if isinstance(obj, OAuthClient | ResourceServer) and is_paused_or_deleting(obj.metadata):
+            plan = await self._orphan_records.plan(key, obj, progress.failed_writes)
             if plan.writes:
                 return plan
         if isinstance(obj, OAuthClient):
-            return plan_client(self._views.client_view(obj, result))
+            return plan_client(self._views.client_view(obj, progress))
         if isinstance(obj, ResourceServer):
-            return plan_server(self._views.server_view(obj, result))
+            return plan_server(self._views.server_view(obj, progress))
         if isinstance(obj, ScopeGrant):
-            return plan_grant(self._views.grant_view(obj, result))
+            return plan_grant(self._views.grant_view(obj, progress))
         if key.kind == "SigningKey":
-            return plan_signing_key(self._views.signing_key_view(key, obj, result))
-        return await self._orphan_records.plan(key, None, result.failed_writes)
+            return plan_signing_key(self._views.signing_key_view(key, obj, progress))
+        return await self._orphan_records.plan(key, None, progress.failed_writes)
 
     def set_seal_key(self, key: bytes) -> bool:
         """Set the key that seals credential Secrets, before the first reconciliation. Return whether it changes."""
@@ -174,58 +174,58 @@ class Reconciler:
 
     # Writes
 
-    async def _apply(self, key: Ref, plan: Plan, result: ReconcileResult) -> ReconcileResult:
+    async def _write_all(self, key: Ref, plan: Plan, progress: ReconcileProgress) -> ReconcileProgress:
         """Write in order, until a write fails; after a conflict, the object is read again."""
         if plan.attempt is not None:
-            self._retries.begins(key, plan.attempt, self._state(key))
-        result = replace(result, attempt=plan.attempt or result.attempt)
+            self._retries.attempt_started(key, plan.attempt, self._state(key))
+        progress = replace(progress, attempt=plan.attempt or progress.attempt)
         for write in plan.writes:
             namespace = target_of(write).namespace
-            usable = self._cache.usable(namespace)
+            epoch = self._cache.namespace_epoch(namespace)
             try:
                 altered = await self._writes.write(key, write)
             except NotLeading:
                 raise
             except Conflict as conflict:
-                return await self._conflicted(key, write, conflict, result)
+                return await self._conflicted(key, write, conflict, progress)
             except (Rejected, Unavailable) as error:
                 if error.reason == "NamespaceTerminating":
-                    self._cache.namespace_terminates(namespace, usable)
-                return self._failed(key, write, error, result)
+                    self._cache.namespace_terminates(namespace, epoch)
+                return self._failed(key, write, error, progress)
             if altered:
                 why, stored = altered
-                return self._failed(key, write, why, self._handed_out(key, plan, write, stored, result))
+                return self._failed(key, write, why, self._after_altered_write(key, plan, write, stored, progress))
             self._wrote(key, write)
         if plan.attempt is not None:
-            self._retries.handed_out(key)
-            result = replace(result, attempt=None)
-        return replace(result, events=(*result.events, *plan.events))
+            self._retries.attempt_succeeded(key)
+            progress = replace(progress, attempt=None)
+        return replace(progress, events=(*progress.events, *plan.events))
 
-    def _handed_out(
-        self, key: Ref, plan: Plan, write: Write, stored: Existing | None, result: ReconcileResult
-    ) -> ReconcileResult:
+    def _after_altered_write(
+        self, key: Ref, plan: Plan, write: Write, stored: Existing | None, progress: ReconcileProgress
+    ) -> ReconcileProgress:
         """After an altered write: without the attempt if the object holds its credential or key nevertheless."""
         if write is not plan.writes[-1] or isinstance(write, Deletion) or stored is None:
-            return result
+            return progress
         if isinstance(plan.attempt, NewCredential):
             arrived = plan.attempt.credential.sha256 in stored.entries.values()
         else:
             arrived = write.digests().items() <= stored.entries.items()
         if not arrived:
-            return result
-        self._retries.handed_out(key)
-        return replace(result, attempt=None, events=(*result.events, *plan.events))
+            return progress
+        self._retries.attempt_succeeded(key)
+        return replace(progress, attempt=None, events=(*progress.events, *plan.events))
 
-    def _without_stored(self, key: Ref, result: ReconcileResult) -> ReconcileResult:
+    def _without_stored(self, key: Ref, progress: ReconcileProgress) -> ReconcileProgress:
         """Without an attempt whose credential is in the client's Secret: it was stored, despite an error."""
-        client, attempt = self._cache.declared[key.kind].get(key), result.attempt
+        client, attempt = self._cache.declared[key.kind].get(key), progress.attempt
         if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
-            return result
+            return progress
         stored = self._cache.managed.objects.get(secret_of(client))
         if stored is None or attempt.credential.sha256 not in stored.entries.values():
-            return result
-        self._retries.handed_out(key)
-        return replace(result, attempt=None)
+            return progress
+        self._retries.attempt_succeeded(key)
+        return replace(progress, attempt=None)
 
     def _wrote(self, key: Ref, write: Write) -> None:
         did = "deleted" if isinstance(write, Deletion) else "replaced" if write.replaces else "created"
@@ -233,39 +233,43 @@ class Reconciler:
         log.info("%s: %s %s", key, did, ref, extra=log_fields(key, object=str(ref), did=did))
         self._writes.enqueue_others(key, self._retries.succeeded(key, ref, self._clock()))
 
-    async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, result: ReconcileResult) -> ReconcileResult:
+    async def _conflicted(
+        self, key: Ref, write: Write, conflict: Conflict, progress: ReconcileProgress
+    ) -> ReconcileProgress:
         """Read the object again. If it is the known version, the server refuses the write for another reason."""
         ref = target_of(write)
         log.info("%s: %s", ref, conflict.message, extra=log_fields(key, object=str(ref)))
         known = self._cache.managed.objects.get(ref)
         await self._writes.refresh(key, ref)
         is_known = self._cache.managed.objects.get(ref) == known
-        return self._failed(key, write, conflict, result) if is_known else result
+        return self._failed(key, write, conflict, progress) if is_known else progress
 
     def _failed(
-        self, key: Ref, write: Write, error: Rejected | Unavailable, result: ReconcileResult
-    ) -> ReconcileResult:
+        self, key: Ref, write: Write, error: Rejected | Unavailable, progress: ReconcileProgress
+    ) -> ReconcileProgress:
         now = self._clock()
         failed_write = self._retries.failed(key, write, error, self._state(key), now)
         if isinstance(error, Unavailable):
             self._on_failure(key.kind, error)
-        others = tuple(s for s in result.failed_writes if s.ref != failed_write.ref)
-        unsure = self._retries.unsure_time(key)
-        quiet_since = latest(unsure, result.quiet_since)
-        return replace(result, failed_writes=(*others, failed_write), refused=unsure is None, quiet_since=quiet_since)
+        others = tuple(s for s in progress.failed_writes if s.ref != failed_write.ref)
+        unanswered = self._retries.last_unanswered(key)
+        sent = latest(unanswered, progress.last_unanswered)
+        return replace(
+            progress, failed_writes=(*others, failed_write), attempt_refused=unanswered is None, last_unanswered=sent
+        )
 
     # Status
 
-    async def _finish(self, key: Ref, plan: Plan, result: ReconcileResult) -> datetime | None:
-        self._retries.settled(key, result.failed_writes)
+    async def _finish(self, key: Ref, plan: Plan, progress: ReconcileProgress) -> datetime | None:
+        self._retries.settled(key, progress.failed_writes)
         retry_time = self._retries.retry_time(key)
         obj = self._cache.declared[key.kind].get(key)
         if obj is None:
             self._rechecks.due(key, None)
             self._latency.finished(key, None, None)
             return soonest(plan.due, retry_time)
-        if result.failed_writes and not any(s.is_reported for s in result.failed_writes):
-            self._pending_events |= {key: result.events} if result.events else {}
+        if progress.failed_writes and not any(s.is_reported for s in progress.failed_writes):
+            self._pending_events |= {key: progress.events} if progress.events else {}
             return soonest(plan.due, retry_time)
         if key.namespace in self._cache.terminating and not obj.metadata.deletion_timestamp:
             return soonest(plan.due, retry_time)
@@ -273,6 +277,6 @@ class Reconciler:
             await self._writes.write_status(obj, plan.status)
         self._latency.finished(key, obj, plan.status)
         if key.namespace not in self._cache.terminating:
-            for event in (*result.events, *plan.events):
+            for event in (*progress.events, *plan.events):
                 self._recorder.record(obj, event)
         return soonest(plan.due, retry_time, self._rechecks.due(key, plan.status))

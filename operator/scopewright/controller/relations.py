@@ -9,7 +9,7 @@ from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.access import requested_access
 from scopewright.core.client.status import shown_use
 from scopewright.core.declared import Declared, ref_of
-from scopewright.core.lifecycle import is_halted
+from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import CLIENT_LABEL, Ref
 from scopewright.core.records.names import USAGE_NAME
 
@@ -70,31 +70,31 @@ class Relations:
         known = {retained} & self._declared["OAuthClient"].keys() if existing.is_retained else set()
         return known | {of for uid in existing.owner_uids if (of := self._index.client(uid))}
 
-    def clients_asking(self, server: Ref) -> tuple[OAuthClient, ...]:
+    def clients_requesting(self, server: Ref) -> tuple[OAuthClient, ...]:
         """The clients that request scopes at the ResourceServer."""
         clients = (self._declared["OAuthClient"][ref] for ref in self._index.referrers("OAuthClient", server))
         return tuple(client for client in clients if isinstance(client, OAuthClient))
 
-    def is_named_by_another(self, secret: Ref, client: OAuthClient) -> bool:
+    def is_named_by_other(self, secret: Ref, client: OAuthClient) -> bool:
         """Whether another OAuthClient than this one names the Secret."""
         return bool(self._index.referrers("OAuthClient", secret) - {ref_of(client)})
 
-    def awaited_in_a_ring(self, client: OAuthClient) -> Keys:
+    def secrets_in_cycle(self, client: OAuthClient) -> Keys:
         """Former Secrets of the client for which its own Secret waits: the named Secret is held by a client that has
         moved to another Secret, which is held in the same way, and so on until one that this client holds.
         """
-        awaited: Keys = set()
+        in_cycle: Keys = set()
         names, seen = [secret_of(client)], set[Ref]()
         while names:
             seen.add(secret := names.pop())
             for key in self.holders(secret) - self._index.referrers("OAuthClient", secret):
                 holder = self._declared["OAuthClient"][key]
                 if key == ref_of(client):
-                    awaited.add(secret)
-                elif isinstance(holder, OAuthClient) and not is_halted(holder.metadata):
+                    in_cycle.add(secret)
+                elif isinstance(holder, OAuthClient) and not is_paused_or_deleting(holder.metadata):
                     name = secret_of(holder)
                     names += [name] if name not in seen else []
-        return awaited
+        return in_cycle
 
     def grants_on(self, server: Ref) -> tuple[ScopeGrant, ...]:
         """The grants on the ResourceServer within the limits of their namespace: the others are not in force."""

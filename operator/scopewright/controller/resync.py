@@ -174,7 +174,7 @@ class Resync:
             self._report(verdict.counts, records)
         self.orphans_held = verdict.counts
         cache.deleted |= verdict.deletable
-        cache.withheld = set(verdict.held)
+        cache.held_records = set(verdict.held)
         return {*known, *verdict.deletable, *(ref for ref in verdict.held if not _is_refused(cache, ref))}
 
     def _report(self, held: Mapping[str, int], records: Mapping[str, int]) -> None:

@@ -34,18 +34,18 @@ class Dependencies:
 
 
 @dataclass(frozen=True, slots=True)
-class ReconcileResult:
-    """The result of a reconciliation so far: its events, and the writes that failed.
+class ReconcileProgress:
+    """A reconciliation so far: its events, and the writes that failed.
 
-    `attempt` is the credential or key of a failed attempt; `refused` means that it was certainly not stored.
-    `quiet_since` is when a write with an unknown outcome was last sent.
+    `attempt` is the credential or key of a failed attempt; `attempt_refused` means that it was certainly not stored.
+    `last_unanswered` is when a write last ended without an answer: its outcome is unknown.
     """
 
     events: tuple[Event, ...] = ()
     failed_writes: tuple[FailedWrite, ...] = ()
     attempt: object = field(default=None, repr=False)
-    refused: bool = False
-    quiet_since: datetime | None = None
+    attempt_refused: bool = False
+    last_unanswered: datetime | None = None
 
 
 class ViewBuilder:
@@ -57,7 +57,7 @@ class ViewBuilder:
         self._dependencies = dependencies
         self.seal_key = b""
 
-    def client_view(self, client: OAuthClient, result: ReconcileResult) -> ClientView:
+    def client_view(self, client: OAuthClient, progress: ReconcileProgress) -> ClientView:
         cache, managed, usage = self._cache, self._cache.managed, self._cache.managed.usage
         record_object, record = managed.client_record(client)
         secret = secret_of(client)
@@ -69,8 +69,8 @@ class ViewBuilder:
             record_object=record_object,
             secret=managed.objects.get(secret),
             former_secrets=former,
-            claimed=frozenset(s.ref for s in former if cache.relations.is_named_by_another(s.ref, client)),
-            awaited=frozenset(cache.relations.awaited_in_a_ring(client)) if former else frozenset(),
+            named_by_others=frozenset(s.ref for s in former if cache.relations.is_named_by_other(s.ref, client)),
+            in_cycle=frozenset(cache.relations.secrets_in_cycle(client)) if former else frozenset(),
             servers={key: managed.servers[key] for key in requested if key in managed.servers},
             seal_key=self.seal_key,
             config=self._config,
@@ -82,14 +82,14 @@ class ViewBuilder:
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
             beyond_limits=cache.beyond_limits(ref_of(client)),
-            events=result.events,
-            failed_writes=result.failed_writes,
-            attempt=result.attempt if isinstance(result.attempt, NewCredential) else None,
-            attempt_refused=result.refused,
-            quiet_since=result.quiet_since,
+            events=progress.events,
+            failed_writes=progress.failed_writes,
+            attempt=progress.attempt if isinstance(progress.attempt, NewCredential) else None,
+            attempt_refused=progress.attempt_refused,
+            last_unanswered=progress.last_unanswered,
         )
 
-    def server_view(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
+    def server_view(self, server: ResourceServer, progress: ReconcileProgress) -> ServerView:
         managed, now = self._cache.managed, self._dependencies.clock()
         record_object, record = managed.server_record(server)
         records = tuple(held.record for held in managed.keys.values() if held.intact)
@@ -108,25 +108,25 @@ class ViewBuilder:
             config=self._config,
             now=now,
             beyond_limits=self._cache.beyond_limits(ref_of(server)),
-            events=result.events,
-            failed_writes=result.failed_writes,
+            events=progress.events,
+            failed_writes=progress.failed_writes,
         )
 
-    def grant_view(self, grant: ScopeGrant, result: ReconcileResult) -> GrantView:
+    def grant_view(self, grant: ScopeGrant, progress: ReconcileProgress) -> GrantView:
         server = Ref("ResourceServer", grant.namespace, grant.spec.resource_server)
         return GrantView(
             grant=grant,
             server=self._cache.get(ResourceServer, server.namespace, server.name),
             record=self._cache.managed.server_record(server)[1],
-            clients=self._cache.relations.clients_asking(server),
+            clients=self._cache.relations.clients_requesting(server),
             namespaces=self._cache.namespaces,
             reads_labels=not self._config.watch_namespaces,
             now=self._dependencies.clock(),
             beyond_limits=self._cache.beyond_limits(ref_of(grant)),
-            events=result.events,
+            events=progress.events,
         )
 
-    def signing_key_view(self, key: Ref, obj: Declared | None, result: ReconcileResult) -> SigningView:
+    def signing_key_view(self, key: Ref, obj: Declared | None, progress: ReconcileProgress) -> SigningView:
         managed = self._cache.managed
         view = SigningView(
             name=key.name,
@@ -136,9 +136,9 @@ class ViewBuilder:
             config=self._config,
             now=self._dependencies.clock(),
             generate_key=self._dependencies.make_key,
-            events=result.events,
-            failed_writes=result.failed_writes,
-            attempt=result.attempt if isinstance(result.attempt, KeyAttempt) else None,
+            events=progress.events,
+            failed_writes=progress.failed_writes,
+            attempt=progress.attempt if isinstance(progress.attempt, KeyAttempt) else None,
             sign_at_once=self._dependencies.sign_at_once,
         )
         name = view.config_map

@@ -31,7 +31,7 @@ class _Failing:
     state: State
     failed_writes: dict[Ref, FailedWrite] = field(default_factory=dict)
     attempt: object = field(default=None, repr=False)
-    unsure_time: datetime | None = None
+    last_unanswered: datetime | None = None
     """When a write last ended without an answer: it may have been stored, or still be."""
     pause: timedelta = timedelta()
     """The last pause."""
@@ -72,15 +72,15 @@ class WriteRetries:
         """The credential or key of the last attempt that failed, if any."""
         return self._failing.get(key, _NONE).attempt
 
-    def unsure_time(self, key: Ref) -> datetime | None:
+    def last_unanswered(self, key: Ref) -> datetime | None:
         """When a write of this object last ended without an answer; None if all were answered."""
-        return self._failing.get(key, _NONE).unsure_time
+        return self._failing.get(key, _NONE).last_unanswered
 
-    def begins(self, key: Ref, attempt: object, state: State) -> None:
+    def attempt_started(self, key: Ref, attempt: object, state: State) -> None:
         """Keep the credential or key whose writes begin, whether they succeed or not."""
         self._failing.setdefault(key, _Failing(state)).attempt = attempt
 
-    def handed_out(self, key: Ref) -> None:
+    def attempt_succeeded(self, key: Ref) -> None:
         """All writes of the attempt have succeeded."""
         if failing := self._failing.get(key):
             failing.attempt = None
@@ -89,7 +89,7 @@ class WriteRetries:
     def failed(self, key: Ref, write: Write, error: Rejected | Unavailable, state: State, now: datetime) -> FailedWrite:
         failing = self._failing.setdefault(key, _Failing(state))
         failing.state = state
-        failing.unsure_time = failing.unsure_time if changed_nothing(error) else now
+        failing.last_unanswered = failing.last_unanswered if changed_nothing(error) else now
         ref = target_of(write)
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
         failing.pause = timedelta(seconds=pause)
@@ -132,12 +132,12 @@ class WriteRetries:
         self._waiting.woken(key)
         return True
 
-    def settled(self, key: Ref, held: tuple[FailedWrite, ...]) -> None:
+    def settled(self, key: Ref, needed: tuple[FailedWrite, ...]) -> None:
         """Keep only these failed writes: the plan no longer needs the others."""
         failing = self._failing.get(key)
         if failing is None:
             return
-        refs = {s.ref for s in held}
+        refs = {s.ref for s in needed}
         failing.failed_writes = {ref: s for ref, s in failing.failed_writes.items() if ref in refs}
         if not failing.failed_writes:
             failing.attempt = None

@@ -17,7 +17,7 @@ PAUSED: Final = ConditionUpdate(
 )
 
 
-def is_halted(meta: ObjectMeta) -> bool:
+def is_paused_or_deleting(meta: ObjectMeta) -> bool:
     """Whether the object is paused or being deleted. Its plan then does not overwrite the record of a predecessor."""
     return is_paused(meta.annotations) or meta.deletion_timestamp is not None
 

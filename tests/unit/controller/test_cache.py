@@ -74,7 +74,7 @@ def test_a_client_queues_itself_and_the_grants_that_it_uses() -> None:
 def test_a_client_that_stops_asking_queues_the_grants_that_it_used() -> None:
     cache = cache_of(grant(**TO_LEAVE), client(**ASKS))
     assert cache.put(versioned(client(), "2", generation=2)) == {WORKER, GRANT}
-    assert cache.relations.clients_asking(API) == ()
+    assert cache.relations.clients_requesting(API) == ()
 
 
 def test_a_resource_server_and_its_grants_queue_each_other() -> None:

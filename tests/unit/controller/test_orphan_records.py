@@ -32,7 +32,7 @@ def lose(harness: OperatorHarness, ref: Ref) -> None:
     harness.resync()
     harness.deleted.discard(ref)
     harness.cache.deleted.discard(ref)
-    harness.cache.withheld.add(ref)
+    harness.cache.held_records.add(ref)
 
 
 def test_a_client_with_a_held_record_is_refused_and_keeps_its_credential(harness: OperatorHarness) -> None:
@@ -85,7 +85,7 @@ def test_an_object_that_is_restored_has_its_former_record(harness: OperatorHarne
     harness.settle()
     assert harness.store.entry(RECORD, ENTRY) == before
     assert harness.client_secret() == value
-    assert WORKER not in harness.cache.withheld
+    assert WORKER not in harness.cache.held_records
 
 
 def test_a_live_read_that_finds_the_object_restores_its_record(harness: OperatorHarness) -> None:
@@ -95,7 +95,7 @@ def test_a_live_read_that_finds_the_object_restores_its_record(harness: Operator
     harness.store.load_declared(declared)
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.store.entry(RECORD, ENTRY) == before
-    assert WORKER not in harness.cache.withheld
+    assert WORKER not in harness.cache.held_records
 
 
 def test_a_successor_inherits_nothing_of_a_held_record(harness: OperatorHarness) -> None:
@@ -116,7 +116,7 @@ def test_a_successor_inherits_nothing_of_a_held_record(harness: OperatorHarness)
 def test_a_held_record_is_deleted_once_its_deletion_is_allowed(harness: OperatorHarness) -> None:
     lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
-    harness.cache.withheld.discard(WORKER)
+    harness.cache.held_records.discard(WORKER)
     harness.cache.deleted.add(WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.client_record("leave", "worker") is None

@@ -143,7 +143,7 @@ async def test_too_many_orphans_are_held_and_logged_once(caplog: pytest.LogCaptu
     held = clients("leave", MIN_ORPHANS + 1)
     assert await found.run() == held, "the held records are not queued, and their clients not refused"
     assert not cache.deleted
-    assert cache.withheld == held
+    assert cache.held_records == held
     assert found.orphans_held == {"leave": MIN_ORPHANS + 1}
     assert "namespace leave: 21 of 21 records have no object" in caplog.text
     assert f"{ALLOW_ANNOTATION}: 'leave=21'" in caplog.text
@@ -159,7 +159,7 @@ async def test_records_that_are_held_already_are_not_queued_again() -> None:
         cache.put_managed(Existing(ref, "u", "6", type=CLIENT_TYPE), {ENTRY: refused})
     found = resync(listing(), cache)
     assert await found.run() == set()
-    assert len(cache.withheld) == MIN_ORPHANS + 1
+    assert len(cache.held_records) == MIN_ORPHANS + 1
 
 
 async def test_a_mass_deletion_in_one_namespace_holds_nothing_of_another() -> None:
@@ -168,7 +168,7 @@ async def test_a_mass_deletion_in_one_namespace_holds_nothing_of_another() -> No
     found = resync(listing(), cache)
     assert await found.run() == clients("leave", 40) | clients("payroll", 1)
     assert cache.deleted == clients("payroll", 1)
-    assert cache.withheld == clients("leave", 40)
+    assert cache.held_records == clients("leave", 40)
     assert found.orphans_held == {"leave": 40}
 
 
@@ -244,7 +244,7 @@ async def test_an_annotation_allows_a_number_of_orphans(stated: str) -> None:
     cache.put_managed(Existing(issuer, "u", "60", annotations={ALLOW_ANNOTATION: stated}), {})
     assert await resyncing.run() == clients("leave", 30)
     assert cache.deleted == clients("leave", 30)
-    assert not cache.withheld
+    assert not cache.held_records
 
 
 async def test_an_annotation_allows_orphans_of_one_namespace_only() -> None:

@@ -86,7 +86,7 @@ def test_a_late_refusal_is_corrected_by_the_next_list_of_namespaces() -> None:
     worker = harness.apply(*WORKER)
     harness.settle()
     harness.cache.put_namespace("leave", {}, "10")
-    harness.cache.namespace_terminates("leave", harness.cache.usable("leave"))
+    harness.cache.namespace_terminates("leave", harness.cache.namespace_epoch("leave"))
     assert harness.cache.put_namespace("leave", {}, "9") == set()
     assert harness.cache.terminating == {"leave"}, "an earlier state proves nothing"
     assert harness.cache.put_namespace("leave", {}, "10") == {worker}
@@ -123,12 +123,12 @@ def test_a_refusal_that_is_older_than_the_namespace_does_not_mark_it() -> None:
     """The namespace was created again before the answer to a write into its predecessor."""
     cache = Cache("default", NAMESPACE)
     cache.put_namespace("leave", {}, "100")
-    asked = cache.usable("leave")
+    epoch = cache.namespace_epoch("leave")
     cache.put_namespace("leave", None, "101")
     cache.put_namespace("leave", {}, "102")
-    cache.namespace_terminates("leave", asked)
+    cache.namespace_terminates("leave", epoch)
     assert cache.terminating == set()
-    cache.namespace_terminates("leave", cache.usable("leave"))
+    cache.namespace_terminates("leave", cache.namespace_epoch("leave"))
     assert cache.terminating == {"leave"}
 
 
@@ -136,13 +136,13 @@ def test_without_a_watch_of_namespaces_a_new_uid_ends_the_mark() -> None:
     cache = Cache("default", NAMESPACE)
     cache.put(client())
     cache.put(client(name="another"))
-    asked = cache.usable("leave")
-    cache.namespace_terminates("leave", asked)
+    epoch = cache.namespace_epoch("leave")
+    cache.namespace_terminates("leave", epoch)
     successor = client(uid="uid-2")
     later = successor.metadata.model_copy(update={"resource_version": "999"})
     assert cache.put(successor.model_copy(update={"metadata": later})) == {
         Ref(*WORKER),
         Ref("OAuthClient", "leave", "another"),
     }
-    cache.namespace_terminates("leave", asked)
+    cache.namespace_terminates("leave", epoch)
     assert cache.terminating == set()

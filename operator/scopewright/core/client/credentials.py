@@ -91,7 +91,7 @@ def add_credential(
     new: Credential,
     current: Credential | None,
     now: datetime,
-    quiet_since: datetime | None = None,
+    last_unanswered: datetime | None = None,
 ) -> tuple[Credential, ...]:
     """Return the credentials with `new`, at most four in all. `current` always stays: the Secret holds it.
 
@@ -99,13 +99,13 @@ def add_credential(
     does not shorten an overlap; it waits. Without a Secret no Pod can start: then the digest that expires first is
     dropped instead, then the latest one. The oldest digest without an end stays, because Pods may hold it.
 
-    A write with an unknown outcome may arrive until UNCONFIRMED_GRACE after `quiet_since`. Raise `Unavailable` if none
-    can be dropped.
+    A write with an unknown outcome may arrive until UNCONFIRMED_GRACE after `last_unanswered`. Raise `Unavailable` if
+    none can be dropped.
     """
     others = list(credentials)
     while len(others) >= MAX_CREDENTIALS:
         unconfirmed = [
-            c for c in others if c != current and c.expiration_time is None and _cannot_arrive(c, quiet_since, now)
+            c for c in others if c != current and c.expiration_time is None and _cannot_arrive(c, last_unanswered, now)
         ]
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
         oldest = next((c for c in others if c.expiration_time is None), None)
@@ -118,8 +118,8 @@ def add_credential(
     return (*others, new)
 
 
-def _cannot_arrive(credential: Credential, quiet_since: datetime | None, now: datetime) -> bool:
-    sent = max(credential.issue_time, quiet_since) if quiet_since else credential.issue_time
+def _cannot_arrive(credential: Credential, last_unanswered: datetime | None, now: datetime) -> bool:
+    sent = max(credential.issue_time, last_unanswered) if last_unanswered else credential.issue_time
     return sent + UNCONFIRMED_GRACE < now
 
 

@@ -47,7 +47,7 @@ def issue_credential(
     new = _generate(view, kind, cause)
     try:
         credentials = add_credential(
-            _without_refused(view, state, live), new.credential, state.current, view.now, view.quiet_since
+            _without_refused(view, state, live), new.credential, state.current, view.now, view.last_unanswered
         )
     except Unavailable as full:
         when = next_free_time(live, state.current, view.now)

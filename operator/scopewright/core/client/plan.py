@@ -10,12 +10,12 @@ from scopewright.core.client.record import record_upkeep, record_with, record_wr
 from scopewright.core.client.restrictions import refuse_by_profile
 from scopewright.core.client.secret import (
     adoptable_credential,
-    claimed_secrets,
     former_secrets,
     holds_all,
     inspect_secret,
     refuse_conflict,
     secret_upkeep,
+    secrets_to_release,
 )
 from scopewright.core.client.status import client_status, deletion_status, readiness, readiness_while_paused
 from scopewright.core.client.view import ClientState, ClientView, IssueFailure, is_bound
@@ -41,7 +41,7 @@ _RESTORED: Final = Event(
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _Decision:
     """The next writes, and what prevents others: a credential that is due and cannot be written, another failed write,
     or something that the user has to change.
     """
@@ -62,18 +62,18 @@ def plan_client(view: ClientView) -> Plan:
     if view.terminating:
         return _upkeep(view, state).plan
     try:
-        step = _step(view, state)
+        decision = _decide(view, state)
     except WriteDeferred as deferred:
-        step = replace(_upkeep(view, state), blocked=deferred.failed_write)
+        decision = replace(_upkeep(view, state), blocked=deferred.failed_write)
     except Rejected as why:
-        step = replace(_upkeep(view, state), rejection=why)
+        decision = replace(_upkeep(view, state), rejection=why)
     except Unavailable:
-        step = _upkeep(view, state)
-        if not step.plan.writes:
+        decision = _upkeep(view, state)
+        if not decision.plan.writes:
             raise
-    if step.plan.writes:
-        return step.plan
-    return client_status(view, state, _conditions(view, state, step), step.failure)
+    if decision.plan.writes:
+        return decision.plan
+    return client_status(view, state, _conditions(view, state, decision), decision.failure)
 
 
 def _deletion_plan(view: ClientView) -> Plan:
@@ -86,15 +86,15 @@ def _deletion_plan(view: ClientView) -> Plan:
     return Plan((Deletion(existing),))
 
 
-def _conditions(view: ClientView, state: ClientState, step: _Step) -> tuple[ConditionUpdate, ...]:
+def _conditions(view: ClientView, state: ClientState, decision: _Decision) -> tuple[ConditionUpdate, ...]:
     altered = view.failed_write_of(view.secret_ref)
-    if altered and altered.reason == ALTERED and step.rejection is None and _serves(view, state):
+    if altered and altered.reason == ALTERED and decision.rejection is None and _serves(view, state):
         return (*readiness(view), ConditionUpdate("SecretAltered", "True", ALTERED, altered.message))
-    if step.blocked:
-        return not_ready(step.blocked)
-    if step.rejection:
-        return stalled(step.rejection)
-    failure = step.failure
+    if decision.blocked:
+        return not_ready(decision.blocked)
+    if decision.rejection:
+        return stalled(decision.rejection)
+    failure = decision.failure
     if failure is None or state.current is not None:
         return readiness(view)
     return not_ready_because(failure.reason, failure.message, needs_user=failure.needs_user)
@@ -105,26 +105,26 @@ def _serves(view: ClientView, state: ClientState) -> bool:
     return is_bound(view, state) and holds_all(view, state.current)
 
 
-def _step(view: ClientView, state: ClientState) -> _Step:
+def _decide(view: ClientView, state: ClientState) -> _Decision:
     """Return the next writes; none if everything is in place."""
     refuse_by_profile(view.client, view.config)
     if view.beyond_limits and state.record is None:
         raise view.beyond_limits
-    if claimed := allowed_writes(claimed_secrets(view, state), view.failed_writes):
-        return _Step(Plan(claimed))
+    if released := allowed_writes(secrets_to_release(view, state), view.failed_writes):
+        return _Decision(Plan(released))
     refuse_conflict(view, state)
     return _with_managed_credential(view, state) if managed_kind(view.client) else _with_own_credential(view, state)
 
 
-def _upkeep(view: ClientView, state: ClientState, *more: Write) -> _Step:
+def _upkeep(view: ClientView, state: ClientState, *more: Write) -> _Decision:
     """Return the write that updates the record, and the writes `more`, without deferred ones."""
     upkeep = record_upkeep(view, state)
     writes, blocked = split_deferred((*upkeep.writes, *more), view.failed_writes)
     events = upkeep.events if set(map(id, upkeep.writes)) <= set(map(id, writes)) else ()
-    return _Step(Plan(writes, events=events), blocked=blocked)
+    return _Decision(Plan(writes, events=events), blocked=blocked)
 
 
-def _with_managed_credential(view: ClientView, state: ClientState) -> _Step:
+def _with_managed_credential(view: ClientView, state: ClientState) -> _Decision:
     """Plan for a client whose credential the operator generates: adopt, restore, issue, or keep it."""
     record, current, sealed = state.record, state.current, state.ownership is SecretOwnership.SEALED
     if record is None and sealed and (adopted := adoptable_credential(view)):
@@ -135,7 +135,7 @@ def _with_managed_credential(view: ClientView, state: ClientState) -> _Step:
     if cause:
         issued = issue_credential(view, state, cause, managed_kind(view.client))
         if isinstance(issued, Plan):
-            return _Step(issued)
+            return _Decision(issued)
         failure = issued
     more: tuple[Write, ...] = ()
     if current and record:
@@ -143,10 +143,10 @@ def _with_managed_credential(view: ClientView, state: ClientState) -> _Step:
     return replace(_upkeep(view, state, *more), failure=failure)
 
 
-def _accept(view: ClientView, state: ClientState, credentials: tuple[Credential, ...], event: Event) -> _Step:
+def _accept(view: ClientView, state: ClientState, credentials: tuple[Credential, ...], event: Event) -> _Decision:
     if failed_write := view.failed_write_of(view.record_ref):
         raise WriteDeferred(failed_write)
-    return _Step(Plan((record_write(view, record_with(view, state, credentials)),), events=(event,)))
+    return _Decision(Plan((record_write(view, record_with(view, state, credentials)),), events=(event,)))
 
 
 def _cause(view: ClientView, state: ClientState) -> Cause | None:
@@ -159,7 +159,7 @@ def _cause(view: ClientView, state: ClientState) -> Cause | None:
     return last.cause if any(c.sha256 == sha256 and c.expiration_time is None for c in record.credentials) else cause
 
 
-def _with_own_credential(view: ClientView, state: ClientState) -> _Step:
+def _with_own_credential(view: ClientView, state: ClientState) -> _Decision:
     """Plan for a client with keys or a ServiceAccount of its own: the Secret holds no credential.
 
     A credential of an earlier method stays, and is rotated as before, until the ServiceAccount exists. Otherwise a
@@ -177,12 +177,12 @@ def _with_own_credential(view: ClientView, state: ClientState) -> _Step:
     if kept and cause:
         issued = issue_credential(view, state, cause, kind_of(kept))
         if isinstance(issued, Plan):
-            return _Step(issued)
+            return _Decision(issued)
         failure = issued
-    step = _upkeep(view, state, *_own_credential_writes(view, state, record, kept))
-    changed = (_removed(view, current),) if current and not kept and step.blocked is None else ()
-    plan = replace(step.plan, events=(*step.plan.events, *changed))
-    return _Step(plan, failure, step.blocked, missing)
+    decision = _upkeep(view, state, *_own_credential_writes(view, state, record, kept))
+    changed = (_removed(view, current),) if current and not kept and decision.blocked is None else ()
+    plan = replace(decision.plan, events=(*decision.plan.events, *changed))
+    return _Decision(plan, failure, decision.blocked, missing)
 
 
 def _own_credential_writes(

@@ -74,17 +74,17 @@ def _named(view: ClientView, secret: Existing) -> str:
     return f", {label}" if label and label != view.client.name else ""
 
 
-def claimed_secrets(view: ClientView, state: ClientState) -> tuple[Write, ...]:
-    """Return deletions of former Secrets of this client whose name another client claims. Their credentials are
+def secrets_to_release(view: ClientView, state: ClientState) -> tuple[Write, ...]:
+    """Return deletions of former Secrets of this client that another client names. Their credentials are
     accepted through the overlap all the same.
 
     They are deleted once this client's new Secret is in place, because its Pods use the former one until then. Only
-    those in a ring, such as of two clients that swap their secretName, are deleted earlier: they would wait for each
+    those in a cycle, such as of two clients that swap their secretName, are deleted earlier: they would wait for each
     other.
     """
     if state.record is None:
         return ()
-    free = view.claimed if is_bound(view, state) else view.claimed & view.awaited
+    free = view.named_by_others if is_bound(view, state) else view.named_by_others & view.in_cycle
     return tuple(
         Deletion(s)
         for s in view.former_secrets

@@ -62,10 +62,10 @@ class ClientView:
     now: datetime
     generate_secret: Callable[[], str]
     generate_key_pair: Callable[[], KeyPair]
-    claimed: frozenset[Ref] = frozenset()
+    named_by_others: frozenset[Ref] = frozenset()
     """Those of `former_secrets` whose name another OAuthClient has in its spec."""
-    awaited: frozenset[Ref] = frozenset()
-    """Those of `claimed` that this client's own Secret waits for, because clients exchange their names in a ring."""
+    in_cycle: frozenset[Ref] = frozenset()
+    """Those of `named_by_others` that this client's own Secret waits for: clients exchange names in a cycle."""
     terminating: bool = False
     """Whether its namespace is being deleted, so that nothing can be created there."""
     service_account_uid: str | None = None
@@ -84,7 +84,7 @@ class ClientView:
     """Credential of the last attempt, to be retried."""
     attempt_refused: bool = False
     """Whether no write of `attempt` was carried out, or can still be."""
-    quiet_since: datetime | None = None
+    last_unanswered: datetime | None = None
     """Time of the last write with an unknown outcome, of this process or a former leader; None if there was none."""
 
     @property

@@ -33,15 +33,15 @@ def plan_signing_key(view: SigningView) -> Plan:
     if key and is_paused(key.metadata.annotations):
         return signing_key_status(view, (*readiness(view), PAUSED))
     try:
-        step = _next_step(view)
+        plan = _next_writes(view)
     except Rejected as why:
         return signing_key_status(view, stalled(why))
     except WriteDeferred as deferred:
         # A single request without a response is no reason to have no key at all: the write is retried soon.
         revocation = _revocation(view) if deferred.failed_write.is_reported else None
         return revocation or _failure_status(view, deferred.failed_write)
-    if step.writes:
-        return step
+    if plan.writes:
+        return plan
     if key is None:
         return Plan(due=next_change(view))
     return signing_key_status(view, readiness(view))
@@ -54,8 +54,8 @@ def _deletion_plan(view: SigningView, key: SigningKey) -> Plan:
     )
     if key.namespace != view.config.namespace:
         return signing_key_status(view, conditions)
-    step = plan_signing_key(replace(view, key=None))
-    return step if step.writes else replace(signing_key_status(view, conditions), due=step.due)
+    plan = plan_signing_key(replace(view, key=None))
+    return plan if plan.writes else replace(signing_key_status(view, conditions), due=plan.due)
 
 
 def _failure_status(view: SigningView, failed_write: FailedWrite) -> Plan:
@@ -68,7 +68,7 @@ def _failure_status(view: SigningView, failed_write: FailedWrite) -> Plan:
     return signing_key_status(view, (*conditions, rotation_failing(failed_write.reason, message)))
 
 
-def _next_step(view: SigningView) -> Plan:
+def _next_writes(view: SigningView) -> Plan:
     """Return the next writes, one stage at a time: the record of a key, then the JWKS, then the times of the key.
 
     Keys to revoke are revoked once a new key can sign, a few writes later, so that no request fails. They are revoked
