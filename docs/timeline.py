@@ -171,7 +171,7 @@ def figures() -> dict[str, str]:
     )
     timing, rotation = Timing.of(declared, config), Rotation()
     return {
-        "lead": format_duration(timing.publication_lead),
+        "lead": format_duration(timing.lead_time),
         "tail": format_duration(timing.validity),
         "outage budget": format_duration(timing.outage_budget),
         "every": format_duration(timing.every),

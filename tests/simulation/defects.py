@@ -75,7 +75,7 @@ def _no_overlap(real: Any) -> Any:
 
 def _signs_at_publication(real: Any) -> Any:
     def published(record: Any, timing: Any, now: Any) -> Any:
-        return real(record, replace(timing, publication_lead=timedelta(0)), now)
+        return real(record, replace(timing, lead_time=timedelta(0)), now)
 
     return published
 

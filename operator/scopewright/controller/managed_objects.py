@@ -31,7 +31,7 @@ from scopewright.core.records.names import (
 from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import UsageRecord
-from scopewright.core.signing.jwks import HeldKey
+from scopewright.core.signing.jwks import StoredKey
 from scopewright.stores import Entries
 
 _KINDS_BY_RECORD: Final = {("Secret", "client"): "OAuthClient", ("ConfigMap", "resourceserver"): "ResourceServer"}
@@ -50,7 +50,7 @@ class ManagedObjects:
         """By `<namespace>/<name>`."""
         self.claims: dict[str, str] = {}
         """Claimed audiences, to the `<namespace>/<name>` of the ResourceServer that has each."""
-        self.keys: dict[Ref, HeldKey] = {}
+        self.keys: dict[Ref, StoredKey] = {}
         self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
         self._secrets_by_owner: dict[Hashable, set[Ref]] = defaultdict(set)
@@ -126,8 +126,8 @@ class ManagedObjects:
             elif existing.type == SIGNING_KEY_TYPE:
                 key = decode(KeyRecord, data)
                 _expect(ref, key_record_name(key.kid))
-                intact = matches(entries.get(PRIVATE_KEY_ENTRY, b""), key.jwk)
-                self.keys[ref] = HeldKey(key, existing, intact)
+                has_private_key = matches(entries.get(PRIVATE_KEY_ENTRY, b""), key.jwk)
+                self.keys[ref] = StoredKey(key, existing, has_private_key)
             elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "resource-server":
                 server = decode(ResourceServerRecord, data)
                 _expect(ref, resource_server_record_name(server.namespace, server.name))

@@ -191,7 +191,7 @@ class Config(_Model):
         return tuple(sorted({self.namespace, *self.watch_namespaces})) if self.watch_namespaces else (None,)
 
     @property
-    def key_lead(self) -> timedelta:
+    def min_lead_time(self) -> timedelta:
         """Time before a key signs, beside `publishAhead`: for verifiers' caches of the JWKS and the slowest replica."""
         return self.jwks_max_age + self.replica_lag
 

@@ -109,13 +109,13 @@ def merge_all(records: Iterable[RevocationRecord]) -> RevocationRecord:
     return RevocationRecord(tokens, clients, access, audiences, namespaces, everybody, owners, longest_lifetime)
 
 
-def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> RevocationRecord:
-    """Remove the entries that no valid token needs. `lifetime` (the longest of a token) and `skew` are seconds.
+def prune(record: RevocationRecord, now: float, lifetime: int, clock_skew: int) -> RevocationRecord:
+    """Remove the entries that no valid token needs. `lifetime` (the longest of a token) and `clock_skew` are seconds.
 
-    An entry is needed until the token's `exp`, plus MAX_LEEWAY_SECONDS for verifiers and `skew` for their clocks. A
-    longer lifetime in the record takes precedence: tokens that were issued under it may still be valid.
+    An entry is needed until the token's `exp`, plus MAX_LEEWAY_SECONDS for verifiers and `clock_skew` for their clocks.
+    A longer lifetime in the record takes precedence: tokens that were issued under it may still be valid.
     """
-    latest = now - MAX_LEEWAY_SECONDS - skew
+    latest = now - MAX_LEEWAY_SECONDS - clock_skew
     since = latest - max(lifetime, record.longest_lifetime)
     return _drop_unused_owners(
         replace(

@@ -198,8 +198,8 @@ class Revocations:
         known = merge(before, stored)
         if issuer is not None:
             known = merge(known, RevocationRecord(longest_lifetime=issuer.max_token_lifetime))
-            now, lifetime, skew = self._clock(), known.longest_lifetime, issuer.clock_skew
-            known, stored = prune(known, now, lifetime, skew), prune(stored, now, lifetime, skew)
+            now, lifetime, clock_skew = self._clock(), known.longest_lifetime, issuer.clock_skew
+            known, stored = prune(known, now, lifetime, clock_skew), prune(stored, now, lifetime, clock_skew)
         self._replace_record(known)
         if self._record is not before:
             self._keep(self.ref, self._snapshot)

@@ -44,7 +44,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldScope:
+class EffectiveScope:
     """A scope of a resource server that tokens of a client may carry; both are `<namespace>/<name>`.
 
     `via` are the ScopeGrants (`<namespace>/<name>`) that grant it, none within a namespace; it ends at `until`.
@@ -61,12 +61,12 @@ class HeldScope:
 class AccessChange:
     """A scope gained (no `before`), lost (no `after`, and `because` says why), or held until another time."""
 
-    before: HeldScope | None
-    after: HeldScope | None
+    before: EffectiveScope | None
+    after: EffectiveScope | None
     because: str = ""
 
     @property
-    def access(self) -> HeldScope:
+    def access(self) -> EffectiveScope:
         held = self.after or self.before
         if held is None:
             raise AssertionError("a change of access has a before or an after")

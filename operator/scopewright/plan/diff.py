@@ -10,7 +10,7 @@ from scopewright.core.plan import Event
 from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.fields import rfc3339
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
+from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult
 from scopewright.plan.findings import marked_new, refusals, warnings
 from scopewright.plan.snapshot import StateSnapshot
 
@@ -49,7 +49,7 @@ def _access(before: StateSnapshot, after: StateSnapshot) -> Iterator[AccessChang
             yield AccessChange(old, new)
 
 
-def _reason_for_loss(lost: HeldScope, after: StateSnapshot) -> str:
+def _reason_for_loss(lost: EffectiveScope, after: StateSnapshot) -> str:
     """Why the client lost the scope."""
     ref = Ref("OAuthClient", *lost.client.split("/"))
     client, server = after.clients.get(ref), after.servers.get(lost.server)

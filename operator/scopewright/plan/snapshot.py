@@ -11,10 +11,10 @@ from scopewright.core.objects import Ref
 from scopewright.core.records.client import ClientRecord, RequestedAccess
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.plan.changes import HeldScope
+from scopewright.plan.changes import EffectiveScope
 
-Holding = tuple[str, str, str]
-"""Client, resource server and scope, as in HeldScope."""
+ScopeKey = tuple[str, str, str]
+"""Client, resource server and scope, as in EffectiveScope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class StateSnapshot:
     secrets: Mapping[Ref, Mapping[str, str]] = field(repr=False)
     now: datetime
 
-    def access(self) -> dict[Holding, HeldScope]:
+    def access(self) -> dict[ScopeKey, EffectiveScope]:
         """Scopes that tokens may carry, by the issuer's own `resolve` on the same records."""
         grants = self._grants()
         return {
@@ -46,14 +46,14 @@ class StateSnapshot:
 
     def _of(
         self, client: ClientRecord, requested: RequestedAccess, grants: Iterable[tuple[str, ResolvedGrant]]
-    ) -> Iterator[HeldScope]:
+    ) -> Iterator[EffectiveScope]:
         server = self.servers.get(requested.resource_server)
         granted = resolve(requested, client.namespace, client.client_id, server, self.now).granted
         own = server is not None and server.namespace == client.namespace
         reaching = [(name, g) for name, g in grants if not own and reaches(g, client.namespace, client.client_id)]
         for scope, until in granted.items():
             via = tuple(name for name, g in reaching if scope in g.scopes)
-            yield HeldScope(f"{client.namespace}/{client.name}", requested.resource_server, scope, via, until)
+            yield EffectiveScope(f"{client.namespace}/{client.name}", requested.resource_server, scope, via, until)
 
     def _grants(self) -> dict[str, list[tuple[str, ResolvedGrant]]]:
         """Grants in force with their names, by resource server."""

@@ -39,7 +39,7 @@ class KeyObserver:
             assert kid in jwks, f"a token that is valid until {exp} cannot be verified at {now}"
         signing = active_key(records, now)
         if signing:
-            lead = harness.config.key_lead + self.ahead()
+            lead = harness.config.min_lead_time + self.ahead()
             # The observer sees a publication some milliseconds later.
             assert signing.at_once or now + timedelta(seconds=1) >= self.published[signing.kid] + lead
             assert signing.verification_end_time

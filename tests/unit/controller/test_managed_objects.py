@@ -55,14 +55,14 @@ def test_a_record_that_becomes_malformed_is_removed() -> None:
 
 def test_a_key_is_intact_only_with_its_own_private_key() -> None:
     managed = ManagedObjects(NAMESPACE)
-    for entries, intact in (
+    for entries, has_private_key in (
         ({}, True),
         ({PRIVATE_KEY_ENTRY: generated_key(2).pem}, False),
         ({PRIVATE_KEY_ENTRY: b"x"}, False),
     ):
         existing, content = key_record_object(1)
         managed.put(existing, {**content, **entries})
-        assert managed.keys[existing.ref].intact is intact
+        assert managed.keys[existing.ref].has_private_key is has_private_key
 
 
 def test_an_audience_claim_ends_with_its_configmap() -> None:

@@ -12,7 +12,7 @@ from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.codec import encode
 from scopewright.core.records.names import CLIENT_TYPE, ENTRY, key_record_name
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.core.signing.jwks import HeldKey
+from scopewright.core.signing.jwks import StoredKey
 from scopewright.core.signing.view import GeneratedKey, SigningView
 from tests.harness.clock import START
 from tests.harness.samples import ISSUER, JWKS, NAMESPACE
@@ -89,12 +89,12 @@ def key_record(kid: str, created: datetime, **more: Any) -> KeyRecord:
     return KeyRecord(kid=kid, creation_time=created, **(default | more))
 
 
-def held(record: KeyRecord, *, intact: bool = True) -> HeldKey:
-    entries = {ENTRY: encode(record), **({"private.pem": b"pem"} if intact else {})}
-    return HeldKey(record, existing("Secret", NAMESPACE, key_record_name(record.kid), entries), intact)
+def held(record: KeyRecord, *, has_private_key: bool = True) -> StoredKey:
+    entries = {ENTRY: encode(record), **({"private.pem": b"pem"} if has_private_key else {})}
+    return StoredKey(record, existing("Secret", NAMESPACE, key_record_name(record.kid), entries), has_private_key)
 
 
-def signing_view(key: SigningKey | None, *keys: HeldKey, jwks: Existing | None = None, **more: Any) -> SigningView:
+def signing_view(key: SigningKey | None, *keys: StoredKey, jwks: Existing | None = None, **more: Any) -> SigningView:
     default: dict[str, Any] = {
         "name": "default", "config": CONFIG, "now": NOW,
         "generate_key": lambda _: GeneratedKey({"kid": "fresh"}, b"pem"),

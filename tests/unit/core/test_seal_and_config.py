@@ -68,7 +68,7 @@ def test_a_contradictory_configuration_is_rejected(given: dict[str, Any]) -> Non
 def test_durations_have_the_syntax_of_manifests() -> None:
     config = Config.model_validate({"issuer": "https://i.example", "maxTokenLifetime": "30m", "jwksMaxAge": "1h30m"})
     assert config.max_token_lifetime == timedelta(minutes=30)
-    assert config.key_lead == timedelta(hours=1, minutes=40)
+    assert config.min_lead_time == timedelta(hours=1, minutes=40)
     record = config.issuer_record()
     assert (record.max_token_lifetime, record.jwks_max_age, record.clock_skew) == (1800, 5400, 60)
 

@@ -60,12 +60,12 @@ def test_a_longer_rotation_ends_before_the_signing_key_does() -> None:
     due = successor_due((record,), timing)
     assert due is not None
     assert record.signing_end_time is not None
-    assert due + timing.publication_lead <= record.signing_end_time
+    assert due + timing.lead_time <= record.signing_end_time
 
 
 def test_a_lost_private_key_of_the_active_key_causes_an_emergency_key() -> None:
     """One key signs at once, with a warning. Otherwise no token could be issued for a day."""
-    lost = held(signing_record("a", -700 * HOUR, 188 * HOUR), intact=False)
+    lost = held(signing_record("a", -700 * HOUR, 188 * HOUR), has_private_key=False)
     pending = held(signing_record("b", 20 * HOUR, 900 * HOUR))
     content = jwks((lost, pending), "scopewright-jwks", NOW)
     published = existing("ConfigMap", NAMESPACE, "scopewright-jwks", {"jwks.json": content})

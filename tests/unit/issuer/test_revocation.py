@@ -453,7 +453,7 @@ async def test_feed_contains_the_client_that_lost_a_grant(services: IssuerHarnes
 async def test_feed_contains_a_client_whose_access_entry_was_removed(services: IssuerHarness) -> None:
     bank = services.issuer.registry.clients.get("leave.leave-worker")
     assert bank is not None
-    services.put(client_record(access=bank.asked[1:]))
+    services.put(client_record(access=bank.requested[1:]))
     await settle()
     assert (await feed(services))["access"] == {uid_hash(services): {audience_key(PAYROLL): NOW}}
 

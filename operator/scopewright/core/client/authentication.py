@@ -1,4 +1,4 @@
-"""Authentication of a client: with a credential that the operator generates, or with the client's own proof."""
+"""Authentication of a client: with a credential that the operator generates, or with the client's own credential."""
 
 from dataclasses import dataclass, field
 from typing import Literal

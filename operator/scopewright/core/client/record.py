@@ -80,10 +80,10 @@ def live_credentials(view: ClientView, state: ClientState) -> tuple[Credential, 
     """Return the record's credentials that are still valid, by time and policy."""
     credentials = state.record.credentials if state.record else ()
     before = revoked_before(view.client, view.now)
-    # Once the client has its own proof and the Secret holds no credential, all credentials are replaced.
+    # Once the client has its own credential and the Secret holds none, all credentials are replaced.
     without_credential = state.ownership in (SecretOwnership.SEALED, SecretOwnership.ABSENT)
-    has_own_proof = bool(declared_keys(view.client)) or _service_account(view) is not None
-    unneeded = has_own_proof and without_credential
+    has_own_credential = bool(declared_keys(view.client)) or _service_account(view) is not None
+    unneeded = has_own_credential and without_credential
     return apply_overlap(
         credentials, state.current, before, view.client.spec.rotation, view.last_use, view.now, unneeded=unneeded
     )

@@ -100,7 +100,7 @@ def _is_reserved(view: ClientView) -> bool:
 
 
 def secret_write(view: ClientView, credential: Credential | None, value: bytes | PreservedEntry = b"") -> Desired:
-    """Return the Secret with `value` as its credential, or with none for a client with its own proof."""
+    """Return the Secret with `value` as its credential, or with none for a client with its own credential."""
     client = view.client
     template = client.spec.credentials.secret_template
     annotations = _credential_annotations(credential)

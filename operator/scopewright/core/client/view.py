@@ -71,7 +71,7 @@ class ClientView:
     service_account_uid: str | None = None
     """UID of its ServiceAccount in this cluster: "" if it does not exist, None without a cluster."""
     last_use: LastUse = field(default_factory=dict)
-    """Last use of this client's credentials, and of its own proof."""
+    """Last use of this client's credentials, and of its own credential."""
     reporting_since: datetime | None = None
     """Start of the issuers' reports of use. Without it, no client is reported as unused."""
     beyond_limits: Rejected | None = None

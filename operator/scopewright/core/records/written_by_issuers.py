@@ -25,7 +25,7 @@ class UsageRecord:
     version: Literal[1] = 1
 
     def of(self, client: ClientRecord) -> dict[str, datetime]:
-        """Return the reported last use of each of its credentials, and of its own proof, by SHA-256."""
+        """Return the reported last use of each of its credentials, and of its own credential, by SHA-256."""
         digests = (*(c.sha256 for c in client.credentials), client.identity)
         minutes = {sha256: self.used[key] for sha256 in digests if (key := usage_key(sha256)) in self.used}
         return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}

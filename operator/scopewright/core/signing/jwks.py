@@ -16,16 +16,16 @@ JWKS_ENTRY: Final = "jwks.json"
 
 
 @dataclass(frozen=True, slots=True)
-class HeldKey:
-    """A key's existing record. `intact` is true if its private key exists and matches."""
+class StoredKey:
+    """A key's existing record. `has_private_key` is true if its private key exists and matches."""
 
     record: KeyRecord
     existing: Existing
-    intact: bool
+    has_private_key: bool
 
 
 def publication(
-    name: str, existing: Existing | None, keys: Iterable[HeldKey], config: Config, now: datetime
+    name: str, existing: Existing | None, keys: Iterable[StoredKey], config: Config, now: datetime
 ) -> tuple[Write, ...]:
     """Return the write that publishes the keys in ConfigMap `name`, if needed; `Rejected` if it has another use."""
     if _is_reserved(name) or (existing and not _publishes(existing)):
@@ -40,7 +40,7 @@ def publication(
     return () if write.changes_nothing else (write,)
 
 
-def jwks(keys: Iterable[HeldKey], config_map: str, now: datetime) -> bytes:
+def jwks(keys: Iterable[StoredKey], config_map: str, now: datetime) -> bytes:
     """Return the JWKS of the keys that share the ConfigMap, oldest first, with the same bytes for equal keys."""
     records = [k.record for k in keys if k.record.config_map == config_map and k.record.published_at(now)]
     ordered = sorted(records, key=lambda r: (r.creation_time, r.kid))

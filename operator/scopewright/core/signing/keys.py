@@ -23,7 +23,7 @@ class Timing:
     """Length of each stage, from the SigningKey and the platform's configuration."""
 
     every: timedelta
-    publication_lead: timedelta
+    lead_time: timedelta
     """From publication to the first signature: `publishAhead`, the JWKS' max-age and the slowest replica."""
     outage_budget: timedelta
     validity: timedelta
@@ -34,7 +34,7 @@ class Timing:
         rotation = key.spec.rotation
         return cls(
             every=rotation.every,
-            publication_lead=rotation.publish_ahead + config.key_lead,
+            lead_time=rotation.publish_ahead + config.min_lead_time,
             outage_budget=config.outage_budget,
             validity=config.max_token_lifetime + config.clock_skew + config.jwks_max_age,
         )
@@ -42,7 +42,7 @@ class Timing:
 
 def with_times(record: KeyRecord, timing: Timing, now: datetime) -> KeyRecord:
     """Return the record with its three times; `now` is after the write of the JWKS was seen."""
-    start = now if record.at_once else now + timing.publication_lead
+    start = now if record.at_once else now + timing.lead_time
     end = start + timing.every + timing.outage_budget
     return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=end + timing.validity)
 
@@ -75,4 +75,4 @@ def successor_due(records: tuple[KeyRecord, ...], timing: Timing) -> datetime | 
     if newest.signing_start_time is None or newest.signing_end_time is None:
         return None
     latest = newest.signing_end_time - timing.outage_budget
-    return min(newest.signing_start_time + timing.every, latest) - timing.publication_lead
+    return min(newest.signing_start_time + timing.every, latest) - timing.lead_time

@@ -19,7 +19,7 @@ from scopewright.core.plan import Event, Plan, rotation_failing, stalled
 from scopewright.core.records.codec import encode
 from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.core.signing.jwks import HeldKey, publication
+from scopewright.core.signing.jwks import StoredKey, publication
 from scopewright.core.signing.keys import Timing, active_key, with_revocation, with_times
 from scopewright.core.signing.new_key import plan_new_key
 from scopewright.core.signing.status import next_change, readiness, signing_key_status, wrong_namespace
@@ -123,7 +123,7 @@ def _times(view: SigningView) -> tuple[Write, ...]:
     return tuple(_rewrite(k, with_times(k.record, timing, view.now), private=True) for k in new)
 
 
-def _rewrite(key: HeldKey, record: KeyRecord, *, private: bool) -> Desired:
+def _rewrite(key: StoredKey, record: KeyRecord, *, private: bool) -> Desired:
     entries: dict[str, bytes | PreservedEntry] = {ENTRY: encode(record)}
     if private and (pem := key.existing.entries.get(PRIVATE_KEY_ENTRY)):
         entries[PRIVATE_KEY_ENTRY] = PreservedEntry(PRIVATE_KEY_ENTRY, pem)

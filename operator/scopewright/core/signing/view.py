@@ -11,7 +11,7 @@ from scopewright.core.objects import Existing
 from scopewright.core.plan import Event
 from scopewright.core.profile import allows
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.core.signing.jwks import HeldKey
+from scopewright.core.signing.jwks import StoredKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SigningView:
 
     name: str
     key: SigningKey | None
-    keys: tuple[HeldKey, ...]
+    keys: tuple[StoredKey, ...]
     jwks: Existing | None
     config: Config
     now: datetime
@@ -51,17 +51,17 @@ class SigningView:
     """Whether a first or requested key signs without waiting for caches of the JWKS (`scopewright dev`)."""
 
     @property
-    def own(self) -> tuple[HeldKey, ...]:
+    def own(self) -> tuple[StoredKey, ...]:
         return tuple(k for k in self.keys if k.record.signing_key == self.name)
 
     @property
     def usable(self) -> tuple[KeyRecord, ...]:
         """Keys that sign now or will sign later."""
-        intact = (k.record for k in self.own if k.intact)
-        return tuple(r for r in intact if _can_still_sign(r, self.now) and not self.is_revoked_by_spec(r))
+        complete = (k.record for k in self.own if k.has_private_key)
+        return tuple(r for r in complete if _can_still_sign(r, self.now) and not self.is_revoked_by_spec(r))
 
     @property
-    def to_revoke(self) -> tuple[HeldKey, ...]:
+    def to_revoke(self) -> tuple[StoredKey, ...]:
         """Keys that `revokedBefore` revokes, and whose record does not say so yet."""
         return tuple(k for k in self.own if k.record.revoked_time is None and self.is_revoked_by_spec(k.record))
 

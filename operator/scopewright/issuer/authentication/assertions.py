@@ -24,7 +24,7 @@ class CredentialRefused(Exception):
 
 
 @dataclass(slots=True)
-class AuthenticationProof:
+class VerifiedAssertion:
     """A valid assertion: the SHA-256 of its credential and, if it is single-use, its `jti` and the end of its life."""
 
     digest: bytes = field(repr=False)
@@ -32,7 +32,7 @@ class AuthenticationProof:
     expires_at: float = 0.0
 
 
-def check_client_assertion(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> AuthenticationProof:
+def check_client_assertion(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> VerifiedAssertion:
     """Raises `CredentialRefused`. The key and its algorithm are those of the record, never of the assertion."""
     key = _key(client, signed, issuer, now)
     claims = signed.claims
@@ -44,26 +44,26 @@ def check_client_assertion(client: Client, signed: Signed, issuer: IssuerRecord,
         raise CredentialRefused("assertion_client", "iss and sub of the assertion must both be the client_id")
     if claims.get("aud") != issuer.issuer and (issuer.is_fapi2 or claims.get("aud") != [issuer.issuer]):
         raise CredentialRefused("assertion_audience", "aud of the assertion must be the issuer, as a single string")
-    skew = float(issuer.clock_skew)
-    expires_at = check_times(claims, skew, now, assertion_seconds(issuer.profile))
+    clock_skew = float(issuer.clock_skew)
+    expires_at = check_times(claims, clock_skew, now, assertion_seconds(issuer.profile))
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_LENGTH:
         raise CredentialRefused("assertion_jti", f"jti of the assertion must have 1 to {MAX_JTI_LENGTH} characters")
-    return AuthenticationProof(key.digest, jti, expires_at + skew)
+    return VerifiedAssertion(key.digest, jti, expires_at + clock_skew)
 
 
-def check_times(claims: dict[str, Any], skew: float, now: float, max_seconds: float) -> float:
+def check_times(claims: dict[str, Any], clock_skew: float, now: float, max_seconds: float) -> float:
     """`exp`, in seconds since the epoch; raises `CredentialRefused`. `exp` may be up to `max_seconds` ahead."""
     expires_at = _numeric_date(claims, "exp")
-    if expires_at is None or now >= expires_at + skew:
+    if expires_at is None or now >= expires_at + clock_skew:
         raise CredentialRefused(
             "assertion_expired", "the assertion has expired or has no exp; make a new one for each request"
         )
-    if expires_at > now + max_seconds + skew:
+    if expires_at > now + max_seconds + clock_skew:
         raise CredentialRefused("assertion_life", f"exp of the assertion must be at most {max_seconds:.0f} s ahead")
     for name in ("iat", "nbf"):
         starts_at = _numeric_date(claims, name)
-        if starts_at is not None and starts_at > now + skew:
+        if starts_at is not None and starts_at > now + clock_skew:
             raise CredentialRefused("assertion_early", f"{name} of the assertion is in the future; check the clock")
     return expires_at
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from scopewright.api.names import is_label
 from scopewright.issuer.authentication.assertions import (
-    AuthenticationProof,
     CredentialRefused,
+    VerifiedAssertion,
     check_client_assertion,
 )
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
@@ -102,17 +102,17 @@ class Authenticator:
         is_marked_used = False
         while True:
             client = _require_enabled(self._registry.clients.get(presented.client_id))
-            proof = await self._proof(client, presented)
-            if proof.jti and not is_marked_used:
-                if not await self._replay.first_use(client.client_id, proof.jti, proof.expires_at):
+            verified = await self._check_assertion(client, presented)
+            if verified.jti and not is_marked_used:
+                if not await self._replay.first_use(client.client_id, verified.jti, verified.expires_at):
                     raise CredentialRefused(
                         "assertion_replayed", "the assertion was used before; make a new one for each request"
                     )
                 is_marked_used = True
             if self._registry.clients.get(client.client_id) is client:
-                return Authenticated(client, proof.digest)
+                return Authenticated(client, verified.digest)
 
-    async def _proof(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
+    async def _check_assertion(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:
         if self._registry.require_issuer().is_fapi2 and client.method != "PrivateKeyJWT":
             raise CredentialRefused("profile")
         is_by_own_key = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
@@ -122,7 +122,7 @@ class Authenticator:
             return await self._service_account(client, presented)
         raise CredentialRefused("other_method")
 
-    async def _service_account(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
+    async def _service_account(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:
         issuer, signed = self._registry.require_issuer(), presented.signed
         clusters = self._clusters.of(issuer.clusters)
         if client.service_account is None:
@@ -132,10 +132,10 @@ class Authenticator:
         keys = await cluster.keys(signed.header.get("kid"))
         issuers = await cluster.issuer(), issuer.issuer
         reserved = frozenset(issuer.reserved_audiences)
-        proof = check_service_account_token(client, signed, keys, *issuers, reserved, issuer.clock_skew, self._clock())
+        token = check_service_account_token(client, signed, keys, *issuers, reserved, issuer.clock_skew, self._clock())
         if not await cluster.review(presented.jwt, issuer.issuer):
             raise CredentialRefused("token_review", "the API server rejects the token; its Pod may have been deleted")
-        return proof
+        return token
 
     @property
     def accepts_secrets(self) -> bool:

@@ -5,7 +5,7 @@ A token may be used until it expires: the kubelet replaces it when most of its l
 
 from typing import Any, Final
 
-from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused, check_times
+from scopewright.issuer.authentication.assertions import CredentialRefused, VerifiedAssertion, check_times
 from scopewright.issuer.protocol.request import SERVICE_ACCOUNT_PREFIX
 from scopewright.issuer.state.entries import Client
 from scopewright.verifier.jws import Signed
@@ -17,8 +17,8 @@ MAX_LIFETIME_SECONDS: Final = 24 * 3600.0
 
 def check_service_account_token(
     client: Client, signed: Signed, keys: KeySet, cluster_issuer: str, issuer: str, reserved: frozenset[str],
-    skew: float, now: float,
-) -> AuthenticationProof:  # fmt: skip
+    clock_skew: float, now: float,
+) -> VerifiedAssertion:  # fmt: skip
     """Raises `CredentialRefused`. `cluster_issuer` is the `iss` of the cluster's tokens, `issuer` this issuer's URL.
 
     `reserved` are audiences of API servers, which the token must not have.
@@ -42,11 +42,11 @@ def check_service_account_token(
     ):
         raise CredentialRefused("token_account")
     _check_audience(claims.get("aud"), issuer, reserved | {cluster_issuer})
-    expires_at = check_times(claims, skew, now, MAX_LIFETIME_SECONDS)
+    expires_at = check_times(claims, clock_skew, now, MAX_LIFETIME_SECONDS)
     issued_at = claims.get("iat")
     if not isinstance(issued_at, int | float) or expires_at - issued_at > MAX_LIFETIME_SECONDS:
         raise CredentialRefused("token_life", "the token lifetime must be at most 24 h; set expirationSeconds")
-    return AuthenticationProof(client.identity)
+    return VerifiedAssertion(client.identity)
 
 
 def _check_audience(audience: Any, issuer: str, reserved: frozenset[str]) -> None:

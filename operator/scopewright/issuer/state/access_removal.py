@@ -22,14 +22,14 @@ MAX_CLIENTS: Final = 1000
 def of_client(
     before: Client, after: Client | None, servers: Iterable[ResourceServerEntry], now: float
 ) -> RevocationRecord | None:
-    """`servers` are those that the client asked for before. All tokens of a deleted or disabled client end."""
+    """`servers` are those that the client requested before. All tokens of a deleted or disabled client end."""
     if before.disabled:
         return None
     same = after is not None and not after.disabled and after.uid_hash == before.uid_hash
     if after is None or not same or set(before.grant_types) - set(after.grant_types):
         # The feed cannot tell tokens of one grant type from others: all tokens of the client end.
         return _all_of([before], now)
-    if after.asked == before.asked:
+    if after.requested == before.requested:
         return None
     lost = [(before, s) for s in servers if _asked(before, s) - _asked(after, s)]
     return RevocationRecord(access=_access(lost, now), owners=_owners([before])) if lost else None
@@ -46,7 +46,7 @@ def of_server(
     retired = set(old.served_by) - set(new.served_by)
     if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:
         return None
-    affected = [c for c in clients if c.client_id in retired or c.asked_at(before)]
+    affected = [c for c in clients if c.client_id in retired or c.requested_from(before)]
     affected_now = (c for c in affected if _granted(c, before, now) - _granted(c, after, now))
     lost = list(islice(affected_now, MAX_CLIENTS + 1))
     # A client that no longer serves the API loses the tokens that it got by exchange.
@@ -80,14 +80,14 @@ def _access(lost: list[tuple[Client, ResourceServerEntry]], now: float) -> Mappi
 
 
 def _asked(client: Client, server: ResourceServerEntry) -> set[str]:
-    asked = client.asked_at(server)
-    return set(asked.scopes) if asked else set()
+    requested = client.requested_from(server)
+    return set(requested.scopes) if requested else set()
 
 
 def _granted(client: Client, server: ResourceServerEntry | None, now: float) -> set[str]:
-    asked = client.asked_at(server) if server else None
-    if asked is None or server is None:
+    requested = client.requested_from(server) if server else None
+    if requested is None or server is None:
         return set()
     return set(
-        resolve(asked, client.namespace, client.client_id, server.record, datetime.fromtimestamp(now, UTC)).granted
+        resolve(requested, client.namespace, client.client_id, server.record, datetime.fromtimestamp(now, UTC)).granted
     )

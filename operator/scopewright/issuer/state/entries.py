@@ -123,17 +123,17 @@ class Client:
     service_account: ServiceAccount | None
     identity: bytes = field(repr=False)
     """Stands for the SHA-256 of the credential if the operator generates none."""
-    asked: tuple[RequestedAccess, ...]
+    requested: tuple[RequestedAccess, ...]
     version: int
     """The resourceVersion if it is a number, otherwise -1."""
     access: dict[str, ServerAccess] | None = None
     """By resource server; filled on the first request."""
 
-    def asked_at(self, server: ResourceServerEntry) -> RequestedAccess | None:
+    def requested_from(self, server: ResourceServerEntry) -> RequestedAccess | None:
         """The access at this server that the manifest asks for."""
-        for asked in self.asked:
-            if asked.resource_server == server.key:
-                return asked
+        for requested in self.requested:
+            if requested.resource_server == server.key:
+                return requested
         return None
 
 
@@ -151,7 +151,7 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
         keys=_keys(record),
         service_account=record.service_account,
         identity=bytes.fromhex(record.identity),
-        asked=_merged(record.access),
+        requested=_merged(record.access),
         version=version_number(resource_version),
     )
 
@@ -197,7 +197,7 @@ def _digest(sha256: str) -> bytes:
 def _merged(access: tuple[RequestedAccess, ...]) -> tuple[RequestedAccess, ...]:
     """One entry for each server, with the scopes in the order of the manifest."""
     scopes: dict[str, dict[str, None]] = {}
-    for asked in limit_scopes(access):
-        of_server = scopes.setdefault(sys.intern(asked.resource_server), {})
-        of_server.update((sys.intern(s), None) for s in asked.scopes)
+    for requested in limit_scopes(access):
+        of_server = scopes.setdefault(sys.intern(requested.resource_server), {})
+        of_server.update((sys.intern(s), None) for s in requested.scopes)
     return tuple(RequestedAccess(server, tuple(names)) for server, names in scopes.items())

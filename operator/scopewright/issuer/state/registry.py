@@ -221,8 +221,8 @@ class Registry:
 
     def _client_changed(self, before: Client | None, after: Client | None, now: float) -> None:
         if before is not None:
-            asked = [server for a in before.asked if (server := self.server_of(a))]
-            if ended := access_removal.of_client(before, after, asked, now):
+            requested = [server for a in before.requested if (server := self.server_of(a))]
+            if ended := access_removal.of_client(before, after, requested, now):
                 self._on_ended(ended)
 
     def _server_changed(
@@ -239,24 +239,26 @@ class Registry:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
         return self.issuer
 
-    def server_of(self, asked: RequestedAccess) -> ResourceServerEntry | None:
-        namespace, _, name = asked.resource_server.partition("/")
+    def server_of(self, requested: RequestedAccess) -> ResourceServerEntry | None:
+        namespace, _, name = requested.resource_server.partition("/")
         return self.servers.by_name(resource_server_record_name(namespace, name))
 
-    def access(self, client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
+    def access(
+        self, client: Client, requested: RequestedAccess, server: ResourceServerEntry, now: float
+    ) -> ServerAccess:
         """The scopes of the client at the server; computed again after a record changes or a grant ends."""
         cache = client.access
         if cache is None:
             cache = client.access = {}
-        access = cache.get(asked.resource_server)
+        access = cache.get(requested.resource_server)
         if access is None or access.server is not server or now >= access.changes_at:
-            access = cache[asked.resource_server] = _resolve(client, asked, server, now)
+            access = cache[requested.resource_server] = _resolve(client, requested, server, now)
         return access
 
 
-def _resolve(client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
+def _resolve(client: Client, requested: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
     instant = datetime.fromtimestamp(now, UTC)
-    resolved = resolve(asked, client.namespace, client.client_id, server.record, instant)
+    resolved = resolve(requested, client.namespace, client.client_id, server.record, instant)
     ends = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
     return ServerAccess(server, ends, tuple(ends), changes_at=min(ends.values(), default=NEVER))
 

@@ -47,9 +47,9 @@ def authorise(
 ) -> Authorisation:
     """The authorisation of an authenticated client; raises OAuthError."""
     require_grant_type(client, grant_type)
-    asked, server = _target(client, resources, registry)
+    requested, server = _target(client, resources, registry)
     # Tokens have whole seconds: a grant that ends within this second has ended.
-    access = registry.access(client, asked, server, int(now) + 1)
+    access = registry.access(client, requested, server, int(now) + 1)
     if not access.scope_ends:
         raise invalid_target()
     return Authorisation(client, server, _granted(access, scopes or access.all_scopes))
@@ -78,24 +78,24 @@ def _target(
         return _only_target(client, registry)
     server = registry.servers.by_resource(resources[0])
     if server is not None:
-        asked = client.asked_at(server)
-        if asked is not None:
-            return asked, server
+        requested = client.requested_from(server)
+        if requested is not None:
+            return requested, server
     raise invalid_target()
 
 
 def _only_target(client: Client, registry: Registry) -> tuple[RequestedAccess, ResourceServerEntry]:
-    if len(client.asked) != 1:
+    if len(client.requested) != 1:
         raise OAuthError(
             "invalid_target",
             "name the resource; the OAuthClient asks for access to "
-            + ("more than one resource server" if client.asked else "no resource server"),
+            + ("more than one resource server" if client.requested else "no resource server"),
         )
-    asked = client.asked[0]
-    server = registry.server_of(asked)
+    requested = client.requested[0]
+    server = registry.server_of(requested)
     if server is None:
         raise invalid_target()
-    return asked, server
+    return requested, server
 
 
 def single_resource() -> OAuthError:

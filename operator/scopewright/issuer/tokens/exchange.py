@@ -106,9 +106,9 @@ class Exchange:
         return servers[0]
 
     def _access(self, client: Client | None, server: ResourceServerEntry, now: float) -> ServerAccess | None:
-        asked = client.asked_at(server) if client is not None else None
+        requested = client.requested_from(server) if client is not None else None
         # As in `authorise`: a grant that ends within this second has ended.
-        return self._registry.access(client, asked, server, int(now) + 1) if client and asked else None
+        return self._registry.access(client, requested, server, int(now) + 1) if client and requested else None
 
 
 def _delegation(inspected: InspectedToken, exchanger: Client) -> Delegation:

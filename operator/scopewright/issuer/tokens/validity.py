@@ -82,8 +82,8 @@ def _invalid_reason(
         return "server_gone"
     if token.kid not in registry.keys.jwks(now).keys:
         return "key_revoked"
-    asked = client.asked_at(server)
-    if asked is None or not registry.access(client, asked, server, now).scope_ends.keys() >= set(token.scopes):
+    requested = client.requested_from(server)
+    if requested is None or not registry.access(client, requested, server, now).scope_ends.keys() >= set(token.scopes):
         return "scope_withdrawn"
     record = revocations.record
     namespaces = namespaces_of(token.client_id, token.audience) if record.namespaces else ()

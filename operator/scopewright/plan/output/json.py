@@ -4,7 +4,7 @@ from typing import Any
 
 from scopewright.core.objects import Ref
 from scopewright.core.records.fields import rfc3339
-from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
+from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult
 from scopewright.plan.output.lines import json_text
 
 
@@ -38,7 +38,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _access(access: HeldScope) -> dict[str, Any]:
+def _access(access: EffectiveScope) -> dict[str, Any]:
     return {
         "client": access.client,
         "resourceServer": access.server,
