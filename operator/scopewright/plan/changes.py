@@ -31,7 +31,7 @@ class Location:
 class Finding:
     """A refusal or a warning. The message says what to do.
 
-    `field` is the path within the manifest. `place` is None where the object is not among the manifests given.
+    `field` is the path within the manifest. `location` is None where the object is not among the manifests given.
     A finding that is not `new` applied before the change too.
     """
 
@@ -39,7 +39,7 @@ class Finding:
     reason: str
     message: str
     field: tuple[str | int, ...] = ()
-    place: Location | None = None
+    location: Location | None = None
     new: bool = True
 
 
@@ -95,5 +95,5 @@ class PlanResult:
     objects: tuple[ObjectChange, ...] = ()
     ignored: int = 0
     """Objects whose `spec.issuer` names another installation."""
-    places: Mapping[Ref, Location] = field(default_factory=dict)
+    locations: Mapping[Ref, Location] = field(default_factory=dict)
     """File and line of each object that the manifests declare."""

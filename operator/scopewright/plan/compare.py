@@ -55,7 +55,7 @@ class ManifestSource:
             raise Rejected("NoDirectory", f"{directory}: {why.message}: {why.fix}")
         return cls(manifests, Path(directory))
 
-    def place(self, ref: Ref, field: tuple[str | int, ...] = ()) -> Location | None:
+    def location(self, ref: Ref, field: tuple[str | int, ...] = ()) -> Location | None:
         source: SourceLocation | None = self.manifests.sources.get(ref)
         return Location(printable(self.root / source.file), source.line_of(field)) if source else None
 
@@ -141,16 +141,20 @@ async def _planned(
         refusals=refusals,
         warnings=_located(source, (*warnings, *plan_input.warnings, *unknown, *result.warnings)),
         ignored=count_other_installations(source.manifests, config),
-        places={ref: place for ref in source.manifests.sources if (place := source.place(ref))},
+        locations={ref: location for ref in source.manifests.sources if (location := source.location(ref))},
     )
 
 
 def _at(file: str, line: int, message: str, reason: str = INVALID) -> Finding:
-    return Finding(None, reason, message, place=Location(file, line))
+    return Finding(None, reason, message, location=Location(file, line))
 
 
 def _located(source: ManifestSource, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Sorted by file. Findings that are neither new nor about these manifests are dropped."""
-    placed = [replace(f, place=source.place(f.subject, f.field)) if f.subject and not f.place else f for f in findings]
-    relevant = [f for f in placed if f.place or f.new]
-    return tuple(sorted(relevant, key=lambda f: (f.place is None, f.place or Location("", 0), f.reason, f.message)))
+    located = [
+        replace(f, location=source.location(f.subject, f.field)) if f.subject and not f.location else f
+        for f in findings
+    ]
+    relevant = [f for f in located if f.location or f.new]
+    relevant.sort(key=lambda f: (f.location is None, f.location or Location("", 0), f.reason, f.message))
+    return tuple(relevant)

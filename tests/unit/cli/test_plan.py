@@ -148,13 +148,13 @@ def test_a_manifest_cannot_control_a_ci_runner(
 
 
 def test_json_contains_the_texts_of_manifests_unchanged() -> None:
-    result = PlanResult(refusals=(Finding(None, "Invalid", ODD, place=Location("a.yaml", 1)),))
+    result = PlanResult(refusals=(Finding(None, "Invalid", ODD, location=Location("a.yaml", 1)),))
     (refusal,) = json.loads(as_json(result))["refusals"]
     assert refusal["message"] == ODD
 
 
 def test_a_markdown_comment_has_a_bounded_length() -> None:
-    findings = tuple(Finding(None, "Invalid", "x" * 500, place=Location("a.yaml", n)) for n in range(1, 1000))
+    findings = tuple(Finding(None, "Invalid", "x" * 500, location=Location("a.yaml", n)) for n in range(1, 1000))
     text = as_markdown(PlanResult(refusals=findings))
     assert len(text) < LONGEST + 200
     assert text.count("\n````") % 2 == 0
@@ -163,7 +163,7 @@ def test_a_markdown_comment_has_a_bounded_length() -> None:
 
 @pytest.mark.parametrize("name", ["vault[/read]", "[red]", "a:smile:b"])
 def test_names_are_escaped_for_the_terminal(name: str) -> None:
-    changes = PlanResult(refusals=(Finding(None, "Invalid", name, place=Location(f"{name}.yaml", 1)),))
+    changes = PlanResult(refusals=(Finding(None, "Invalid", name, location=Location(f"{name}.yaml", 1)),))
     assert as_text(changes).count(name) == 2
     assert as_text(changes, colour=True).count(name) == 2
 

@@ -30,7 +30,7 @@ def document(result: PlanResult) -> dict[str, Any]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
-        **({"file": finding.place.file, "line": finding.place.line} if finding.place else {}),
+        **({"file": finding.location.file, "line": finding.location.line} if finding.location else {}),
         **(_ref(finding.subject) if finding.subject else {}),
         "reason": finding.reason,
         "message": finding.message,

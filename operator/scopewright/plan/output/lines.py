@@ -36,7 +36,7 @@ def change_line(change: ObjectChange) -> str:
 
 def finding_line(finding: Finding) -> str:
     """Return `file:line: what is wrong: what to do about it`."""
-    where = f"{finding.place}: " if finding.place else ""
+    where = f"{finding.location}: " if finding.location else ""
     of = f"{name(finding.subject)}: " if finding.subject else ""
     return clean(f"{where}{of}{finding.message}")
 

@@ -34,36 +34,36 @@ def document(result: PlanResult, version: str) -> dict[str, Any]:
 
 
 def _results(result: PlanResult) -> Iterator[Result]:
-    """Code hosts refuse a result without a place: a finding elsewhere is shown at the first manifest."""
-    fallback = min(result.places.values(), default=None)
-    yield from (_finding(f, "error", f.place or fallback) for f in result.refusals)
-    yield from (_finding(f, "warning", f.place or fallback) for f in result.warnings)
-    yield from (_access(change, result.places, fallback) for change in result.access)
+    """Code hosts refuse a result without a location: a finding elsewhere is shown at the first manifest."""
+    fallback = min(result.locations.values(), default=None)
+    yield from (_finding(f, "error", f.location or fallback) for f in result.refusals)
+    yield from (_finding(f, "warning", f.location or fallback) for f in result.warnings)
+    yield from (_access(change, result.locations, fallback) for change in result.access)
 
 
-def _finding(finding: Finding, level: str, place: Location | None) -> Result:
+def _finding(finding: Finding, level: str, location: Location | None) -> Result:
     of = f"{name(finding.subject)}: " if finding.subject else ""
     state = "new" if finding.new else "unchanged"
-    return _result(finding.reason, level, of + finding.message, place) | {"baselineState": state}
+    return _result(finding.reason, level, of + finding.message, location) | {"baselineState": state}
 
 
-def _access(change: AccessChange, places: Mapping[Ref, Location], fallback: Location | None) -> Result:
+def _access(change: AccessChange, locations: Mapping[Ref, Location], fallback: Location | None) -> Result:
     """At the ScopeGrant, if it is among the manifests, else at the client or at the API."""
     access = change.access
     client = Ref("OAuthClient", *access.client.split("/"))
     server = Ref("ResourceServer", *access.server.split("/"))
     refs = [*(Ref("ScopeGrant", *via.split("/")) for via in access.via), client, server]
-    place = next((places[ref] for ref in refs if ref in places), fallback)
+    location = next((locations[ref] for ref in refs if ref in locations), fallback)
     rule = GAINED if change.after else LOST
-    return _result(rule, "note", access_line(change)[2:], place) | {"baselineState": "new"}
+    return _result(rule, "note", access_line(change)[2:], location) | {"baselineState": "new"}
 
 
-def _result(rule: str, level: str, message: str, place: Location | None) -> Result:
+def _result(rule: str, level: str, message: str, location: Location | None) -> Result:
     """The message without links, which SARIF (§3.11.6) would have in plain text."""
     text = clean(message).replace("](", "] (")
     result: Result = {"ruleId": rule, "level": level, "message": {"text": text}}
-    if place:
-        where = {"artifactLocation": {"uri": _uri(place.file)}, "region": {"startLine": place.line}}
+    if location:
+        where = {"artifactLocation": {"uri": _uri(location.file)}, "region": {"startLine": location.line}}
         result["locations"] = [{"physicalLocation": where}]
     return result
 

@@ -9,7 +9,7 @@ from typing import Final
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Change, ListCompleted, Selection
-from scopewright.stores.directory import layout as versions
+from scopewright.stores.directory import layout
 from scopewright.stores.directory.layout import Version
 from scopewright.stores.directory.state_dir import StateDirectory
 
@@ -45,7 +45,7 @@ class _Scan:
     def __init__(self, state: StateDirectory, selection: Selection, source: Source) -> None:
         self._state = state
         self._selection = selection
-        self._read, self._mark = source
+        self._read, self._version_now = source
         self._signatures: dict[Ref, Signature] = {}
         self._known: dict[Ref, Existing] = {}
         self._listed = False
@@ -53,7 +53,7 @@ class _Scan:
     def run(self) -> list[Change | ListCompleted]:
         """Changes, deletions, and `ListCompleted` after the first scan and after deletions."""
         self._state.check()
-        version = self._mark()
+        version = self._version_now()
         refs = self._state.objects(self._selection.kind, self._selection.namespace)
         signatures = {ref: self._signature(ref) for ref in refs}
         changes: list[Change | ListCompleted] = []
@@ -75,7 +75,7 @@ class _Scan:
     def _signature(self, ref: Ref) -> Signature:
         """An object that cannot be read stays as it was, and does not delay others."""
         try:
-            return versions.object_signature(self._state.place(ref))
+            return layout.object_signature(self._state.directory_of(ref))
         except OSError:
             return self._signatures.get(ref, ())
 

@@ -89,73 +89,73 @@ def instant_of(version: str) -> int:
     return int(version) >> 32
 
 
-def read(place: Path, ref: Ref) -> Version | None:
+def read(directory: Path, ref: Ref) -> Version | None:
     """The object as a mount shows it now, edits by hand included; None where there is none."""
     for _ in range(5):
-        current = _current(place)
+        current = _current(directory)
         try:
-            entries = _entries(place)
-            meta_bytes = read_regular(place / current / META, MAX_ENTRY)[0] if current else b""
+            entries = _entries(directory)
+            meta_bytes = read_regular(directory / current / META, MAX_ENTRY)[0] if current else b""
         except FileNotFoundError:
-            meta_bytes, entries = b"", {} if _is_object(place) else None
+            meta_bytes, entries = b"", {} if _is_object(directory) else None
         except NotADirectoryError:
             return None
         if entries is None:
             return None
-        if _current(place) == current:
-            changed = max((change_time for _, (_, change_time, *_) in object_signature(place)), default=0)
+        if _current(directory) == current:
+            changed = max((change_time for _, (_, change_time, *_) in object_signature(directory)), default=0)
             return _version(ref, changed, Meta.decode(meta_bytes), meta_bytes, entries)
     return None
 
 
-def object_signature(place: Path) -> tuple[tuple[str, Signature], ...]:
+def object_signature(directory: Path) -> tuple[tuple[str, Signature], ...]:
     """A value that changes with the object, without reading content; empty where there is no object."""
     signatures: list[tuple[str, Signature]] = []
-    current = _current(place)
-    for folder in (place, place / current) if current else (place,):
+    current = _current(directory)
+    for folder in (directory, directory / current) if current else (directory,):
         try:
             with os.scandir(folder) as items:
                 signatures += [(i.name, signature(i.stat(follow_symlinks=False))) for i in items]
         except FileNotFoundError:
-            if folder == place:
+            if folder == directory:
                 return ()
     return tuple(sorted(signatures))
 
 
-def install(place: Path, meta: Meta, entries: Mapping[str, bytes], now: datetime, spare: Path) -> None:
+def install(directory: Path, meta: Meta, entries: Mapping[str, bytes], now: datetime, spare: Path) -> None:
     """Replace the object with this version. `spare` is an unused name on the same file system."""
     for entry in entries:
         checked_entry(entry)
     version = f"..{now.astimezone(UTC):%Y_%m_%d_%H_%M_%S}.{spare.name[:12]}"
-    if place.is_symlink() or (place.exists() and not place.is_dir()):
-        raise Rejected("StateBlocked", f"{place} is in the way and not a directory: remove it")
-    if place.is_dir():
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise Rejected("StateBlocked", f"{directory} is in the way and not a directory: remove it")
+    if directory.is_dir():
         _fill(spare, meta, entries)
-        spare.rename(place / version)
-        _link(place, entries)
-        sync_directory(place)
-        _put_link(version, place / DATA)
-        sync_directory(place)
-        _sweep(place, version)
+        spare.rename(directory / version)
+        _link(directory, entries)
+        sync_directory(directory)
+        _put_link(version, directory / DATA)
+        sync_directory(directory)
+        _sweep(directory, version)
     else:
         _whole(spare, version, meta, entries)
-        make_directory(place.parent)
-        spare.rename(place)
-        sync_directory(place.parent)
+        make_directory(directory.parent)
+        spare.rename(directory)
+        sync_directory(directory.parent)
 
 
-def remove(place: Path, spare: Path) -> None:
+def remove(directory: Path, spare: Path) -> None:
     """Delete in one step; leftovers are removed at once, or at the next start."""
-    place.rename(spare)
-    sync_directory(place.parent)
+    directory.rename(spare)
+    sync_directory(directory.parent)
     remove_tree(spare)
 
 
-def repair(place: Path) -> None:
+def repair(directory: Path) -> None:
     """Remove versions that a crash left behind. Edits by hand stay, so that they are noticed."""
-    current = _current(place)
-    if current and _is_object(place):
-        _sweep(place, current)
+    current = _current(directory)
+    if current and _is_object(directory):
+        _sweep(directory, current)
 
 
 def _texts(value: Any) -> list[Any]:
@@ -190,25 +190,25 @@ def _instant(text: str) -> datetime | None:
     return instant if instant.tzinfo else None
 
 
-def _is_object(place: Path) -> bool:
-    return place.is_dir() and not place.is_symlink()
+def _is_object(directory: Path) -> bool:
+    return directory.is_dir() and not directory.is_symlink()
 
 
-def _current(place: Path) -> str:
+def _current(directory: Path) -> str:
     """The name of the version in force; empty where there is none, or the link has another target."""
     try:
-        target = str((place / DATA).readlink())
+        target = str((directory / DATA).readlink())
     except OSError:
         return ""
     return target if target.startswith("..") and "/" not in target and target not in ("..", DATA) else ""
 
 
-def _entries(place: Path) -> dict[str, bytes] | None:
+def _entries(directory: Path) -> dict[str, bytes] | None:
     """Entries by name; None where there is no object. Links that do not lead to the version are not entries."""
-    if not _is_object(place):
+    if not _is_object(directory):
         return None
     entries = {}
-    for path in place.iterdir():
+    for path in directory.iterdir():
         name = path.name
         if name.startswith("..") or (path.is_symlink() and not _links_to_version(path)):
             continue
@@ -237,16 +237,16 @@ def _fill(folder: Path, meta: Meta, entries: Mapping[str, bytes]) -> None:
     sync_directory(folder)
 
 
-def _link(place: Path, entries: Iterable[str]) -> None:
+def _link(directory: Path, entries: Iterable[str]) -> None:
     """Before the switch: link the new entries, and remove other files and directories."""
     names = set(entries)
-    for path in list(place.iterdir()):
+    for path in list(directory.iterdir()):
         if path.name.startswith("..") or path.is_symlink():
             continue
         if path.is_dir() or path.name not in names:
             remove_tree(path)
     for name in sorted(names):
-        path = place / name
+        path = directory / name
         if not _links_to_version(path):
             _put_link(f"{DATA}/{name}", path)
 
@@ -262,10 +262,10 @@ def _put_link(target: str, path: Path) -> None:
     step.replace(path)
 
 
-def _sweep(place: Path, version: str) -> None:
+def _sweep(directory: Path, version: str) -> None:
     """After the switch: remove the previous version, and links to entries that no longer exist."""
-    entries = {path.name for path in (place / version).iterdir()} if (place / version).is_dir() else set()
-    for path in list(place.iterdir()):
+    entries = {path.name for path in (directory / version).iterdir()} if (directory / version).is_dir() else set()
+    for path in list(directory.iterdir()):
         managed = path.name.startswith("..") or path.is_symlink()
         if managed and path.name not in (DATA, version, *entries):
             remove_tree(path)

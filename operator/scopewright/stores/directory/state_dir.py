@@ -1,4 +1,4 @@
-"""The STATE directory: its issuer, its writer, and the places of objects in it."""
+"""The STATE directory: its issuer, its writer, and the directories of objects in it."""
 
 import fcntl
 import json
@@ -70,7 +70,7 @@ class StateDirectory:
     def folder(self, kind: str) -> Path:
         return self.root / _FOLDERS[kind]
 
-    def place(self, ref: Ref) -> Path:
+    def directory_of(self, ref: Ref) -> Path:
         """The directory of a Secret or ConfigMap."""
         checked(ref)
         return self.folder(ref.kind) / ref.namespace / ref.name
@@ -78,9 +78,9 @@ class StateDirectory:
     def objects(self, kind: str, namespace: str | None = None) -> Iterator[Ref]:
         """Secrets or ConfigMaps by their directories; names that Kubernetes does not accept are skipped."""
         for folder in _folders(self.folder(kind) if namespace is None else self.folder(kind) / namespace):
-            places = [folder] if namespace is not None else _folders(folder)
-            for place in places:
-                ref = Ref(kind, place.parent.name, place.name)
+            directories = [folder] if namespace is not None else _folders(folder)
+            for directory in directories:
+                ref = Ref(kind, directory.parent.name, directory.name)
                 with suppress(Rejected):
                     yield checked(ref)
 

@@ -24,7 +24,7 @@ from scopewright.core.objects import (
     require_unchanged,
 )
 from scopewright.stores import Change, Entries, ListCompleted, Selection
-from scopewright.stores.directory import layout as versions
+from scopewright.stores.directory import layout
 from scopewright.stores.directory.declared import DeclaredObjects, Object
 from scopewright.stores.directory.follow import follow
 from scopewright.stores.directory.layout import Meta, Version
@@ -63,7 +63,7 @@ class DirectoryStore:
         try:
             store = cls(opened, now, new_uid)
             for ref in store._all():
-                versions.repair(opened.place(ref))
+                layout.repair(opened.directory_of(ref))
         except BaseException:
             opened.close()
             raise
@@ -133,28 +133,28 @@ class DirectoryStore:
 
     def _read(self, ref: Ref) -> Version | None:
         self._state.check()
-        place = self._state.place(ref)
+        directory = self._state.directory_of(ref)
         with self._mutex:
-            return versions.read(place, ref)
+            return layout.read(directory, ref)
 
     def _write(self, desired: Desired) -> Existing:
         self._state.check_writable()
-        place = self._state.place(desired.ref)
+        directory = self._state.directory_of(desired.ref)
         with self._mutex:
-            current = versions.read(place, desired.ref)
+            current = layout.read(directory, desired.ref)
             require_unchanged(desired.ref, current.existing if current else None, desired.replaces)
             entries = {name: _entry(desired.ref, value, current) for name, value in desired.entries.items()}
             now = self._now()
             meta = self._meta(desired, current, now)
-            versions.install(place, meta, entries, now, self._state.spare())
-            written = versions.read(place, desired.ref)
+            layout.install(directory, meta, entries, now, self._state.spare())
+            written = layout.read(directory, desired.ref)
         if written is None:
             raise Conflict(f"{desired.ref} was deleted while it was written")
         return written.existing
 
     def _meta(self, desired: Desired, current: Version | None, now: datetime) -> Meta:
         before = current.meta if current else Meta()
-        after = versions.instant_of(current.existing.resource_version) if current else 0
+        after = layout.instant_of(current.existing.resource_version) if current else 0
         return Meta(
             uid=before.uid or self._new_uid(),
             version=self._tick(after),
@@ -173,25 +173,25 @@ class DirectoryStore:
     def _mark(self) -> str:
         """A resourceVersion: greater than those of earlier writes, smaller than those of later ones."""
         with self._mutex:
-            return str(versions.resource_version(self._tick()))
+            return str(layout.resource_version(self._tick()))
 
     def _delete(self, deletion: Deletion) -> None:
         self._state.check_writable()
         ref = deletion.existing.ref
-        place = self._state.place(ref)
+        directory = self._state.directory_of(ref)
         with self._mutex:
-            current = versions.read(place, ref)
+            current = layout.read(directory, ref)
             require_unchanged(ref, current.existing if current else None, deletion.existing)
-            versions.remove(place, self._state.spare())
+            layout.remove(directory, self._state.spare())
 
     def _collect(self, over: Callable[[str], bool]) -> tuple[Ref, ...]:
         self._state.check_writable()
         deleted = []
         with self._mutex:
             for ref in self._all():
-                version = versions.read(self._state.place(ref), ref)
+                version = layout.read(self._state.directory_of(ref), ref)
                 if version and version.existing.owner_uids and all(map(over, version.existing.owner_uids)):
-                    versions.remove(self._state.place(ref), self._state.spare())
+                    layout.remove(self._state.directory_of(ref), self._state.spare())
                     deleted.append(ref)
         return tuple(deleted)
 
