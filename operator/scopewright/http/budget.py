@@ -61,17 +61,17 @@ _NEW_CONNECTION_MAX_RANK: Final = 2
 """A new connection replaces only connections of at most this rank."""
 
 
-class Member(Protocol):
+class BudgetedConnection(Protocol):
     """A connection. `since` is when its state began, on any monotonic clock."""
 
     state: ConnectionState
     since: float
 
 
-M = TypeVar("M", bound=Member)
+C = TypeVar("C", bound=BudgetedConnection)
 
 
-class _Account(Generic[M]):
+class _Account(Generic[C]):
     """The connections of one address, or of all addresses. `candidates` are the next to close, with the rank and time
     of the last scan.
     """
@@ -79,44 +79,44 @@ class _Account(Generic[M]):
     def __init__(self, max_connections: int | None, max_memory: int | None) -> None:
         self._max_connections = max_connections
         self._max_memory = max_memory
-        self.members: dict[M, int] = {}
+        self.sizes: dict[C, int] = {}
         """Bytes that each takes."""
         self.used = 0
         self.replaced = 0
         """How often connections were closed for others since the last tick."""
-        self.candidates: deque[tuple[int, float, M]] = deque()
+        self.candidates: deque[tuple[int, float, C]] = deque()
 
-    def set(self, member: M, size: int) -> None:
-        self.used += size - self.members.get(member, 0)
-        self.members[member] = size
+    def set(self, connection: C, size: int) -> None:
+        self.used += size - self.sizes.get(connection, 0)
+        self.sizes[connection] = size
 
-    def remove(self, member: M) -> None:
-        self.used -= self.members.pop(member, 0)
+    def remove(self, connection: C) -> None:
+        self.used -= self.sizes.pop(connection, 0)
 
     def exceeds_limits(self, more_connections: int = 0, more_bytes: int = 0) -> bool:
-        return (self._max_connections is not None and len(self.members) + more_connections > self._max_connections) or (
+        return (self._max_connections is not None and len(self.sizes) + more_connections > self._max_connections) or (
             self._max_memory is not None and self.used + more_bytes > self._max_memory
         )
 
 
-class ConnectionBudget(Generic[M]):
+class ConnectionBudget(Generic[C]):
     def __init__(self, limits: HttpLimits, new_connection_cost: int = CONNECTION_COST) -> None:
         """`new_connection_cost`: bytes that a new connection likely takes before its first request is complete."""
         self._new_connection_cost = new_connection_cost
         per_peer = limits.connections_per_peer
         memory = None if per_peer is None else max(CONNECTION_COST, int(limits.memory * limits.share))
         self._address_limits = (per_peer, memory)
-        self._all = _Account[M](limits.most_connections, limits.memory)
-        self._accounts: dict[str, _Account[M]] = {}
-        self._addresses: dict[M, str] = {}
+        self._all = _Account[C](limits.most_connections, limits.memory)
+        self._accounts: dict[str, _Account[C]] = {}
+        self._addresses: dict[C, str] = {}
 
     @property
     def used(self) -> int:
-        """Bytes that all members take."""
+        """Bytes that all connections take."""
         return self._all.used
 
-    def __contains__(self, member: M) -> bool:
-        return member in self._addresses
+    def __contains__(self, connection: C) -> bool:
+        return connection in self._addresses
 
     def admits(self, address: str) -> bool:
         """Whether a connection of this address may be added now. Always true for an address that uses little."""
@@ -135,45 +135,45 @@ class ConnectionBudget(Generic[M]):
         for account in self._accounts.values():
             account.replaced = 0
 
-    def add(self, member: M, address: str) -> tuple[list[tuple[M, Scope]], Scope | None]:
+    def add(self, connection: C, address: str) -> tuple[list[tuple[C, Scope]], Scope | None]:
         """The connections to close for it, and the limit that it exceeds nevertheless, if any."""
         network = network_of(address)
-        self._addresses[member] = network
-        account = self._accounts.setdefault(network, _Account[M](*self._address_limits))
+        self._addresses[connection] = network
+        account = self._accounts.setdefault(network, _Account[C](*self._address_limits))
         for each in (account, self._all):
-            each.set(member, CONNECTION_COST)
-        ended, full = self._shrink(account, {member}, _NEW_CONNECTION_MAX_RANK)
+            each.set(connection, CONNECTION_COST)
+        ended, full = self._shrink(account, {connection}, _NEW_CONNECTION_MAX_RANK)
         self._count_replaced(account, ended)
         return ended, full
 
-    def charge(self, member: M, size: int) -> list[tuple[M, Scope]]:
-        """Record the bytes that a member takes beyond its connection. Returns those to close, possibly itself."""
-        network = self._addresses.get(member)
+    def charge(self, connection: C, size: int) -> list[tuple[C, Scope]]:
+        """Record the bytes that a connection takes beyond `CONNECTION_COST`. Return those to close, perhaps itself."""
+        network = self._addresses.get(connection)
         if network is None:
             return []
         account = self._accounts[network]
         for each in (account, self._all):
-            each.set(member, CONNECTION_COST + size)
+            each.set(connection, CONNECTION_COST + size)
         ended, _ = self._shrink(account, (), max(_RANKS.values()))
         self._count_replaced(account, ended)
         return ended
 
-    def remove(self, member: M) -> None:
-        network = self._addresses.pop(member, None)
+    def remove(self, connection: C) -> None:
+        network = self._addresses.pop(connection, None)
         if network is None:
             return
-        self._all.remove(member)
+        self._all.remove(connection)
         account = self._accounts[network]
-        account.remove(member)
-        if not account.members:
+        account.remove(connection)
+        if not account.sizes:
             del self._accounts[network]
 
     def _shrink(
-        self, account: _Account[M], sparing: Collection[M], rank: int
-    ) -> tuple[list[tuple[M, Scope]], Scope | None]:
-        ended: list[tuple[M, Scope]] = []
+        self, account: _Account[C], sparing: Collection[C], rank: int
+    ) -> tuple[list[tuple[C, Scope]], Scope | None]:
+        ended: list[tuple[C, Scope]] = []
         while account.exceeds_limits():
-            victim = self._next(account, account.members, sparing, rank)
+            victim = self._next(account, account.sizes, sparing, rank)
             if victim is None:
                 return ended, "address"
             self.remove(victim)
@@ -186,35 +186,35 @@ class ConnectionBudget(Generic[M]):
             ended.append((victim, "process"))
         return ended, None
 
-    def _count_replaced(self, account: _Account[M], ended: Collection[object]) -> None:
+    def _count_replaced(self, account: _Account[C], ended: Collection[object]) -> None:
         if ended:
             account.replaced += 1
             self._all.replaced += not self._is_light(account)
 
-    def _next(self, account: _Account[M], members: Iterable[M] | None, sparing: Collection[M], rank: int) -> M | None:
+    def _next(self, account: _Account[C], among: Iterable[C] | None, sparing: Collection[C], rank: int) -> C | None:
         """The next to close. One scan selects several, so that a flood does not cost a scan for each."""
         for scan in range(2):
             while account.candidates:
-                was, since, member = account.candidates.popleft()
-                unchanged = member in self._addresses and (_RANKS[member.state], member.since) == (was, since)
-                if unchanged and was <= rank and member not in sparing:
-                    return member
+                was, since, candidate = account.candidates.popleft()
+                unchanged = candidate in self._addresses and (_RANKS[candidate.state], candidate.since) == (was, since)
+                if unchanged and was <= rank and candidate not in sparing:
+                    return candidate
             if not scan:
-                among = self._of_heavy_accounts() if members is None else members
-                ranked = ((_RANKS[m.state], m.since, m) for m in among if m not in sparing)
-                count = max(1, min(_MAX_CANDIDATES, len(account.members) // 16))
+                scanned = self._of_heavy_accounts() if among is None else among
+                ranked = ((_RANKS[c.state], c.since, c) for c in scanned if c not in sparing)
+                count = max(1, min(_MAX_CANDIDATES, len(account.sizes) // 16))
                 account.candidates.extend(nsmallest(count, ranked, key=lambda entry: entry[:2]))
         return None
 
-    def _is_light(self, account: _Account[M]) -> bool:
+    def _is_light(self, account: _Account[C]) -> bool:
         return account.used < _LIGHT * self._average()
 
     def _average(self) -> float:
         return self._all.used / max(1, len(self._accounts))
 
-    def _of_heavy_accounts(self) -> Iterable[M]:
+    def _of_heavy_accounts(self) -> Iterable[C]:
         average = self._average()
-        return (m for account in self._accounts.values() if account.used >= average for m in account.members)
+        return (c for account in self._accounts.values() if account.used >= average for c in account.sizes)
 
 
 @lru_cache(maxsize=1024)

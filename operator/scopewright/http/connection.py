@@ -67,7 +67,7 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes of the last read, which waiting requests may refer to."""
         self._overhead = 0
         """Bytes that TLS takes."""
-        self._held = 0
+        self._charged = 0
         """Bytes that were reported to the server; at least those that this connection takes."""
 
     # Called by the event loop
@@ -91,13 +91,13 @@ class Connection(asyncio.BufferedProtocol):
             self._last_read = nbytes
             self._waiting.extend(parser.requests)
             parser.requests.clear()
-            self._advance()
+            self._answer_waiting()
         elif parser.partial and not began and self._task is None:
             self._enter(ConnectionState.REQUEST, self._server.now + self._server.limits.request_timeout)
         if parser.awaits_continue and self._task is None and not self._waiting:
             self._continue()
-        if parser.partial or self._held:
-            self._hold()
+        if parser.partial or self._charged:
+            self._charge()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._discarding = True
@@ -113,13 +113,13 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         self._unread = True
         self._enter(ConnectionState.UNREAD, self._server.now + self._server.limits.write_timeout)
-        self._hold()
+        self._charge()
 
     def resume_writing(self) -> None:
         self._unread = False
         self._enter(ConnectionState.PENDING, _NEVER)
-        self._advance()
-        self._hold()
+        self._answer_waiting()
+        self._charge()
 
     # Called by TLS in addition
 
@@ -143,8 +143,8 @@ class Connection(asyncio.BufferedProtocol):
         self._overhead = overhead
         if established and self.state is ConnectionState.HANDSHAKE:
             self.state = ConnectionState.REQUEST
-        self._hold()
-        self.settle()
+        self._charge()
+        self.report_size()
 
     # Called by the server
 
@@ -159,10 +159,10 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._close()
 
-    def settle(self) -> None:
+    def report_size(self) -> None:
         """Report the bytes that this connection takes now."""
-        self._held = self._takes()
-        self._server.charge(self, self._held)
+        self._charged = self._bytes_used()
+        self._server.charge(self, self._charged)
 
     def finish(self) -> None:
         """Answer requests that have begun, then close. If there are none, wait shortly for one that is on its way."""
@@ -182,7 +182,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Answers
 
-    def _advance(self) -> None:
+    def _answer_waiting(self) -> None:
         """Answer waiting requests until one needs I/O, the client does not read, or others have their turn."""
         out: list[bytes] = []
         size = 0
@@ -205,17 +205,17 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiting or self._unread:
             self._pause()
         elif self._task is None:
-            self._rest()
+            self._on_all_answered()
 
     def _pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
-        self._hold()
+        self._charge()
         if self._waiting and self._task is None and not self._unread:
-            asyncio.get_running_loop().call_soon(self._advance)
+            asyncio.get_running_loop().call_soon(self._answer_waiting)
 
-    def _rest(self) -> None:
+    def _on_all_answered(self) -> None:
         """No request is left to answer."""
         if self._refused is not None:
             self._refuse(self._refused)
@@ -231,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.state, self.deadline = ConnectionState.IDLE, server.now + server.limits.keep_alive
         if self._paused and not self._transport.is_closing():
             self._paused = False
-            self._hold()
+            self._charge()
             self._transport.resume_reading()
 
     def _close(self) -> None:
@@ -239,20 +239,20 @@ class Connection(asyncio.BufferedProtocol):
         self._enter(ConnectionState.CLOSING, self._server.now + self._server.limits.write_timeout)
         self._transport.close()
 
-    def _hold(self) -> None:
+    def _charge(self) -> None:
         """Report more bytes at once, fewer at the next tick: most requests take as many as the last one."""
-        held = self._takes()
-        if held > self._held:
-            self._held = held
-            self._server.charge(self, held)
-        elif held < self._held:
-            self._server.unsettled.add(self)
+        used = self._bytes_used()
+        if used > self._charged:
+            self._charged = used
+            self._server.charge(self, used)
+        elif used < self._charged:
+            self._server.overcharged.add(self)
 
-    def _takes(self) -> int:
-        held = self._overhead + self._parser.held + self._task_size + self._transport.get_write_buffer_size()
+    def _bytes_used(self) -> int:
+        used = self._overhead + self._parser.bytes_used + self._task_size + self._transport.get_write_buffer_size()
         if self._waiting:
-            held += self._last_read + _WAITING_REQUEST_COST * len(self._waiting)
-        return held
+            used += self._last_read + _WAITING_REQUEST_COST * len(self._waiting)
+        return used
 
     def _enter(self, state: ConnectionState, deadline: float) -> None:
         self.state, self.since, self.deadline = state, self._server.now, deadline
@@ -265,17 +265,17 @@ class Connection(asyncio.BufferedProtocol):
         self._enter(ConnectionState.PENDING, _NEVER)
         self._task_size = _WAITING_REQUEST_COST + size(parsed.http) + len(parsed.http.body)
         self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
-        self._hold()
+        self._charge()
 
     async def _wait(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
         answered = await self._server.awaited(answer)
         self._task, self._task_size = None, 0
         if not self._transport.is_closing():
             self._transport.write(self._encoded(parsed, answered))
-            self._advance()
+            self._answer_waiting()
             if self._parser.awaits_continue and self._task is None and not self._waiting:
                 self._continue()
-            self._hold()
+            self._charge()
 
     def _encoded(self, parsed: Parsed, answer: Answer) -> bytes:
         server = self._server

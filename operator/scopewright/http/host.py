@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from scopewright.http.budget import Member
+from scopewright.http.budget import BudgetedConnection
 from scopewright.http.limits import HttpLimits
 from scopewright.http.messages import Answer, HttpRequest, Refuse
 from scopewright.http.turns import AddressTurns
@@ -14,13 +14,13 @@ Count = Callable[[str, str], None]
 """
 
 
-class HostedConnection(Member, Protocol):
+class HostedConnection(BudgetedConnection, Protocol):
     """A connection, as its server sees it. `deadline`, on the loop's clock, is when the server calls `expire`."""
 
     deadline: float
 
     def expire(self) -> None: ...
-    def settle(self) -> None: ...
+    def report_size(self) -> None: ...
     def finish(self) -> None: ...
     def evict(self) -> None: ...
     def abort(self) -> None: ...
@@ -37,8 +37,8 @@ class ConnectionHost(Protocol):
     limits: HttpLimits
     buffer: memoryview
     """All connections read into it, and decrypt into it, one after the other."""
-    unsettled: set[HostedConnection]
-    """Connections that take fewer bytes than they are charged for. The next tick calls their `settle`."""
+    overcharged: set[HostedConnection]
+    """Connections that take fewer bytes than they are charged for. The next tick calls their `report_size`."""
     handshakes: AddressTurns
     count: Count
     refuse: Refuse

@@ -94,7 +94,7 @@ class RequestParser:
         """Bytes that were received together with other requests: an upper bound for this one."""
 
     @property
-    def held(self) -> int:
+    def bytes_used(self) -> int:
         """Upper bound of the bytes that an incomplete request takes in memory."""
         if not self.partial:
             return 0

@@ -63,7 +63,7 @@ class HttpServer:
         self._handler = handler
         self._certificate = certificate
         self._connections: set[HostedConnection] = set()
-        self.unsettled: set[HostedConnection] = set()
+        self.overcharged: set[HostedConnection] = set()
         cost = CONNECTION_COST + (HANDSHAKE_COST if certificate else 0)
         self._budget = ConnectionBudget[HostedConnection](limits, new_connection_cost=cost)
         self.handshakes = AddressTurns()
@@ -79,14 +79,14 @@ class HttpServer:
         self._read_clock()
         ticking = asyncio.create_task(self._tick(), name="http clock")
         with listener.dup() as queue:
-            acceptor = Acceptor(listener, self._is_admitted, self._take)
+            acceptor = Acceptor(listener, self._is_admitted, self._on_accepted)
             acceptor.start()
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
                 self.stopping = True
                 await acceptor.stop()
-                await self._take_queued(queue)
+                await self._accept_queued(queue)
                 queue.close()
                 await self._finish()
                 ticking.cancel()
@@ -107,7 +107,7 @@ class HttpServer:
                 connected.send(encode(answer, self.date, CLOSE, head_only=False), socket.MSG_DONTWAIT)
         return False
 
-    async def _take(self, connected: socket.socket) -> None:
+    async def _on_accepted(self, connected: socket.socket) -> None:
         """Bytes that were not read yet, in either direction, stay in the kernel, within these limits."""
         try:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -116,7 +116,7 @@ class HttpServer:
         except OSError:  # the client has reset it
             connected.close()
 
-    async def _take_queued(self, queue: socket.socket) -> None:
+    async def _accept_queued(self, queue: socket.socket) -> None:
         """Take connections from the kernel's queue: closing the socket would reset them."""
         while True:
             try:
@@ -124,7 +124,7 @@ class HttpServer:
             except OSError:
                 return
             connected.setblocking(False)
-            await self._take(connected)
+            await self._on_accepted(connected)
 
     async def _finish(self) -> None:
         for connection in list(self._connections):
@@ -141,7 +141,7 @@ class HttpServer:
             await asyncio.sleep(_TICK_SECONDS)
             try:
                 self._read_clock()
-                self._settle()
+                self._report_sizes()
                 self._budget.tick()
                 self._trimmer.update(self._budget.used, self.now)
             except Exception:
@@ -153,10 +153,10 @@ class HttpServer:
                     # It must not keep the others from their timeouts.
                     log.exception("closing a connection after its timeout failed")
 
-    def _settle(self) -> None:
-        unsettled, self.unsettled = self.unsettled & self._connections, set()
-        for connection in unsettled:
-            connection.settle()
+    def _report_sizes(self) -> None:
+        overcharged, self.overcharged = self.overcharged & self._connections, set()
+        for connection in overcharged:
+            connection.report_size()
 
     def _read_clock(self) -> None:
         self.now = asyncio.get_running_loop().time()
@@ -184,7 +184,7 @@ class HttpServer:
 
     def forget(self, connection: HostedConnection) -> None:
         self._connections.discard(connection)
-        self.unsettled.discard(connection)
+        self.overcharged.discard(connection)
         self._budget.remove(connection)
         if not self._connections:
             self._empty.set()

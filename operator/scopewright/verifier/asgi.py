@@ -21,7 +21,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]  # frameworks have their own ty
 BaseUrl = str | Callable[[Scope], str]
 
 _TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the ASGI scope, not a token
-_GATE_KEY = "scopewright.gate"
+_HANDLER_KEY = "scopewright.refusal_handler"
 
 
 def require(request: Any, *scopes: str) -> Token:
@@ -31,13 +31,13 @@ def require(request: Any, *scopes: str) -> Token:
     FastAPI, Litestar and Django treat it as one of their HTTP exceptions, not as an error.
     """
     scope: Scope = getattr(request, "scope", request)
-    gate: _Gate | None = scope.get(_GATE_KEY)
-    if gate is None:
+    handler: _RefusalHandler | None = scope.get(_HANDLER_KEY)
+    if handler is None:
         raise RuntimeError("the RequireToken middleware is missing: add it, or wrap the application in protect()")
     try:
         return _with_scopes(scope.get(_TOKEN_KEY), scopes)
     except TokenRejected as refusal:
-        raise gate.refused(refusal, frameworks_of(request), scope) from None
+        raise handler.refused(refusal, frameworks_of(request), scope) from None
 
 
 def _with_scopes(token: Token | None, scopes: Iterable[str]) -> Token:
@@ -106,13 +106,13 @@ class RequireToken:
             )
         proofs = _values(scope, b"dpop") if self.base_url is not None else []
         nonce = self.verifier.nonce() if proofs else None
-        gate = _Gate(scope, send, self, nonce)
+        handler = _RefusalHandler(scope, send, self, nonce)
         try:
             token = None if path_below_root(scope) in self.public else await self._token(scope, proofs)
         except (TokenRejected, KeysUnavailable) as refusal:
-            await gate.refuse(refusal)
+            await handler.refuse(refusal)
             return
-        await gate.run(self.app, {**scope, _TOKEN_KEY: token, _GATE_KEY: gate}, receive)
+        await handler.run(self.app, {**scope, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
 
     async def _token(self, scope: Scope, proofs: list[str]) -> Token:
         query = scope.get("query_string", b"").decode("latin-1")
@@ -128,7 +128,7 @@ def _values(scope: Scope, header: bytes) -> list[str]:
     return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == header]
 
 
-class _Gate:
+class _RefusalHandler:
     """One connection. A refusal raised by `require` becomes the response, and replaces the one that the framework makes
     of the exception. Other responses of the application are not changed.
     """

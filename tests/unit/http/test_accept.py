@@ -19,19 +19,19 @@ class CountingListener:
         self.accepted: list[socket.socket] = []
         self.refused = 0
         self.admits = True
-        self.acceptor = Acceptor(self.socket, self._welcome, self._take)
+        self.acceptor = Acceptor(self.socket, self._is_admitted, self._on_accepted)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.socket.getsockname(), 10)
 
-    def _welcome(self, connected: socket.socket, peer: str) -> bool:
+    def _is_admitted(self, connected: socket.socket, peer: str) -> bool:
         assert peer == "127.0.0.1"
         if not self.admits:
             connected.send(b"no")
             self.refused += 1
         return self.admits
 
-    async def _take(self, connected: socket.socket) -> None:
+    async def _on_accepted(self, connected: socket.socket) -> None:
         self.accepted.append(connected)
 
 
