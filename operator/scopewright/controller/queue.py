@@ -44,7 +44,7 @@ class Queue:
         self._waiting: set[Ref] = set()
         self._running: set[Ref] = set()
         self._again: set[Ref] = set()
-        self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
+        self._waiting_for: defaultdict[Ref, set[Ref]] = defaultdict(set)
         """Waiting keys, by the key for which they wait."""
         self._pauses = pauses or ObjectBackoff(longest=MAX_PAUSE_SECONDS)
         self._timers: dict[Ref, tuple[float, asyncio.TimerHandle]] = {}
@@ -103,20 +103,20 @@ class Queue:
         self._waiting.discard(key)
         first = self._after(key)
         if first and (first in self._waiting or first in self._running):
-            self._held[first].add(key)
+            self._waiting_for[first].add(key)
             return
         self._running.add(key)
         try:
-            await self._one(key)
+            await self._reconcile_once(key)
         finally:
             self._running.discard(key)
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
-            for held in self._held.pop(key, ()):
-                self.add(held)
+            for waiting in self._waiting_for.pop(key, ()):
+                self.add(waiting)
 
-    async def _one(self, key: Ref) -> None:
+    async def _reconcile_once(self, key: Ref) -> None:
         self._cancel_timer(key)
         try:
             due = await self._reconcile(key)

@@ -7,7 +7,7 @@ from scopewright.controller.index import DeclaredByKind, Keys, ReferenceIndex, a
 from scopewright.controller.managed_objects import ManagedObjects
 from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.access import requested_access
-from scopewright.core.client.status import shown_use
+from scopewright.core.client.status import rounded_use
 from scopewright.core.declared import Declared, ref_of
 from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import CLIENT_LABEL, Ref
@@ -122,7 +122,7 @@ class Relations:
             record = self._managed.client_record(client)[1]
             used = usage.of(record) if record and usage else {}
             shown = client.status.credentials.last_used_time if client.status and client.status.credentials else None
-            if used and shown_use(max(used.values())) != shown:
+            if used and rounded_use(max(used.values())) != shown:
                 keys.add(ref_of(client))
         return keys
 

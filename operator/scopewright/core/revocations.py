@@ -98,8 +98,8 @@ def merge_all(records: Iterable[RevocationRecord]) -> RevocationRecord:
     everybody = longest_lifetime = 0
     for record in records:
         for all_nested, nested in ((tokens, record.tokens), (access, record.access)):
-            for key, marks in nested.items():
-                _update_latest(all_nested.setdefault(key, {}), marks)
+            for key, times in nested.items():
+                _update_latest(all_nested.setdefault(key, {}), times)
         _update_latest(clients, record.clients)
         _update_latest(audiences, record.audiences)
         _update_latest(namespaces, record.namespaces)
@@ -137,12 +137,12 @@ def shrink_to_limits(record: RevocationRecord, now: float) -> RevocationRecord:
     record = _drop_covered(record)
     weights = Counter((*record.clients, *record.audiences))
     for nested in (record.tokens, record.access):
-        weights.update({client: len(marks) for client, marks in nested.items()})
+        weights.update({client: len(times) for client, times in nested.items()})
     of_clients = {
         c
         for nested in (record.tokens, record.access)
-        for c, marks in nested.items()
-        if len(marks) > MAX_ENTRIES_PER_CLIENT
+        for c, times in nested.items()
+        if len(times) > MAX_ENTRIES_PER_CLIENT
     }
     weights.update({client: 1 - weights[client] for client in of_clients})
     of_namespaces: set[str] = set()
@@ -198,15 +198,15 @@ def _drop_covered(record: RevocationRecord) -> RevocationRecord:
         return record
     since = {name: record.namespaces.get(namespace, 0) for name, namespace in record.owners.items()}
 
-    def uncovered(marks: Mapping[str, int]) -> dict[str, int]:
-        return {name: instant for name, instant in marks.items() if instant > since.get(name, 0)}
+    def uncovered(times: Mapping[str, int]) -> dict[str, int]:
+        return {name: instant for name, instant in times.items() if instant > since.get(name, 0)}
 
-    access = {c: {a: t for a, t in marks.items() if t > since.get(c, 0)} for c, marks in record.access.items()}
+    access = {c: {a: t for a, t in times.items() if t > since.get(c, 0)} for c, times in record.access.items()}
     reduced = replace(
         record,
         clients=uncovered(record.clients),
         audiences=uncovered(record.audiences),
-        access={client: marks for client, marks in access.items() if marks},
+        access={client: times for client, times in access.items() if times},
     )
     return record if reduced == record else _drop_unused_owners(reduced)
 
@@ -223,19 +223,19 @@ def _later(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {**one, **{key: max(one.get(key, 0), instant) for key, instant in other.items()}}
 
 
-def _update_latest(marks: dict[str, int], by: Mapping[str, int]) -> None:
+def _update_latest(times: dict[str, int], by: Mapping[str, int]) -> None:
     for key, instant in by.items():
-        marks[key] = max(marks.get(key, 0), instant)
+        times[key] = max(times.get(key, 0), instant)
 
 
 def _nested(one: Nested, other: Nested) -> Nested:
-    return {**one, **{key: _later(one.get(key, {}), marks) for key, marks in other.items()}}
+    return {**one, **{key: _later(one.get(key, {}), times) for key, times in other.items()}}
 
 
-def _after(marks: Mapping[str, int], since: float) -> dict[str, int]:
-    return {key: instant for key, instant in marks.items() if instant > since}
+def _after(times: Mapping[str, int], since: float) -> dict[str, int]:
+    return {key: instant for key, instant in times.items() if instant > since}
 
 
-def _nested_after(marks: Nested, since: float) -> Nested:
-    remaining = {key: _after(of_client, since) for key, of_client in marks.items()}
+def _nested_after(times: Nested, since: float) -> Nested:
+    remaining = {key: _after(of_client, since) for key, of_client in times.items()}
     return {key: of_client for key, of_client in remaining.items() if of_client}

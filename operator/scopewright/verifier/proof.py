@@ -43,7 +43,7 @@ class BadProof(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DpopProof:
-    """A proof that is valid for this request. It expires at `stale_at` (seconds since 1970).
+    """A proof that is valid for this request. It expires at `expires_at` (seconds since 1970).
 
     `jkt` is the thumbprint of its key (RFC 7638).
     """
@@ -51,7 +51,7 @@ class DpopProof:
     jkt: str
     jti: str
     nonce: str | None
-    stale_at: float
+    expires_at: float
 
 
 def check_proof(
@@ -77,14 +77,14 @@ def check_proof(
     except TokenRejected:
         raise BadProof("proof_malformed", "it is not a signed JWT in its compact form") from None
     alg, jwk = _check_header(signed.header, algorithms)
-    jti, nonce, stale_at = _check_claims(signed.claims, method, url, now, leeway, token)
+    jti, nonce, expires_at = _check_claims(signed.claims, method, url, now, leeway, token)
     jkt = thumbprint(jwk)
     key = KeySet.parse({"keys": [jwk | {"kid": jkt, "alg": alg}]}).get(jkt)
     if key is None:
         raise BadProof("proof_jwk", "its jwk is not a public key of its kind, or an RSA key under 2048 bits")
     if not key.verifies(signed.signing_input, signed.signature):
         raise BadProof("proof_signature", "its signature does not verify")
-    return DpopProof(jkt, jti, nonce, stale_at)
+    return DpopProof(jkt, jti, nonce, expires_at)
 
 
 def _check_header(header: Mapping[str, Any], algorithms: Sequence[str]) -> tuple[str, dict[str, str]]:

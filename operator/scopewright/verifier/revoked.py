@@ -19,17 +19,17 @@ _UID_HASH_SIZE = 12
 _KEY_BYTES = 8
 _NAMESPACE_AUDIENCE = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
 
-Marks = Mapping[str, float]
-Nested = Mapping[str, Marks]
+Times = Mapping[str, float]
+Nested = Mapping[str, Times]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Revoked:
     tokens: Nested
-    clients: Marks
+    clients: Times
     access: Nested
-    audiences: Marks
-    namespaces: Marks
+    audiences: Times
+    namespaces: Times
     all_clients: float
     kids: frozenset[str]
 
@@ -43,10 +43,10 @@ class Revoked:
             raise ValueError("`kids` is not a list of key ids")
         return cls(
             tokens=_nested(document.get("tokens")),
-            clients=_marks(document.get("clients")),
+            clients=_times(document.get("clients")),
             access=_nested(document.get("access")),
-            audiences=_marks(document.get("audiences")),
-            namespaces=_marks(document.get("namespaces", {})),
+            audiences=_times(document.get("audiences")),
+            namespaces=_times(document.get("namespaces", {})),
             all_clients=_instant(document.get("everybody")),
             kids=frozenset(kids),
         )
@@ -56,18 +56,18 @@ class Revoked:
         audience, issued = claims.get("aud"), _issued(claims)
         if self._has_ended(claims, audience, issued, kid):
             return True
-        for link in _chain(claims):
-            if self._has_ended(link, link.get("aud"), _issued(link), link.get("kid")):
+        for token in _chain(claims):
+            if self._has_ended(token, token.get("aud"), _issued(token), token.get("kid")):
                 return True
             # The exchanged token also depends on the access of this client at its own audience.
-            if self._has_ended(link, audience, issued, kid):
+            if self._has_ended(token, audience, issued, kid):
                 return True
         return False
 
-    def _has_ended(self, link: Mapping[str, Any], audience: Any, issued: float, kid: Any) -> bool:
-        jti = link.get("jti")
+    def _has_ended(self, token: Mapping[str, Any], audience: Any, issued: float, kid: Any) -> bool:
+        jti = token.get("jti")
         jti, client, key = str(jti), str(jti)[:_UID_HASH_SIZE], _key(str(audience))
-        none: Marks = {}
+        none: Times = {}
         latest = max(
             self.all_clients,
             self.clients.get(client, 0),
@@ -75,7 +75,7 @@ class Revoked:
             self.access.get(client, none).get(key, 0),
         )
         if self.namespaces:
-            latest = max(latest, self._of_namespaces(link.get("client_id"), audience))
+            latest = max(latest, self._of_namespaces(token.get("client_id"), audience))
         revoked = client in self.tokens and _key(jti) in self.tokens[client]
         return revoked or kid in self.kids or 0 < latest >= issued
 
@@ -94,7 +94,7 @@ def _issued(claims: Mapping[str, Any]) -> float:
 
 def _chain(claims: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     chain = claims.get(CHAIN)
-    return (link for link in (chain if isinstance(chain, list) else ()) if isinstance(link, dict))
+    return (token for token in (chain if isinstance(chain, list) else ()) if isinstance(token, dict))
 
 
 def _key(text: str) -> str:
@@ -104,10 +104,10 @@ def _key(text: str) -> str:
 def _nested(value: Any) -> Nested:
     if not isinstance(value, dict):
         raise ValueError("a member is not an object")  # noqa: TRY004  # one error for all that is malformed
-    return {name: _marks(marks) for name, marks in value.items()}
+    return {name: _times(times) for name, times in value.items()}
 
 
-def _marks(value: Any) -> Marks:
+def _times(value: Any) -> Times:
     if not isinstance(value, dict):
         raise ValueError("a member is not an object")  # noqa: TRY004  # one error for all that is malformed
     return {name: _instant(instant) for name, instant in value.items()}

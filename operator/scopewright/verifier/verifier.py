@@ -199,7 +199,7 @@ class Verifier:
             raise TokenRejected(Reason.PROOF_KEY)
         if self._nonces is not None and not self._nonces.accepts(proof.nonce or "", now, leeway):
             raise TokenRejected(Reason.PROOF_NONCE)
-        return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.stale_at)
+        return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.expires_at)
 
     def _is_valid(self, cached: CachedToken, now: float) -> bool:
         keys = self._keys.keys

@@ -132,11 +132,11 @@ def _credentials_status(view: ClientView, state: ClientState) -> CredentialTimes
         previous_expiration_time=max(
             (c.expiration_time for c in record.credentials if c.expiration_time), default=None
         ),
-        last_used_time=last and shown_use(last),
+        last_used_time=last and rounded_use(last),
     )
 
 
-def shown_use(last: datetime) -> datetime:
+def rounded_use(last: datetime) -> datetime:
     """Round down to the hour, so that a busy client does not cause a status every minute."""
     return last.replace(minute=0, second=0, microsecond=0)
 

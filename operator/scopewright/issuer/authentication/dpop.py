@@ -46,7 +46,7 @@ class DpopProofs:
         except BadProof as bad:
             raise _refused(str(bad), bad.reason) from None
         self._check_nonce(proof, issuer, now)
-        if not await self._replay.first_use(client_id, f"dpop {proof.jkt} {proof.jti}", proof.stale_at):
+        if not await self._replay.first_use(client_id, f"dpop {proof.jkt} {proof.jti}", proof.expires_at):
             raise _refused("it was used before; make a new one for each request", "proof_replayed")
         return proof.jkt
 

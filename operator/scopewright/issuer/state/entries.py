@@ -42,7 +42,7 @@ class ResourceServerEntry:
         self.key, self.audience = self.record.key, self.record.audience
 
     @property
-    def alias(self) -> str:
+    def default_audience(self) -> str:
         """The default audience, which is accepted in addition to a custom one."""
         return default_audience(self.record.namespace, self.record.name)
 

@@ -1,4 +1,4 @@
-"""The resource servers, by name, by audience and by alias."""
+"""The resource servers, by name, by audience and by default audience."""
 
 import logging
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ class ResourceServerIndex:
     def __init__(self) -> None:
         self._by_name: dict[str, ResourceServerEntry] = {}
         self._by_audience: dict[str, dict[str, ResourceServerEntry]] = {}
-        self._aliases: dict[str, ResourceServerEntry] = {}
+        self._by_default_audience: dict[str, ResourceServerEntry] = {}
         self._served: dict[str, ResourceServerEntry] = {}
 
     def __len__(self) -> int:
@@ -32,8 +32,8 @@ class ResourceServerIndex:
             return
         self._by_audience.setdefault(server.audience, {})[server.name] = server
         self._choose_served(server.audience, new=server)
-        if server.alias != server.audience:
-            self._aliases[server.alias] = server
+        if server.default_audience != server.audience:
+            self._by_default_audience[server.default_audience] = server
 
     def remove(self, name: str) -> bool:
         server = self._by_name.pop(name, None)
@@ -42,8 +42,8 @@ class ResourceServerIndex:
         server.served = False
         self._by_audience.get(server.audience, {}).pop(name, None)
         self._choose_served(server.audience)
-        if self._aliases.get(server.alias) is server:
-            del self._aliases[server.alias]
+        if self._by_default_audience.get(server.default_audience) is server:
+            del self._by_default_audience[server.default_audience]
         return True
 
     def _choose_served(self, audience: str, new: ResourceServerEntry | None = None) -> None:
@@ -64,6 +64,6 @@ class ResourceServerIndex:
         return server if server is not None and server.served else None
 
     def by_resource(self, resource: str) -> ResourceServerEntry | None:
-        """By audience, otherwise by alias: the default audience of a server with a custom one."""
-        server = self._served.get(resource) or self._aliases.get(resource)
+        """By audience, otherwise by default audience, of a server with a custom one."""
+        server = self._served.get(resource) or self._by_default_audience.get(resource)
         return server if server is not None and server.served else None

@@ -53,7 +53,7 @@ def client_of(token: TokenSummary, registry: Registry) -> Client | None:
 
 
 def server_of(token: TokenSummary, registry: Registry) -> ResourceServerEntry | None:
-    """The resource server whose audience the token has. An alias of the server does not count."""
+    """The resource server whose audience the token has. A default audience beside a custom one does not count."""
     server = registry.servers.by_resource(token.audience)
     return server if server is not None and server.audience == token.audience else None
 
