@@ -24,15 +24,7 @@ from scopewright.core.failed_writes import target_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import is_paused_or_deleting
-from scopewright.core.objects import (
-    MANAGED_BY,
-    MANAGER,
-    Deletion,
-    Existing,
-    Ref,
-    Write,
-    requested_rotation,
-)
+from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Existing, Ref, Write, requested_rotation
 from scopewright.core.plan import NOTHING, Event, Plan, soonest
 from scopewright.core.servers import plan_server
 from scopewright.core.signing.plan import plan_signing_key

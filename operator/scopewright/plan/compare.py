@@ -55,7 +55,7 @@ class ManifestSource:
             raise Rejected("NoDirectory", f"{directory}: {why.message}: {why.fix}")
         return cls(manifests, Path(directory))
 
-    def location(self, ref: Ref, field: tuple[str | int, ...] = ()) -> Location | None:
+    def find(self, ref: Ref, field: tuple[str | int, ...] = ()) -> Location | None:
         source: SourceLocation | None = self.manifests.sources.get(ref)
         return Location(printable(self.root / source.file), source.line_of(field)) if source else None
 
@@ -141,7 +141,7 @@ async def _planned(
         refusals=refusals,
         warnings=_located(source, (*warnings, *plan_input.warnings, *unknown, *result.warnings)),
         ignored=count_other_installations(source.manifests, config),
-        locations={ref: location for ref in source.manifests.sources if (location := source.location(ref))},
+        locations={ref: location for ref in source.manifests.sources if (location := source.find(ref))},
     )
 
 
@@ -151,10 +151,9 @@ def _at(file: str, line: int, message: str, reason: str = INVALID) -> Finding:
 
 def _located(source: ManifestSource, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Sorted by file. Findings that are neither new nor about these manifests are dropped."""
-    located = [
-        replace(f, location=source.location(f.subject, f.field)) if f.subject and not f.location else f
-        for f in findings
+    found = [
+        replace(f, location=source.find(f.subject, f.field)) if f.subject and not f.location else f for f in findings
     ]
-    relevant = [f for f in located if f.location or f.new]
+    relevant = [f for f in found if f.location or f.new]
     relevant.sort(key=lambda f: (f.location is None, f.location or Location("", 0), f.reason, f.message))
     return tuple(relevant)

@@ -10,11 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.api.names import is_label
-from scopewright.issuer.authentication.assertions import (
-    CredentialRefused,
-    VerifiedAssertion,
-    check_client_assertion,
-)
+from scopewright.issuer.authentication.assertions import CredentialRefused, VerifiedAssertion, check_client_assertion
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.authentication.service_accounts import check_service_account_token
