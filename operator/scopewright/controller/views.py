@@ -38,7 +38,8 @@ class ReconcileProgress:
     """A reconciliation so far: its events, and the writes that failed.
 
     `attempt` is the credential or key of a failed attempt; `attempt_refused` means that it was certainly not stored.
-    `last_unanswered` is when a write last ended without an answer: its outcome is unknown.
+    `last_unanswered` is when a write last ended without an answer: its outcome is unknown. It is at least the start of
+    the term, because an earlier leader may have sent writes until then.
     """
 
     events: tuple[Event, ...] = ()
