@@ -104,7 +104,7 @@ class ManagedObjects:
         return self.objects.get(at), self.servers.get(f"{server.namespace}/{server.name}")
 
     def key_records(self) -> tuple[KeyRecord, ...]:
-        return tuple(held.record for held in self.keys.values())
+        return tuple(key.record for key in self.keys.values())
 
     def signing_keys(self) -> set[Ref]:
         """The SigningKeys that have keys, declared or not."""

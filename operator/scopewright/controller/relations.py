@@ -128,8 +128,8 @@ class Relations:
 
     def _signing_keys(self, ref: Ref) -> Keys:
         """For a key record: its SigningKey and the ResourceServers that use it. For a JWKS: its SigningKeys."""
-        if held := self._managed.keys.get(ref):
-            name = held.record.signing_key
+        if key := self._managed.keys.get(ref):
+            name = key.record.signing_key
             servers = all_of(self._declared, ResourceServer)
             using = {ref_of(server) for server in servers if server.spec.tokens.signing_key == name}
             return {Ref("SigningKey", self._managed.namespace, name), *using}

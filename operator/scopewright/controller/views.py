@@ -93,7 +93,7 @@ class ViewBuilder:
     def server_view(self, server: ResourceServer, progress: ReconcileProgress) -> ServerView:
         managed, now = self._cache.managed, self._dependencies.clock()
         record_object, record = managed.server_record(server)
-        records = tuple(held.record for held in managed.keys.values() if held.has_private_key)
+        records = tuple(key.record for key in managed.keys.values() if key.has_private_key)
         names = {r.signing_key for r in records}
         return ServerView(
             server=server,

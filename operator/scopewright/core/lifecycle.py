@@ -27,7 +27,7 @@ def deleting_conditions(meta: ObjectMeta, effect: str) -> tuple[ConditionUpdate,
     named = ", ".join(meta.finalizers[:MAX_FINALIZERS])
     count = len(meta.finalizers[MAX_FINALIZERS:]) + meta.more_finalizers
     more = f" and {count} more" if count else ""
-    held = f"; it is kept by the finalizers {named}{more}, which their owners must remove" if named else ""
+    kept = f"; it is kept by the finalizers {named}{more}, which their owners must remove" if named else ""
     return (
-        ConditionUpdate("Ready", "False", "Deleting", f"deleted at {meta.deletion_timestamp:%FT%TZ}: {effect}{held}"),
+        ConditionUpdate("Ready", "False", "Deleting", f"deleted at {meta.deletion_timestamp:%FT%TZ}: {effect}{kept}"),
     )

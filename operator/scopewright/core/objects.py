@@ -189,12 +189,12 @@ def differences(desired: Desired, existing: Existing) -> tuple[str, ...]:
     """Describe the differences between an object and its desired state, without values. Additional labels and
     annotations are not differences, unless they are to be removed.
     """
-    wanted, held = desired.digests(), existing.entries
+    wanted, found = desired.digests(), existing.entries
     return (
         *(("type is different",) if existing.type != desired.type else ()),
-        *(f"entry {name} was added" for name in sorted(held.keys() - wanted.keys())),
-        *(f"entry {name} is missing" for name in sorted(wanted.keys() - held.keys())),
-        *(f"entry {name} was changed" for name in sorted(wanted.keys() & held.keys()) if wanted[name] != held[name]),
+        *(f"entry {name} was added" for name in sorted(found.keys() - wanted.keys())),
+        *(f"entry {name} is missing" for name in sorted(wanted.keys() - found.keys())),
+        *(f"entry {name} was changed" for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]),
         *_metadata_differences("label", existing.labels, desired.labels, desired.without_labels),
         *_metadata_differences("annotation", existing.annotations, desired.annotations, desired.without_annotations),
         *(

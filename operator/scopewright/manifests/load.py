@@ -25,7 +25,7 @@ def load(directory: Path, without: Path | None = None) -> Manifests:
 
     `without` is a subdirectory to ignore.
     """
-    return DirectoryReader(directory, walk=partial(walk, whole=True, without=without)).take()
+    return DirectoryReader(directory, walk=partial(walk, whole=True, without=without)).read()
 
 
 def load_text(data: bytes, name: str) -> Manifests:
@@ -51,16 +51,16 @@ class DirectoryReader:
     directory: Path
     fallbacks: tuple[dict[str, Any], ...] = ()
     walk: Callable[[Path], Walk] = walk
-    settled: bool = True
+    stable: bool = True
     """Whether every file was stable at the last read."""
     _known: dict[str, _Known] = field(default_factory=dict)
     _last: tuple[dict[str, Content], set[str], Manifests] | None = None
 
-    def take(self) -> Manifests:
+    def read(self) -> Manifests:
         """Return what is declared: the last result itself if unchanged. A file being written keeps its last content."""
         walked = self.walk(self.directory)
         budget = ParseBudget()
-        self.settled = True
+        self.stable = True
         contents = {
             file: unusable(status) if isinstance(status, ManifestError) else self._content(file, status, budget)
             for file, status in walked.files.items()
@@ -79,7 +79,7 @@ class DirectoryReader:
             return known.content
         if known and known.signature != status and known.pending != status:
             known.pending = status
-            self.settled = False
+            self.stable = False
             return known.content
         return self._read(file, known, budget)
 
@@ -91,7 +91,7 @@ class DirectoryReader:
         if status is not None:
             self._known[file] = _Known(status, content, abs(time.time_ns() - status[0]) < _FRESH)
             return content
-        self.settled = False
+        self.stable = False
         return known.content if known else replace(content, incomplete=True)
 
 

@@ -67,10 +67,10 @@ class AccessChange:
 
     @property
     def access(self) -> EffectiveScope:
-        held = self.after or self.before
-        if held is None:
+        effective = self.after or self.before
+        if effective is None:
             raise AssertionError("a change of access has a before or an after")
-        return held
+        return effective
 
 
 @dataclass(frozen=True, slots=True)

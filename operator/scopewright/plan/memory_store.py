@@ -69,7 +69,7 @@ class MemoryStore:
     def remove(self, ref: Ref, *, collect: bool = True) -> tuple[Ref, ...]:
         """Delete a declared object as a user does, and its dependents as the garbage collector does; returns these."""
         uid = self.declared.pop(ref)["metadata"]["uid"]
-        owned = tuple(at for at, held in self.objects.items() if collect and held.existing.owner_uids == (uid,))
+        owned = tuple(at for at, stored in self.objects.items() if collect and stored.existing.owner_uids == (uid,))
         for at in owned:
             self._drop(at)
         return owned
@@ -77,8 +77,8 @@ class MemoryStore:
     # Store
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
-        held = self.objects.get(ref)
-        return (held.existing, dict(held.entries)) if held else None
+        stored = self.objects.get(ref)
+        return (stored.existing, dict(stored.entries)) if stored else None
 
     async def write(self, desired: Desired) -> Existing:
         return self._write(desired)
@@ -97,8 +97,8 @@ class MemoryStore:
         return "present" if raw and raw["metadata"]["uid"] == uid else "deleted"
 
     def _write(self, desired: Desired) -> Existing:
-        held = self.objects.get(desired.ref)
-        known, was = (held.existing, held.entries) if held else (None, {})
+        stored = self.objects.get(desired.ref)
+        known, was = (stored.existing, stored.entries) if stored else (None, {})
         require_unchanged(desired.ref, known, desired.replaces)
         return self._put(
             Existing(
@@ -112,10 +112,10 @@ class MemoryStore:
         )  # fmt: skip
 
     def _delete(self, deletion: Deletion) -> None:
-        held = self.objects.get(deletion.existing.ref)
-        if held is None:
+        stored = self.objects.get(deletion.existing.ref)
+        if stored is None:
             return
-        require_unchanged(deletion.existing.ref, held.existing, deletion.existing)
+        require_unchanged(deletion.existing.ref, stored.existing, deletion.existing)
         self._drop(deletion.existing.ref)
 
     def _write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Raw:

@@ -37,11 +37,11 @@ class StateSnapshot:
         """Scopes that tokens may carry, by the issuer's own `resolve` on the same records."""
         grants = self._grants()
         return {
-            (held.client, held.server, held.scope): held
+            (effective.client, effective.server, effective.scope): effective
             for record in self.clients.values()
             if not record.refused
             for requested in record.access
-            for held in self._of(record, requested, grants.get(requested.resource_server, ()))
+            for effective in self._of(record, requested, grants.get(requested.resource_server, ()))
         }
 
     def _of(

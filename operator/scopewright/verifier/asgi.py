@@ -142,7 +142,7 @@ class _RefusalHandler:
         self._offered = middleware.offered
         self._proof_algorithms = middleware.verifier.dpop_algorithms
         self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
-        self._held: list[Message] = []
+        self._buffered: list[Message] = []
         self._has_started = False
 
     def refused(self, refusal: TokenRejected, frameworks: tuple[str, ...], scope: Scope) -> TokenRejected:
@@ -167,15 +167,15 @@ class _RefusalHandler:
                 raise
             await self.refuse(self.refusal)
         else:
-            if self._held and self.refusal is not None and self._is_of_refusal(self._held[0]):
+            if self._buffered and self.refusal is not None and self._is_of_refusal(self._buffered[0]):
                 await self.refuse(self.refusal)
             else:
                 await self._release()
 
     async def _pass(self, message: Message) -> None:
-        # A 500 is held too: some frameworks send it before they raise an unknown exception again.
-        if self._held or (self.refusal is not None and self._may_be_of_refusal(message)):
-            self._held.append(message)
+        # A 500 is buffered too: some frameworks send it before they raise an unknown exception again.
+        if self._buffered or (self.refusal is not None and self._may_be_of_refusal(message)):
+            self._buffered.append(message)
         else:
             await self._forward(message)
 
@@ -205,7 +205,7 @@ class _RefusalHandler:
         return message["status"] == self.refusal.status and challenge in sent
 
     async def _release(self) -> None:
-        for message in self._held:
+        for message in self._buffered:
             await self._forward(message)
 
     async def refuse(self, refusal: TokenRejected | KeysUnavailable) -> None:

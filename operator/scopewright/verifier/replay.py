@@ -27,13 +27,13 @@ def replay_key(owner: str, value: str) -> bytes:
     return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def has_room(held: int, free: int, share: float) -> bool:
-    """Whether an owner that has `held` entries may have another one, where `free` entries are free.
+def has_room(used: int, free: int, share: float) -> bool:
+    """Whether an owner that has `used` entries may have another one, where `free` entries are free.
 
     An owner may hold up to `share` times the free entries. So no number of owners fills the memory: n owners that take
     all they can leave 1 / (1 + share) ** n of it to the next one.
     """
-    return free > 0 and held < share * free
+    return free > 0 and used < share * free
 
 
 class ReplayMemory:
@@ -50,7 +50,7 @@ class ReplayMemory:
         self._lock = threading.Lock()
         self._owners: dict[bytes, str] = {}
         self._expiries: list[tuple[float, bytes]] = []
-        self._held: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         restart_in_children(self)
 
     def after_fork(self) -> None:
@@ -66,16 +66,16 @@ class ReplayMemory:
             self._remove_expired(self._clock())
             if key in self._owners:
                 return False
-            if not has_room(self._held[owner], self._capacity - len(self._owners), self._share):
+            if not has_room(self._counts[owner], self._capacity - len(self._owners), self._share):
                 raise KeysUnavailable(5.0, "Too many requests with a proof within two minutes; try again")
             self._owners[key] = owner
-            self._held[owner] += 1
+            self._counts[owner] += 1
             heapq.heappush(self._expiries, (until, key))
             return True
 
     def _remove_expired(self, now: float) -> None:
         while self._expiries and self._expiries[0][0] <= now:
             owner = self._owners.pop(heapq.heappop(self._expiries)[1])
-            self._held[owner] -= 1
-            if not self._held[owner]:
-                del self._held[owner]
+            self._counts[owner] -= 1
+            if not self._counts[owner]:
+                del self._counts[owner]

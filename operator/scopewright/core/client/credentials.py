@@ -82,8 +82,8 @@ def current_credential(record: ClientRecord | None, existing: Existing | None) -
     """Return the credential that the Secret holds and the record accepts without an end."""
     if record is None or existing is None:
         return None
-    held = set(existing.entries.values())
-    return next((c for c in record.credentials if c.sha256 in held and c.expiration_time is None), None)
+    digests = set(existing.entries.values())
+    return next((c for c in record.credentials if c.sha256 in digests and c.expiration_time is None), None)
 
 
 def add_credential(

@@ -206,13 +206,13 @@ def _restored(view: ClientView, state: ClientState) -> tuple[Credential, ...]:
 
     A credential that was replaced by `scopewright.dev/rotate` is not accepted again: it may have leaked.
     """
-    held, record = adoptable_credential(view), state.record
-    if held is None or record is None:
+    restored, record = adoptable_credential(view), state.record
+    if restored is None or record is None:
         return ()
     latest = record.credentials[-1] if record.credentials else None
-    known = next((c for c in record.credentials if c.sha256 == held.sha256), None)
+    known = next((c for c in record.credentials if c.sha256 == restored.sha256), None)
     rotated_for = known.rotate if known else ""
     if latest and rotated_for != latest.rotate:
         return ()
-    others = tuple(c for c in record.credentials if c.sha256 != held.sha256)
-    return add_credential(others, replace(held, rotate=rotated_for), None, view.now)
+    others = tuple(c for c in record.credentials if c.sha256 != restored.sha256)
+    return add_credential(others, replace(restored, rotate=rotated_for), None, view.now)

@@ -187,8 +187,8 @@ def _desired(view: ClientView, current: Credential | None) -> Desired:
 
 
 def _with_held_credential(view: ClientView, credential: Credential) -> Desired:
-    held = view.secret.entries if view.secret else {}
-    where = next(name for name, sha256 in held.items() if sha256 == credential.sha256)
+    entries = view.secret.entries if view.secret else {}
+    where = next(name for name, sha256 in entries.items() if sha256 == credential.sha256)
     return secret_write(view, credential, PreservedEntry(where, credential.sha256))
 
 
@@ -199,11 +199,11 @@ def former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
     accepted = {c.sha256 for c in record.credentials if c.accepted_at(view.now)}
     writes: list[Write] = []
     for secret in view.former_secrets:
-        ownership, held = _ownership(view, secret, record), set(secret.entries.values())
-        if ownership is SecretOwnership.SEALED and not accepted & held:
+        ownership, digests = _ownership(view, secret, record), set(secret.entries.values())
+        if ownership is SecretOwnership.SEALED and not accepted & digests:
             writes.append(Deletion(secret))
         elif ownership is SecretOwnership.EDITED and (
-            known := next((c for c in record.credentials if c.sha256 in held), None)
+            known := next((c for c in record.credentials if c.sha256 in digests), None)
         ):
             desired = replace(_with_held_credential(replace(view, secret=secret), known), ref=secret.ref)
             # Only exactly what Scopewright would write is sealed: an editor may have added a secret of their own.
@@ -221,11 +221,11 @@ def adoptable_credential(view: ClientView) -> Credential | None:
     credentials = view.client.spec.credentials
     if view.secret.is_retained and credentials.deletion_policy != RETAIN:
         return None
-    names, held = credentials.keys, view.secret.entries
+    names, entries = credentials.keys, view.secret.entries
     if key := view.secret.annotations.get(PUBLIC_KEY_ANNOTATION):
-        sha256, jwk = held.get(names.private_key) or held.get("private_key.jwk"), json.loads(key)
+        sha256, jwk = entries.get(names.private_key) or entries.get("private_key.jwk"), json.loads(key)
     else:
-        sha256, jwk = held.get(names.client_secret) or held.get("client_secret"), None
+        sha256, jwk = entries.get(names.client_secret) or entries.get("client_secret"), None
     issued = annotated_issue_time(view.secret)
     # Even if it is in the future by this clock: an operator with another clock may have revoked older credentials.
     before = latest(view.client.spec.rotation.revoked_before, view.record.revoked_before if view.record else None)

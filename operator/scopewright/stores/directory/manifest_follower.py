@@ -25,12 +25,12 @@ class ManifestFollower:
 
     async def follow(self, directory: Path, interval: float = 0.3) -> AsyncIterator[ManifestChange]:
         """All objects in force first, then each change of objects or problems, without end."""
-        look = DirectoryReader(directory, self._fallbacks)
+        reader = DirectoryReader(directory, self._fallbacks)
         last: Manifests | None = None
         reported: tuple[Diagnostic, ...] | None = None
         absent: frozenset[Ref] = frozenset()
         while True:
-            manifests = await asyncio.to_thread(look.take)
+            manifests = await asyncio.to_thread(reader.read)
             missing = self._declared.missing(manifests) - absent
             if manifests is not last or absent:
                 change = await self._applied(manifests, missing)
@@ -38,7 +38,7 @@ class ManifestFollower:
                     yield change
                 last, reported = (manifests if change.problems == manifests.problems else None), change.problems
             absent = missing
-            await asyncio.sleep(min(interval, SETTLE_SECONDS) if absent or not look.settled else interval)
+            await asyncio.sleep(min(interval, SETTLE_SECONDS) if absent or not reader.stable else interval)
 
     async def _applied(self, manifests: Manifests, spared: frozenset[Ref]) -> ManifestChange:
         """A STATE that cannot be written is reported as a problem until it can be."""

@@ -73,10 +73,10 @@ def compose(desired: Desired, live: Mapping[str, Any] | None) -> dict[str, Any]:
 def _value(value: bytes | PreservedEntry, desired: Desired, live: Mapping[str, Any] | None) -> bytes:
     if isinstance(value, bytes):
         return value
-    held = _entries("Secret", live or {}).get(value.entry)
-    if held is None or digest(held) != value.sha256:
+    current = _entries("Secret", live or {}).get(value.entry)
+    if current is None or digest(current) != value.sha256:
         raise Conflict(f"{desired.ref} no longer has the value of entry {value.entry} that was to be kept")
-    return held
+    return current
 
 
 def _entries(kind: FollowedKind, raw: Mapping[str, Any]) -> dict[str, bytes]:
