@@ -172,7 +172,7 @@ def figures() -> dict[str, str]:
     timing, rotation = Timing.of(declared, config), Rotation()
     return {
         "lead": format_duration(timing.lead_time),
-        "tail": format_duration(timing.validity),
+        "tail": format_duration(timing.verification_period),
         "outage budget": format_duration(timing.outage_budget),
         "every": format_duration(timing.every),
         "overlap": format_duration(rotation.overlap),

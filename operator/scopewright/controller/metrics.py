@@ -39,16 +39,16 @@ class OperatorMetrics:
             "scopewright_reconcile_failures", "Reconciliations that failed and are retried.", ("kind", "reason"),
             registry=self.registry,
         )  # fmt: skip
-        self.lag = Histogram(
+        self.ready_latency = Histogram(
             "scopewright_apply_to_ready_seconds",
             "Time from the last change of a declared object until it is Ready, unless it needed a user's action.",
             ("kind",), registry=self.registry, buckets=READY_LATENCY_BUCKETS,
         )  # fmt: skip
-        self.asked = Counter(
+        self.api_requests = Counter(
             "scopewright_api_requests", "Requests to the API server, without watches.", ("method", "result"),
             registry=self.registry,
         )  # fmt: skip
-        self.answered = Histogram(
+        self.api_latency = Histogram(
             "scopewright_api_request_seconds", "Time until the API server answered.", ("method",),
             registry=self.registry, buckets=LATENCY_BUCKETS,
         )  # fmt: skip
@@ -58,13 +58,13 @@ class OperatorMetrics:
         )  # fmt: skip
         for kind in KINDS:
             self.reconciled.labels(kind)
-            self.lag.labels(kind)
+            self.ready_latency.labels(kind)
             for reason in FAILURES:
                 self.failed.labels(kind, reason)
         for method in METHODS:
-            self.answered.labels(method)
+            self.api_latency.labels(method)
             for result in RESULTS:
-                self.asked.labels(method, result)
+                self.api_requests.labels(method, result)
 
     @contextmanager
     def reconciling(self, kind: str) -> Iterator[None]:
@@ -82,11 +82,11 @@ class OperatorMetrics:
         self.failed.labels(kind, failure(error)).inc()
 
     def api_answered(self, method: str, result: str, seconds: float) -> None:
-        self.asked.labels(method, result).inc()
-        self.answered.labels(method).observe(seconds)
+        self.api_requests.labels(method, result).inc()
+        self.api_latency.labels(method).observe(seconds)
 
     def became_ready(self, kind: str, seconds: float) -> None:
-        self.lag.labels(kind).observe(seconds)
+        self.ready_latency.labels(kind).observe(seconds)
 
 
 def labelled_gauge(

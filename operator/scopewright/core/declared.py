@@ -47,7 +47,7 @@ def parse_watched(raw: Any) -> Declared:
 def _annotations(given: Mapping[str, str]) -> dict[str, str]:
     """Those that are read, each in a form of few bytes that reads the same."""
     paused = {PAUSED_ANNOTATION: given[PAUSED_ANNOTATION]} if is_paused(given) else {}
-    rotate = {ROTATE_ANNOTATION: asked} if (asked := requested_rotation(given)) else {}
+    rotate = {ROTATE_ANNOTATION: rotation} if (rotation := requested_rotation(given)) else {}
     return paused | rotate
 
 

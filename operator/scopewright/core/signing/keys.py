@@ -26,7 +26,7 @@ class Timing:
     lead_time: timedelta
     """From publication to the first signature: `publishAhead`, the JWKS' max-age and the slowest replica."""
     outage_budget: timedelta
-    validity: timedelta
+    verification_period: timedelta
     """From the last signature until no token can be valid: longest lifetime, clock skew, the JWKS' max-age."""
 
     @classmethod
@@ -36,7 +36,7 @@ class Timing:
             every=rotation.every,
             lead_time=rotation.publish_ahead + config.min_lead_time,
             outage_budget=config.outage_budget,
-            validity=config.max_token_lifetime + config.clock_skew + config.jwks_max_age,
+            verification_period=config.max_token_lifetime + config.clock_skew + config.jwks_max_age,
         )
 
 
@@ -44,7 +44,8 @@ def with_times(record: KeyRecord, timing: Timing, now: datetime) -> KeyRecord:
     """Return the record with its three times; `now` is after the write of the JWKS was seen."""
     start = now if record.at_once else now + timing.lead_time
     end = start + timing.every + timing.outage_budget
-    return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=end + timing.validity)
+    last = end + timing.verification_period
+    return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=last)
 
 
 def with_revocation(record: KeyRecord, now: datetime) -> KeyRecord:
