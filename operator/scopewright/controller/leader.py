@@ -88,7 +88,7 @@ class Leader:
             became_ready=metrics.became_ready, on_failure=metrics.write_failed,
         )  # fmt: skip
         self.handlers = WatchHandlers(cache, config, monitor, self._enqueue, self._bootstrap.check)
-        self.resync = Resync(api, cache, monitor, config.watched_namespaces, self._unserved.check)
+        self.resync = Resync(api, cache, monitor, config.watch_targets, self._unserved.check)
         self.queue: Queue | None = None
         """None until the first resync of a term is complete: it finds all changes from before."""
 

@@ -98,7 +98,7 @@ class Operator:
             await first_ended(
                 asyncio.shield(leading),
                 *map(asyncio.shield, beside),
-                watch(self._api, handlers.deliver, self._config.watched_namespaces, self._metrics.retried.inc),
+                watch(self._api, handlers.deliver, self._config.watch_targets, self._metrics.retried.inc),
                 self._events.run(),
                 *(handlers.follow(self._store, selection) for selection in handlers.selections),
             )

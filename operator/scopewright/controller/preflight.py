@@ -19,7 +19,7 @@ def rights(config: Config) -> list[Right]:
     """Every right that the operator needs, and no other."""
     own = config.namespace
     return [
-        *(right for namespace in config.watched_namespaces for right in _rights_in(namespace or "")),
+        *(right for namespace in config.watch_targets for right in _rights_in(namespace or "")),
         *(Right("", "namespaces", verb, "") for verb in ("get", "list", "watch") if not config.watch_namespaces),
         Right("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
         *(Right(GROUP, "signingkeys", "list", "") for _ in config.watch_namespaces[:1]),

@@ -48,10 +48,10 @@ class WatchHandlers:
         self._enqueue = enqueue
         self._on_change = on_change
         self._managed = (
-            *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched_namespaces),
+            *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watch_targets),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
-        accounts_in = () if cache.service_accounts is None else config.watched_namespaces
+        accounts_in = () if cache.service_accounts is None else config.watch_targets
         self.selections = (
             *self._managed,
             *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in accounts_in),

@@ -119,4 +119,4 @@ def _order(meta: Raw) -> tuple[str, str]:
 
 
 def _watched(config: Config) -> frozenset[str]:
-    return frozenset(namespace for namespace in config.watched_namespaces if namespace)
+    return frozenset(namespace for namespace in config.watch_targets if namespace)

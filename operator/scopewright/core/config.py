@@ -186,7 +186,7 @@ class Config(_Model):
             )
 
     @property
-    def watched_namespaces(self) -> tuple[str | None, ...]:
+    def watch_targets(self) -> tuple[str | None, ...]:
         """The namespaces to watch; None stands for all of them in one watch."""
         return tuple(sorted({self.namespace, *self.watch_namespaces})) if self.watch_namespaces else (None,)
 

@@ -34,14 +34,14 @@ def listing(**clients: Any) -> FakeApi:
     """The watched namespaces can be listed, and neither Namespaces nor the whole cluster."""
     api = FakeApi()
     for kind in KINDS:
-        for namespace in CONFIG.watched_namespaces:
+        for namespace in CONFIG.watch_targets:
             found = clients.get(namespace or "", page("100")) if kind == "OAuthClient" else page("100")
             api.answer(f"GET {declared_path(kind, namespace)}", found)
     return api
 
 
 def resync(api: FakeApi, cache: Cache) -> Resync:
-    return Resync(api.as_api(), cache, WatchMonitor(), CONFIG.watched_namespaces)
+    return Resync(api.as_api(), cache, WatchMonitor(), CONFIG.watch_targets)
 
 
 def put_records(cache: Cache, *namespaces: str) -> None:
@@ -52,15 +52,15 @@ def put_records(cache: Cache, *namespaces: str) -> None:
 
 
 def test_the_operators_own_namespace_is_always_watched() -> None:
-    assert set(CONFIG.watched_namespaces) == {NAMESPACE, "leave", "payroll"}
-    assert Config(issuer=ISSUER).watched_namespaces == (None,)
+    assert set(CONFIG.watch_targets) == {NAMESPACE, "leave", "payroll"}
+    assert Config(issuer=ISSUER).watch_targets == (None,)
 
 
 def test_outside_its_namespaces_the_operator_needs_rights_only_for_crds_and_signing_keys() -> None:
     needed = rights(CONFIG)
-    elsewhere = {(r[1], r[2]) for r in needed if r[3] not in CONFIG.watched_namespaces}
+    elsewhere = {(r[1], r[2]) for r in needed if r[3] not in CONFIG.watch_targets}
     assert elsewhere == {("customresourcedefinitions", "get"), ("signingkeys", "list")}
-    assert {r[3] for r in needed if r[1] == "secrets"} == set(CONFIG.watched_namespaces)
+    assert {r[3] for r in needed if r[1] == "secrets"} == set(CONFIG.watch_targets)
 
 
 async def test_objects_that_the_watch_missed_are_found_in_each_namespace() -> None:

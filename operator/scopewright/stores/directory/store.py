@@ -70,8 +70,8 @@ class DirectoryStore:
         return store
 
     @classmethod
-    def open_readonly(cls, state: Path, *, now: Callable[[], datetime] = _now) -> "DirectoryStore":
-        return cls(StateDirectory.open_readonly(state), now, _new_uid)
+    def open_readonly(cls, state: Path) -> "DirectoryStore":
+        return cls(StateDirectory.open_readonly(state), _now, _new_uid)
 
     @property
     def issuer(self) -> str:
