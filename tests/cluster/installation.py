@@ -157,6 +157,14 @@ class Installation(InstallationProcesses):
         self.apply(*manifests)
         self.wait_until_ready(*manifests)
 
+    def annotate(self, manifest: Manifest, **annotations: str | None) -> None:
+        """Set annotations `scopewright.dev/<name>`; None removes one."""
+        meta = manifest["metadata"]
+        change = {
+            "metadata": {"annotations": {f"scopewright.dev/{name}": value for name, value in annotations.items()}}
+        }
+        self.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
+
     def delete(self, *manifests: Manifest) -> None:
         for m in manifests:
             self.kube.delete(m["kind"], m["metadata"]["namespace"], m["metadata"]["name"])

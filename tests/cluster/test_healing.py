@@ -31,12 +31,6 @@ def edit(installation: Installation, client: Manifest, change: Manifest) -> None
     installation.kube.patch("Secret", client["metadata"]["namespace"], "worker-oauth", change)
 
 
-def annotate(installation: Installation, manifest: Manifest, **annotations: str | None) -> None:
-    meta = manifest["metadata"]
-    change = {"metadata": {"annotations": {f"scopewright.dev/{name}": value for name, value in annotations.items()}}}
-    installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
-
-
 # Secrets
 
 
@@ -98,7 +92,7 @@ def test_foreign_labels_and_annotations_stay(installation: Installation, make_na
     client, _, _ = provisioned_client(installation, make_namespace("leave"))
     foreign = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"reloader.example/match": "true"}}}
     edit(installation, client, foreign)
-    annotate(installation, client, rotate="now")
+    installation.annotate(client, rotate="now")
     until(lambda: [e for e in installation.status(client)["history"] if e["reason"] == "CredentialRotated"])
     meta = secret_of(installation, client)["metadata"]
     assert meta["labels"]["backup"] == "yes"
@@ -125,7 +119,7 @@ def test_healing_is_limited(installation: Installation, make_namespace: MakeName
     assert "set another value of the annotation scopewright.dev/rotate, or delete the Secret" in limited()
     assert all(installation.accepts(client_id, value) for value in seen)
     # Both remedies work at once.
-    annotate(installation, client, rotate="now")
+    installation.annotate(client, rotate="now")
     _, rotated = installation.new_credentials(client, *seen, "edited-by-hand")
     installation.wait_until_ready(client)
     assert installation.accepts(client_id, rotated)
@@ -168,11 +162,11 @@ def test_a_deleted_record_is_not_rebuilt_from_a_secret_with_a_broken_seal(
     """The record is deleted and the Secret edited: the edited value is not accepted."""
     namespace = make_namespace("leave")
     client, client_id, old = provisioned_client(installation, namespace)
-    annotate(installation, client, paused="true")
+    installation.annotate(client, paused="true")
     until(lambda: "paused" in str(installation.read(client)["metadata"]["annotations"]))
     edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
     installation.kube.delete("Secret", installation.namespace, installation.client_record_name(client))
-    annotate(installation, client, paused=None)
+    installation.annotate(client, paused=None)
     installation.wait_for(client, "SecretConflict")
     assert not installation.accepts(client_id, "edited-by-hand")
     installation.kube.delete("Secret", namespace, "worker-oauth")
@@ -242,14 +236,14 @@ def test_the_rotate_annotation_rotates_once_with_overlap(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     client, client_id, old = provisioned_client(installation, make_namespace("leave"))
-    annotate(installation, client, rotate="please")
+    installation.annotate(client, rotate="please")
     _, new = installation.new_credentials(client, old)
     assert installation.accepts(client_id, new)
     assert installation.accepts(client_id, old)
     installation.wait_until_ready(client)
     installation.wait_two_resyncs()
     assert installation.credentials(client)[1] == new, "one value rotates once"
-    annotate(installation, client, rotate="again")
+    installation.annotate(client, rotate="again")
     _, third = installation.new_credentials(client, old, new)
     assert all(installation.accepts(client_id, value) for value in (old, new, third))
 
@@ -258,7 +252,7 @@ def test_revoked_before_ends_earlier_credentials_at_once(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     client, client_id, old = provisioned_client(installation, make_namespace("leave"))
-    annotate(installation, client, rotate="once")
+    installation.annotate(client, rotate="once")
     _, newer = installation.new_credentials(client, old)
     now = datetime.now(UTC)
     until(lambda: datetime.now(UTC).replace(microsecond=0) > now)  # instants in manifests are whole seconds
@@ -288,10 +282,10 @@ def test_paused_stops_all_writes_for_one_object(installation: Installation, make
     namespace = make_namespace("leave")
     client, client_id, secret = provisioned_client(installation, namespace)
     other = oauth_client(namespace, "other")
-    annotate(installation, client, paused="true")
+    installation.annotate(client, paused="true")
     until(lambda: installation.condition(client, "Paused")["status"] == "True")
     assert installation.condition(client)["status"] == "True"
-    annotate(installation, client, rotate="please")
+    installation.annotate(client, rotate="please")
     installation.apply_and_wait(other)
     installation.kube.delete("Secret", namespace, "worker-oauth")
     # The status is still updated; record and Secret are not.
@@ -301,7 +295,7 @@ def test_paused_stops_all_writes_for_one_object(installation: Installation, make
     assert (installation.read(client), installation.client_record(client)) == before
     assert installation.kube.get("Secret", namespace, "worker-oauth") is None
     assert installation.accepts(client_id, secret)
-    annotate(installation, client, paused=None)
+    installation.annotate(client, paused=None)
     assert installation.accepts(*installation.new_credentials(client, secret))
     installation.wait_until_ready(client)
     assert installation.condition(client, "Paused")["status"] == ""

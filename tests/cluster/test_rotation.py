@@ -49,12 +49,6 @@ def under_load(request: Callable[[], object]) -> Iterator[None]:
         raise failures[0]
 
 
-def annotate(installation: Installation, manifest: Manifest, value: str) -> None:
-    meta = manifest["metadata"]
-    change = {"metadata": {"annotations": {"scopewright.dev/rotate": value}}}
-    installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
-
-
 def test_credentials_rotate_under_load_without_a_refused_request(
     quick: Installation, make_namespace: MakeNamespace
 ) -> None:
@@ -63,7 +57,7 @@ def test_credentials_rotate_under_load_without_a_refused_request(
     held = [quick.credentials(payroll.client)]
     with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]]):
         for turn in range(3):  # at most four overlap: a further one would wait for the end of the first
-            annotate(quick, payroll.client, f"turn {turn}")
+            quick.annotate(payroll.client, rotate=f"turn {turn}")
             held.append(quick.new_credentials(payroll.client, *(secret for _, secret in held)))
 
     def reported() -> int:
@@ -90,7 +84,7 @@ def test_keys_rotate_under_load_and_no_valid_token_is_refused(
         verifier.verify_sync(token)
 
     with under_load(request):
-        annotate(quick, key, "next")
+        quick.annotate(key, rotate="next")
         pending, unpublished = "", 0.0
         while not pending:
             unpublished = time.monotonic()
@@ -171,20 +165,13 @@ def test_a_restored_secret_is_accepted_again_and_stays(quick: Installation, make
     assert backup is not None
     quick.kube.delete("Secret", namespace, "worker-oauth")
     _, second = quick.new_credentials(client, first)
+    # While paused, the operator does not replace the deleted Secret before it is restored.
+    quick.annotate(client, paused="true")
+    until(lambda: quick.condition(client, "Paused")["status"] == "True")
     quick.kube.delete("Secret", namespace, "worker-oauth")
-    restored = {k: backup["metadata"][k] for k in ("name", "namespace", "labels", "annotations", "ownerReferences")}
-    with_luck = {**backup, "metadata": restored}
-
-    def put_back() -> bool:
-        """Restore the Secret before the operator makes another credential, which may take several attempts."""
-        quick.kube.delete("Secret", namespace, "worker-oauth")
-        try:
-            quick.kube.create(with_luck)
-        except Exception:
-            return False
-        return True
-
-    assert eventually(put_back)
+    metadata = {k: backup["metadata"][k] for k in ("name", "namespace", "labels", "annotations", "ownerReferences")}
+    quick.kube.create({**backup, "metadata": metadata})
+    quick.annotate(client, paused=None)
     until(lambda: "CredentialRestored" in [entry["reason"] for entry in quick.status(client)["history"]])
     assert quick.credentials(client) == (client_id, first)
     assert quick.accepts(client_id, first)
