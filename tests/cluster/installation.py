@@ -23,6 +23,7 @@ from scopewright.core.config import Config
 from tests.controlplane import Cluster
 
 from .kube import SCOPEWRIGHT_KINDS, Kube, Manifest
+from .manifests import oauth_client
 from .processes import InstallationProcesses
 from .rights import rbac_manifests
 from .waiting import until
@@ -233,6 +234,12 @@ class Installation(InstallationProcesses):
         entries = self.secret(meta["namespace"], secret_name or f"{meta['name']}-oauth")
         self._secrets.add(entries["client_secret"])
         return entries["client_id"], entries["client_secret"]
+
+    def provisioned_client(self, namespace: str, **spec: Any) -> tuple[Manifest, str, str]:
+        """Apply the OAuthClient `worker` and wait until it is Ready; returns it with its client id and secret."""
+        client = oauth_client(namespace, "worker", **spec)
+        self.apply_and_wait(client)
+        return client, *self.credentials(client)
 
     def new_credentials(self, client: Manifest, *earlier: str) -> tuple[str, str]:
         """Wait until the Secret holds another secret than the earlier ones; returns client id and secret."""

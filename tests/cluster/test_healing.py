@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx
 import jwt
@@ -13,12 +12,6 @@ from .kube import Manifest
 from .manifests import oauth_client, signing_key
 from .payroll import MakeNamespace, Payroll
 from .waiting import eventually, throughout, until
-
-
-def provisioned_client(installation: Installation, namespace: str, **spec: Any) -> tuple[Manifest, str, str]:
-    client = oauth_client(namespace, "worker", **spec)
-    installation.apply_and_wait(client)
-    return client, *installation.credentials(client)
 
 
 def secret_of(installation: Installation, client: Manifest) -> Manifest:
@@ -37,7 +30,7 @@ def edit(installation: Installation, client: Manifest, change: Manifest) -> None
 def test_a_deleted_secret_is_recreated_within_seconds_and_the_old_value_is_still_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, old = installation.provisioned_client(make_namespace("leave"))
     installation.kube.delete("Secret", client["metadata"]["namespace"], "worker-oauth")
     assert eventually(
         lambda: installation.kube.get("Secret", client["metadata"]["namespace"], "worker-oauth") is not None, seconds=5
@@ -53,7 +46,7 @@ def test_a_deleted_secret_is_recreated_within_seconds_and_the_old_value_is_still
 def test_an_edited_secret_gets_a_new_credential_and_the_old_one_is_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, old = installation.provisioned_client(make_namespace("leave"))
     edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
     _, new = installation.new_credentials(client, old, "edited-by-hand")
     assert installation.accepts(client_id, new)
@@ -64,7 +57,7 @@ def test_an_edited_secret_gets_a_new_credential_and_the_old_one_is_accepted(
 def test_another_edited_entry_is_repaired_without_a_new_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, secret = installation.provisioned_client(make_namespace("leave"))
     before = installation.secret(client["metadata"]["namespace"], "worker-oauth")
     edit(installation, client, {"data": encoded({"token_endpoint": "https://evil.example/token", "more": "x"})})
     until(lambda: installation.secret(client["metadata"]["namespace"], "worker-oauth") == before)
@@ -75,7 +68,7 @@ def test_removed_labels_and_annotations_are_restored_without_a_new_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     """Without the label the watch reports the Secret as deleted. It must not be treated as deleted."""
-    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, secret = installation.provisioned_client(make_namespace("leave"))
     before = secret_of(installation, client)["metadata"]
     for _ in range(4):  # more often than a credential would be healed
         edit(installation, client, {"metadata": {"labels": None}})
@@ -89,7 +82,7 @@ def test_removed_labels_and_annotations_are_restored_without_a_new_credential(
 
 
 def test_foreign_labels_and_annotations_stay(installation: Installation, make_namespace: MakeNamespace) -> None:
-    client, _, _ = provisioned_client(installation, make_namespace("leave"))
+    client, _, _ = installation.provisioned_client(make_namespace("leave"))
     foreign = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"reloader.example/match": "true"}}}
     edit(installation, client, foreign)
     installation.annotate(client, rotate="now")
@@ -101,7 +94,7 @@ def test_foreign_labels_and_annotations_stay(installation: Installation, make_na
 
 def test_healing_is_limited(installation: Installation, make_namespace: MakeNamespace) -> None:
     """Two controllers must not overwrite each other for ever. Credentials in the record stay accepted."""
-    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, secret = installation.provisioned_client(make_namespace("leave"))
     namespace, seen = client["metadata"]["namespace"], [secret]
     edited = {"data": encoded({"client_secret": "edited-by-hand"})}
 
@@ -133,7 +126,7 @@ def test_healing_is_limited(installation: Installation, make_namespace: MakeName
 def test_a_secret_that_is_deleted_repeatedly_is_recreated_each_time(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, _, secret = provisioned_client(installation, make_namespace("leave"))
+    client, _, secret = installation.provisioned_client(make_namespace("leave"))
     seen = [secret]
     for _ in range(5):
         installation.kube.delete("Secret", client["metadata"]["namespace"], "worker-oauth")
@@ -147,7 +140,7 @@ def test_a_secret_that_is_deleted_repeatedly_is_recreated_each_time(
 def test_a_deleted_record_is_rebuilt_from_the_secret_without_changing_the_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, secret = installation.provisioned_client(make_namespace("leave"))
     before = secret_of(installation, client)["metadata"]["resourceVersion"]
     installation.kube.delete("Secret", installation.namespace, installation.client_record_name(client))
     until(lambda: installation.client_record(client))
@@ -161,7 +154,7 @@ def test_a_deleted_record_is_not_rebuilt_from_a_secret_with_a_broken_seal(
 ) -> None:
     """The record is deleted and the Secret edited: the edited value is not accepted."""
     namespace = make_namespace("leave")
-    client, client_id, old = provisioned_client(installation, namespace)
+    client, client_id, old = installation.provisioned_client(namespace)
     installation.annotate(client, paused="true")
     until(lambda: "paused" in str(installation.read(client)["metadata"]["annotations"]))
     edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
@@ -210,7 +203,7 @@ def test_a_restored_secret_without_its_owner_is_adopted(
 ) -> None:
     """A restore gives new UIDs and drops owner references. Nothing rotates."""
     namespace = make_namespace("leave")
-    client, client_id, secret = provisioned_client(installation, namespace)
+    client, client_id, secret = installation.provisioned_client(namespace)
     backup = secret_of(installation, client)
     backup["metadata"] = {
         "name": "worker-oauth",
@@ -235,7 +228,7 @@ def test_a_restored_secret_without_its_owner_is_adopted(
 def test_the_rotate_annotation_rotates_once_with_overlap(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, old = installation.provisioned_client(make_namespace("leave"))
     installation.annotate(client, rotate="please")
     _, new = installation.new_credentials(client, old)
     assert installation.accepts(client_id, new)
@@ -251,7 +244,7 @@ def test_the_rotate_annotation_rotates_once_with_overlap(
 def test_revoked_before_ends_earlier_credentials_at_once(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
+    client, client_id, old = installation.provisioned_client(make_namespace("leave"))
     installation.annotate(client, rotate="once")
     _, newer = installation.new_credentials(client, old)
     now = datetime.now(UTC)
@@ -280,7 +273,7 @@ def test_a_disabled_client_is_refused_and_keeps_its_credential(
 
 def test_paused_stops_all_writes_for_one_object(installation: Installation, make_namespace: MakeNamespace) -> None:
     namespace = make_namespace("leave")
-    client, client_id, secret = provisioned_client(installation, namespace)
+    client, client_id, secret = installation.provisioned_client(namespace)
     other = oauth_client(namespace, "other")
     installation.annotate(client, paused="true")
     until(lambda: installation.condition(client, "Paused")["status"] == "True")

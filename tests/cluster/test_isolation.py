@@ -174,9 +174,7 @@ def test_a_recreated_client_does_not_inherit_a_copied_secret(
 ) -> None:
     """A user creates a copy of the former Secret for the new client: its seal is valid, for another UID."""
     namespace = make_namespace("leave")
-    client = oauth_client(namespace, "worker")
-    installation.apply_and_wait(client)
-    client_id, old = installation.credentials(client)
+    client, client_id, old = installation.provisioned_client(namespace)
     copy = installation.kube.get("Secret", namespace, "worker-oauth")
     assert copy is not None
     installation.delete(client)
@@ -257,9 +255,7 @@ def test_a_secret_replaced_by_a_planted_one_is_never_accepted(
 ) -> None:
     """The record exists, so the Secret is healed with a new credential, not with the planted one."""
     namespace = make_namespace("leave")
-    client = oauth_client(namespace, "worker")
-    installation.apply_and_wait(client)
-    client_id, old = installation.credentials(client)
+    client, client_id, old = installation.provisioned_client(namespace)
     installation.kube.patch("Secret", namespace, "worker-oauth", {"data": encoded({"client_secret": WEAK})})
     _, new = installation.new_credentials(client, old, WEAK)
     assert installation.accepts(client_id, new)

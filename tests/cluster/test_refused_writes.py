@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .installation import Install, Installation
-from .kube import Kube, Manifest
+from .kube import Kube, Manifest, Refused
 from .manifests import oauth_client
 from .payroll import MakeNamespace
 from .waiting import eventually, until
@@ -114,7 +114,7 @@ def refuses_secrets(kube: Kube, namespace: str) -> bool:
     probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": namespace}}
     try:
         kube.create(probe)
-    except Exception:
+    except Refused:
         return True
     kube.delete("Secret", namespace, "probe")
     return False

@@ -39,9 +39,6 @@ class _Failing:
     """When a pause was last cut short because another object had recovered."""
 
 
-_NONE: Final = _Failing(())
-
-
 class WriteRetries:
     """By the object whose plan has the writes. Memory of one term of leadership; may be lost."""
 
@@ -55,9 +52,12 @@ class WriteRetries:
         self._waiting.clear()
         self._pauses.clear()
 
+    def _of(self, key: Ref) -> _Failing:
+        return self._failing.get(key) or _Failing(())
+
     def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[FailedWrite, ...]:
         """The writes that must not be retried yet; none if the user has changed the object since."""
-        failing = self._failing.get(key, _NONE)
+        failing = self._of(key)
         if failing.state != state:
             return ()
         # Later than the end of any pause: the clock was set back since.
@@ -66,15 +66,15 @@ class WriteRetries:
 
     def retry_time(self, key: Ref) -> datetime | None:
         """When the failed writes of this object are retried; None if there are none."""
-        return min((s.retry_time for s in self._failing.get(key, _NONE).failed_writes.values()), default=None)
+        return min((s.retry_time for s in self._of(key).failed_writes.values()), default=None)
 
     def attempt(self, key: Ref) -> object:
         """The credential or key of the last attempt that failed, if any."""
-        return self._failing.get(key, _NONE).attempt
+        return self._of(key).attempt
 
     def last_unanswered(self, key: Ref) -> datetime | None:
         """When a write of this object last ended without an answer; None if all were answered."""
-        return self._failing.get(key, _NONE).last_unanswered
+        return self._of(key).last_unanswered
 
     def attempt_started(self, key: Ref, attempt: object, state: State) -> None:
         """Keep the credential or key whose writes begin, whether they succeed or not."""
@@ -114,7 +114,7 @@ class WriteRetries:
         """The objects to retry at once, because their cause may have ended too: those of the namespace that have waited
         longest, and those of all namespaces with a shared cause. No object is woken twice within one of its pauses.
         """
-        failing = self._failing.get(key, _NONE)
+        failing = self._of(key)
         failed_write = failing.failed_writes.pop(ref, None)
         if failed_write is None:
             return set()

@@ -6,9 +6,10 @@
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 
@@ -33,6 +34,7 @@ logger = logging.getLogger("scopewright.verifier")
 
 F = TypeVar("F", bound=Fetched | FetchedFeed)
 F_contra = TypeVar("F_contra", contravariant=True)
+C = TypeVar("C", bound="_Cache[Any]")
 T = TypeVar("T")
 _DEADLINE_SECONDS = 15.0  # for a whole fetch, even if the body arrives slowly
 
@@ -47,7 +49,7 @@ class _Cache(Protocol[F_contra]):
     def failed(self, now: float) -> None: ...
 
 
-class _Remote(Generic[F, T]):
+class _Remote(ABC, Generic[C, F, T]):
     """A document of the issuer, at `uri` or where the metadata names it."""
 
     def __init__(
@@ -57,14 +59,14 @@ class _Remote(Generic[F, T]):
         uri: str | None,
         http: Http | None,
         clock: Callable[[], float],
-        cache: _Cache[F],
+        cache: C,
     ) -> None:
         self._what = what
         self._source = source
         self._configured_uri = uri
         self._uri = uri
         self._clock = clock
-        self._cache = cache
+        self.cache = cache
         self._error: BaseException | None = None
         fetch = Fetch(lambda client: _run_sync(self._flow(), client), lambda client: _run(self._flow(), client))
         self._fetching = SingleFlight(what, "Verifier", http, fetch, self._on_fetched)
@@ -82,40 +84,39 @@ class _Remote(Generic[F, T]):
 
     def _begin(self) -> Future[None] | None:
         self._fetching.check_process()
-        if self._cache.need(self._clock()) in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
+        if self.cache.need(self._clock()) in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
             return None
-        return self._fetching.begin(lambda: self._cache.need(self._clock()))
+        return self._fetching.begin(lambda: self.cache.need(self._clock()))
 
     def _on_fetched(self, outcome: F | BaseException) -> None:
         if isinstance(outcome, BaseException):
             self._error = outcome.with_traceback(None)
-            self._cache.failed(self._clock())
+            self.cache.failed(self._clock())
             self._uri = self._configured_uri  # the document may have moved: repeat discovery
             logger.warning("cannot fetch the %s of %s: %s", self._what, self._source.issuer, _described(outcome))
         else:
             self._error = None
-            self._cache.received(outcome, self._clock())
+            self.cache.received(outcome, self._clock())
             self._uri = outcome.uri
 
     def _unavailable(self) -> KeysUnavailable:
         """The exception to raise, with the last error as its reason and cause."""
-        error, retry_after = self._error, self._cache.retry_at - self._clock()
+        error, retry_after = self._error, self.cache.retry_at - self._clock()
         reason = _described(error) if error is not None else f"no answer yet from {self._source.issuer}"
         raised = KeysUnavailable(max(retry_after, 1.0), reason=reason)  # negative infinity until a fetch has ended
         raised.__cause__ = error
         return raised
 
-    def _flow(self) -> Flow[F]:
-        raise NotImplementedError
+    @abstractmethod
+    def _flow(self) -> Flow[F]: ...
 
-    def _usable(self) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def _usable(self) -> T: ...
 
 
-class RemoteKeys(_Remote[Fetched, KeySet]):
+class RemoteKeys(_Remote[KeyCache, Fetched, KeySet]):
     def __init__(self, source: KeySource, http: Http | None, clock: Callable[[], float], cache: KeyCache) -> None:
         super().__init__("keys", source, source.jwks_uri, http, clock, cache)
-        self.cache = cache
 
     async def ready_for_unknown_kid(self) -> KeySet:
         """The keys after a fetch for an unknown kid. Raises `KeysUnavailable` if the issuer could not be reached."""
@@ -143,7 +144,7 @@ class RemoteKeys(_Remote[Fetched, KeySet]):
         return fetch_keys(self._source, self._uri, self.cache.keys, self.cache.etag)
 
 
-class RemoteFeed(_Remote[FetchedFeed, None]):
+class RemoteFeed(_Remote[FeedCache, FetchedFeed, None]):
     """Polls the feed while the service is used. The first request after an idle time waits for a fetch."""
 
     def __init__(
@@ -152,7 +153,6 @@ class RemoteFeed(_Remote[FetchedFeed, None]):
         if uri is not None:
             secure_url(uri, source.allow_http)
         super().__init__("revocations", source, uri, http, clock, cache)
-        self.cache = cache
 
     def _usable(self) -> None:
         now = self._clock()

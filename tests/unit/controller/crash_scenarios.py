@@ -21,23 +21,15 @@ SERVER = Ref("ResourceServer", "payroll", "payroll-api")
 ASKS = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]}
 
 
-def with_client() -> OperatorHarness:
+def with_worker(spec: dict[str, Any]) -> OperatorHarness:
     harness = OperatorHarness()
-    harness.apply("OAuthClient", "leave", "worker", ASKS)
+    harness.apply("OAuthClient", "leave", "worker", spec)
     harness.settle()
     return harness
 
 
-def with_hour_old_client() -> OperatorHarness:
-    harness = with_client()
-    harness.clock.advance(hours=1)
-    return harness
-
-
-def with_hour_old_key() -> OperatorHarness:
-    harness = with_key()
-    harness.clock.advance(hours=1)
-    return harness
+def with_client() -> OperatorHarness:
+    return with_worker(ASKS)
 
 
 def with_key() -> OperatorHarness:
@@ -45,6 +37,15 @@ def with_key() -> OperatorHarness:
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     return harness
+
+
+def an_hour_later(start: Callable[[], OperatorHarness]) -> Callable[[], OperatorHarness]:
+    def started() -> OperatorHarness:
+        harness = start()
+        harness.clock.advance(hours=1)
+        return harness
+
+    return started
 
 
 def with_everything() -> OperatorHarness:
@@ -225,10 +226,7 @@ ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"na
 
 
 def with_pair() -> OperatorHarness:
-    harness = OperatorHarness()
-    harness.apply("OAuthClient", "leave", "worker", PAIR)
-    harness.settle()
-    return harness
+    return with_worker(PAIR)
 
 
 def with_account() -> OperatorHarness:
@@ -348,7 +346,7 @@ SCENARIOS = {
     "a rotation is due": Scenario(with_client, advance_a_month, assert_rotated),
     "a rotation is requested": Scenario(with_client, request_rotation, assert_rotated),
     "a credential is revoked": Scenario(
-        with_hour_old_client, change_spec(rotation={"revokedBefore": "2026-11-22T12:30:00Z"}), assert_revoked
+        an_hour_later(with_client), change_spec(rotation={"revokedBefore": "2026-11-22T12:30:00Z"}), assert_revoked
     ),
     "a Secret is deleted": Scenario(with_client, lambda h: h.store.delete_by_hand(h.secret_ref()), assert_rotated),
     "a Secret's value is edited": Scenario(
@@ -389,7 +387,7 @@ SCENARIOS = {
         with_key, lambda h: h.clock.advance(hours=720 - 24), assert_successor
     ),
     "signing keys are revoked": Scenario(
-        with_hour_old_key,
+        an_hour_later(with_key),
         lambda h: h.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-22T12:30:00Z"}),
         assert_keys_revoked,
     ),
