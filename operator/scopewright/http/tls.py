@@ -158,11 +158,12 @@ class TlsConnection(asyncio.BufferedProtocol):
     # Called by the connection
 
     def write(self, data: bytes) -> None:
-        if self._tls is None or not self._established or self._ended:
+        tls = self._tls
+        if tls is None or not self._established or self._ended:
             return
         whole = memoryview(data)
         for start in range(0, len(data), _MAX_RECORD):
-            size = self._tls.write(whole[start : start + _MAX_RECORD])
+            size = tls.write(whole[start : start + _MAX_RECORD])
             self._grow(size)
             self._flush()
 
