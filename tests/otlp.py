@@ -64,7 +64,10 @@ class Collector:
                         span.trace_id.hex(),
                         span.parent_span_id.hex(),
                         span.status.code == span.status.STATUS_CODE_ERROR,
-                        {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes},
+                        {
+                            a.key: getattr(a.value, a.value.WhichOneof("value") or "string_value")
+                            for a in span.attributes
+                        },
                     )
                     for span in scope.spans
                 ]

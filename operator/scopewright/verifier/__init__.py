@@ -4,7 +4,7 @@ Needs httpx, PyJWT and cryptography, and no other package of Scopewright but the
 """
 
 from scopewright.renamed import earlier_names
-from scopewright.verifier.asgi import RequireToken, protect, require
+from scopewright.verifier.asgi import RequireToken, current_token, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
 from scopewright.verifier.discovery import IssuerMismatch
@@ -13,11 +13,12 @@ from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
-from scopewright.verifier.token import Token
+from scopewright.verifier.token import Actor, Token
 from scopewright.verifier.verifier import Verifier
 
 __all__ = [
     "ALGORITHMS",
+    "Actor",
     "IssuerMismatch",
     "Key",
     "KeySet",
@@ -34,6 +35,7 @@ __all__ = [
     "Verifier",
     "bearer_token",
     "check",
+    "current_token",
     "protect",
     "replay_key",
     "require",

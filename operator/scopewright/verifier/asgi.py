@@ -1,15 +1,14 @@
 """ASGI middleware: verifies the token of each request, or answers with the refusal. Needs no framework."""
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from scopewright.verifier.bearer import sent_token
-from scopewright.verifier.check import require_scopes, required_scopes
 from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
-from scopewright.verifier.htu import normalised
 from scopewright.verifier.paths import Scope, path_below_root, url_of
-from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected, challenge
+from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
+from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
+from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.subprotocol import headers_without_token, offered_token, without_token
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
@@ -24,27 +23,34 @@ _TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the ASGI scope, not a
 _HANDLER_KEY = "scopewright.refusal_handler"
 
 
-def require(request: Any, *scopes: str) -> Token:
-    """The token of this request, if it has these scopes. `request` is an ASGI scope, or has one as `.scope`.
+def require(request: Any, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token:
+    """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
-    Raises `TokenRejected`. Do not catch it: `RequireToken` answers with 403 (with 401 on a public path). Starlette,
-    FastAPI, Litestar and Django treat it as one of their HTTP exceptions, not as an error.
+    `request` is an ASGI scope, or has one as `.scope`. Raises `TokenRejected`. Do not catch it: `RequireToken` answers
+    with 403 (with 401 if there is no token). Starlette, FastAPI, Litestar and Django treat it as one of their HTTP
+    exceptions, not as an error.
     """
     scope: Scope = getattr(request, "scope", request)
-    handler: _RefusalHandler | None = scope.get(_HANDLER_KEY)
-    if handler is None:
-        raise RuntimeError("the RequireToken middleware is missing: add it, or wrap the application in protect()")
+    handler = _handler(scope)
     try:
-        return _with_scopes(scope.get(_TOKEN_KEY), scopes)
+        return Requirement.of(scopes, any_of, roles).check(scope.get(_TOKEN_KEY))
     except TokenRejected as refusal:
         raise handler.refused(refusal, frameworks_of(request), scope) from None
 
 
-def _with_scopes(token: Token | None, scopes: Iterable[str]) -> Token:
-    if token is None:
-        raise TokenRejected(Reason.MISSING)
-    require_scopes(token, required_scopes(scopes))
+def current_token(request: Any) -> Token | None:
+    """The token of this request; None on a public path, and on an optional path if none was sent."""
+    scope: Scope = getattr(request, "scope", request)
+    _handler(scope)
+    token: Token | None = scope.get(_TOKEN_KEY)
     return token
+
+
+def _handler(scope: Scope) -> "_RefusalHandler":
+    handler: _RefusalHandler | None = scope.get(_HANDLER_KEY)
+    if handler is None:
+        raise RuntimeError("the RequireToken middleware is missing: add it, or wrap the application in protect()")
+    return handler
 
 
 def protect(
@@ -53,11 +59,22 @@ def protect(
     scopes: Iterable[str] = (),
     *,
     public: Iterable[str] = (),
+    optional: Iterable[str] = (),
     realm: str | None = None,
     base_url: BaseUrl | None = None,
+    websocket_subprotocol: bool = False,
 ) -> "RequireToken":
     """`app` behind a `RequireToken`."""
-    return RequireToken(app, verifier, scopes=scopes, public=public, realm=realm, base_url=base_url)
+    return RequireToken(
+        app,
+        verifier,
+        scopes=scopes,
+        public=public,
+        optional=optional,
+        realm=realm,
+        base_url=base_url,
+        websocket_subprotocol=websocket_subprotocol,
+    )
 
 
 class RequireToken:
@@ -65,12 +82,19 @@ class RequireToken:
 
     Answers all other requests with 400, 401, 403 or 503, with `WWW-Authenticate` or `Retry-After` and a JSON body
     (RFC 6750 §3); websockets with the same as a denial response, or with close code 1008. Every request needs `scopes`;
-    `require` adds more on a route. `public` are exact paths below the application's `root_path` that need no token.
-    Put a CORS middleware outside of this one, because preflight requests carry no token.
+    `require` adds more on a route. Put a CORS middleware outside of this one, because preflight requests carry no
+    token.
+
+    `public` and `optional` are patterns of paths below the application's `root_path`, such as `/healthz`, `/users/*`
+    (one segment) or `/assets/**`. On a public path a token is ignored. On an optional path a request without a token is
+    passed on, and a token that is sent must be valid.
 
     DPoP (RFC 9449) is accepted if `base_url` is given: the root of the application as its callers see it, such as
     `https://payroll.hr.example`, with or without the `root_path`. A request behind a proxy does not show this URL. Pass
     a function of the ASGI scope only if you know which headers your own proxy alone can set.
+
+    With `websocket_subprotocol` a websocket may send its token as the subprotocol `bearer.scopewright.<token>`, besides
+    one of the application: the websockets of browsers have no headers. The application does not see that subprotocol.
     """
 
     def __init__(
@@ -80,21 +104,18 @@ class RequireToken:
         *,
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),
+        optional: Iterable[str] = (),
         realm: str | None = None,
         base_url: BaseUrl | None = None,
+        websocket_subprotocol: bool = False,
     ) -> None:
-        if base_url is None and verifier.dpop_required:
-            raise ValueError("the verifier requires DPoP: pass base_url, such as https://payroll.hr.example")
-        if isinstance(base_url, str):
-            normalised(base_url)
+        check_base_url(base_url)
         self.app = app
-        self.verifier = verifier
-        self.scopes = required_scopes(scopes)
-        self.public = frozenset((public,) if isinstance(public, str) else public)
-        self.realm = realm
         self.base_url = base_url
-        self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if base_url else ("Bearer",)
-        self._schemes = ("bearer", "dpop") if base_url else ("bearer",)
+        self.websocket_subprotocol = websocket_subprotocol
+        self.protection = Protection(
+            verifier, scopes=scopes, public=public, optional=optional, realm=realm, dpop=base_url is not None
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -104,24 +125,40 @@ class RequireToken:
             raise RuntimeError(
                 f"a connection of type {scope['type']!r} cannot carry a token; http and websocket are supported"
             )
-        proofs = _values(scope, b"dpop") if self.base_url is not None else []
-        nonce = self.verifier.nonce() if proofs else None
-        handler = _RefusalHandler(scope, send, self, nonce)
+        handler = _RefusalHandler(scope, send, self.protection, _values(scope, b"dpop"))
         try:
-            token = None if path_below_root(scope) in self.public else await self._token(scope, proofs)
+            token = await self.protection.token(self._received(scope))
         except (TokenRejected, KeysUnavailable) as refusal:
             await handler.refuse(refusal)
             return
-        await handler.run(self.app, {**scope, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
+        inner = self._without_token(scope) if self.websocket_subprotocol else scope
+        await handler.run(self.app, {**inner, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
 
-    async def _token(self, scope: Scope, proofs: list[str]) -> Token:
-        query = scope.get("query_string", b"").decode("latin-1")
-        scheme, token = sent_token(_values(scope, b"authorization"), query, self._schemes)
-        if scheme == "bearer":
-            return await self.verifier.verify(token, scopes=self.scopes)
-        method = scope.get("method", "GET")  # a websocket's handshake has none
-        url = url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope)
-        return await self.verifier.verify(token, scopes=self.scopes, proof=proofs, method=method, url=url)
+    def _received(self, scope: Scope) -> ReceivedRequest:
+        raw_path = scope.get("raw_path")
+        return ReceivedRequest(
+            method=scope.get("method", "GET"),  # a websocket's handshake has none
+            path=path_below_root(scope),
+            raw_path=raw_path.decode("latin-1").partition("?")[0] if raw_path is not None else None,
+            query=scope.get("query_string", b"").decode("latin-1"),
+            authorization=_values(scope, b"authorization") + self._from_subprotocol(scope),
+            dpop=_values(scope, b"dpop"),
+            url=lambda: url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope),
+        )
+
+    def _from_subprotocol(self, scope: Scope) -> list[str]:
+        """The token of a browser's websocket, as a value of the header Authorization."""
+        if not self.websocket_subprotocol or scope["type"] != "websocket":
+            return []
+        token = offered_token(scope.get("subprotocols", ()))
+        return [] if token is None else [f"Bearer {token}"]
+
+    def _without_token(self, scope: Scope) -> Scope:
+        offered: list[str] = list(scope.get("subprotocols", ()))
+        kept = without_token(offered)
+        if scope["type"] != "websocket" or kept == offered:
+            return scope
+        return {**scope, "subprotocols": kept, "headers": headers_without_token(scope["headers"], kept)}
 
 
 def _values(scope: Scope, header: bytes) -> list[str]:
@@ -133,22 +170,19 @@ class _RefusalHandler:
     of the exception. Other responses of the application are not changed.
     """
 
-    def __init__(self, scope: Scope, send: Send, middleware: RequireToken, nonce: str | None) -> None:
+    def __init__(self, scope: Scope, send: Send, protection: Protection, proofs: list[str]) -> None:
         self.refusal: TokenRejected | None = None
         self._frameworks: tuple[str, ...] = ()
         self._scope = scope
         self._send = send
-        self._realm = middleware.realm
-        self._offered = middleware.offered
-        self._proof_algorithms = middleware.verifier.dpop_algorithms
-        self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
+        self._protection = protection
+        self._nonce = _encoded(protection.nonce_headers(proofs))
         self._buffered: list[Message] = []
         self._has_started = False
 
     def refused(self, refusal: TokenRejected, frameworks: tuple[str, ...], scope: Scope) -> TokenRejected:
         """The exception for `require` to raise. A websocket has no HTTP exceptions."""
         self._frameworks = frameworks if self._scope["type"] == "http" else ()
-        refusal.proof_algorithms = self._proof_algorithms
         headers = {"WWW-Authenticate": self._challenge(refusal)}
         self.refusal = as_http_exception(refusal, self._frameworks, headers)
         if LITESTAR in self._frameworks:
@@ -156,7 +190,7 @@ class _RefusalHandler:
         return self.refusal
 
     def _challenge(self, refusal: TokenRejected) -> str:
-        return ", ".join(_challenges(refusal, self._realm, self._offered))
+        return ", ".join(self._protection.challenges(refusal))
 
     async def run(self, app: App, scope: Scope, receive: Receive) -> None:
         try:
@@ -209,8 +243,6 @@ class _RefusalHandler:
             await self._forward(message)
 
     async def refuse(self, refusal: TokenRejected | KeysUnavailable) -> None:
-        if isinstance(refusal, TokenRejected):
-            refusal.proof_algorithms = self._proof_algorithms
         if self._scope["type"] == "http":
             await self._answer("http.response", refusal)
         elif not self._has_started and "websocket.http.response" in (self._scope.get("extensions") or {}):
@@ -220,31 +252,10 @@ class _RefusalHandler:
             await self._send({"type": "websocket.close", "code": 1008, "reason": reason})
 
     async def _answer(self, kind: str, refusal: TokenRejected | KeysUnavailable) -> None:
-        status, headers, body = response(refusal, self._realm, self._offered)
-        await self._send({"type": f"{kind}.start", "status": status, "headers": headers + self._nonce})
+        status, headers, body = self._protection.refusal(refusal)
+        await self._send({"type": f"{kind}.start", "status": status, "headers": _encoded(headers) + self._nonce})
         await self._send({"type": f"{kind}.body", "body": body})
 
 
-def response(
-    refusal: TokenRejected | KeysUnavailable, realm: str | None = None, offered: Sequence[str] = ("Bearer",)
-) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and JSON body of a refusal, from a service that accepts the schemes `offered`."""
-    fields: dict[str, str | None] = {"error_description": refusal.description}
-    if isinstance(refusal, TokenRejected):
-        fields |= {"error": refusal.error, "scope": refusal.scope}
-        first = [(b"www-authenticate", value.encode("ascii")) for value in _challenges(refusal, realm, offered)]
-    else:
-        fields |= {"error": "temporarily_unavailable"}
-        first = [(b"retry-after", str(refusal.retry_after).encode("ascii"))]
-    body = json.dumps({name: value for name, value in sorted(fields.items()) if value}).encode("ascii")
-    length = (b"content-length", str(len(body)).encode("ascii"))
-    fixed = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), length]
-    return refusal.status, [*first, *fixed], body
-
-
-def _challenges(refusal: TokenRejected, realm: str | None, offered: Sequence[str]) -> list[str]:
-    """A challenge for the scheme that was used, or else for the first; with 401, one for each other scheme."""
-    used = refusal.scheme if refusal.scheme in offered else offered[0]
-    schemes = offered if refusal.status == 401 else (used,)
-    algorithms = refusal.proof_algorithms
-    return [refusal.challenge(realm, s) if s == used else challenge(s, realm, {}, algorithms) for s in schemes]
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers]

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from scopewright.verifier.refusals import Reason, TokenRejected
 
+_TOKEN_SCHEMES = frozenset({"bearer", "dpop"})
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
@@ -35,3 +36,8 @@ def sent_token(
     if not _B64TOKEN.fullmatch(tokens[0][1]):
         raise TokenRejected(Reason.MALFORMED)
     return tokens[0]
+
+
+def has_token(authorization: Sequence[str]) -> bool:
+    """Whether a token is sent in any form, even a malformed one or with a scheme that is not accepted."""
+    return any(value.partition(" ")[0].lower() in _TOKEN_SCHEMES for value in authorization)

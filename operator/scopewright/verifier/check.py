@@ -9,11 +9,12 @@ from typing import Any
 from scopewright.verifier.jws import Signed, is_numeric_date, parse
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.refusals import Reason, TokenRejected, quotable
-from scopewright.verifier.token import Token
+from scopewright.verifier.token import Actor, Token
 
 ALGORITHMS = frozenset(
     {"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"}
 )
+_MAX_ACTORS = 10
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
 
@@ -141,6 +142,8 @@ def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Tok
         claims=MappingProxyType(claims),
         value=token,
         jkt=_confirmation(claims) if "cnf" in claims else None,
+        roles=_roles(claims) if "roles" in claims else frozenset(),
+        actor=_actor(claims["act"], _MAX_ACTORS) if "act" in claims else None,
     )
 
 
@@ -151,6 +154,22 @@ def _confirmation(claims: Mapping[str, Any]) -> str:
     if not isinstance(jkt, str) or not jkt:
         raise TokenRejected(Reason.SENDER_CONSTRAINED)
     return jkt
+
+
+def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Roles as a list of strings. Other forms, such as the objects of RFC 7643 §4.1.2, give no role."""
+    names = claims["roles"]
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return frozenset(names) if is_list else frozenset()
+
+
+def _actor(act: Any, remaining: int) -> Actor:
+    """A token with an `act` that cannot be read is refused: without it, the actor would pass for the subject."""
+    if not isinstance(act, dict) or remaining == 0:
+        raise TokenRejected(Reason.MALFORMED)
+    client_id = _name(act, "client_id") if "client_id" in act else None
+    subject = client_id if client_id and "sub" not in act else _name(act, "sub")
+    return Actor(subject, client_id, _actor(act["act"], remaining - 1) if "act" in act else None)
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float | None:

@@ -33,6 +33,8 @@ class Reason(StrEnum):
     PROOF_KEY = "proof_key"
     PROOF_NONCE = "proof_nonce"
     SCOPE = "scope"
+    ROLE = "role"
+    SUBPROTOCOL = "subprotocol"
 
 
 # What to do. `{}` is filled from this service's configuration, never with anything that the caller sent.
@@ -65,6 +67,10 @@ ADVICE: dict[Reason, str] = {
     ),
     Reason.PROOF_NONCE: "The DPoP proof needs the nonce that comes with this answer",
     Reason.SCOPE: "The access token lacks a scope; ask the issuer for: {} (the owner of this API grants it)",
+    Reason.ROLE: "The access token lacks a role; {} is needed (the owner of this API grants it)",
+    Reason.SUBPROTOCOL: (
+        "Offer a subprotocol of the application besides the one with the token: the server cannot select that one"
+    ),
 }
 
 _CODES: dict[Reason, tuple[int, str | None]] = {
@@ -73,6 +79,8 @@ _CODES: dict[Reason, tuple[int, str | None]] = {
     Reason.PROOF: (401, "invalid_dpop_proof"),
     Reason.PROOF_NONCE: (401, "use_dpop_nonce"),
     Reason.SCOPE: (403, "insufficient_scope"),
+    Reason.ROLE: (403, "insufficient_scope"),
+    Reason.SUBPROTOCOL: (400, "invalid_request"),
 }
 
 _DPOP_REASONS = frozenset({Reason.NOT_BOUND, Reason.PROOF_NEEDED, Reason.PROOF, Reason.PROOF_KEY, Reason.PROOF_NONCE})

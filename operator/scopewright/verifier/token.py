@@ -6,6 +6,15 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts for the subject of a token (RFC 8693 §4.1). `actor` is the one before it, if several act in a chain."""
+
+    subject: str
+    client_id: str | None = None
+    actor: "Actor | None" = None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A verified access token. Times are in seconds since 1970; `claims` are all signed claims (RFC 9068 §2.2).
 
@@ -22,3 +31,7 @@ class Token:
     value: str = field(repr=False)
     jkt: str | None = None
     """The thumbprint of the key that the token is bound to, or None (RFC 9449 §6.1)."""
+    roles: frozenset[str] = frozenset()
+    """Roles at this API (RFC 9068 §2.2.3.1), or none."""
+    actor: Actor | None = None
+    """The client that uses the token on behalf of `subject`, or None if the subject itself does (RFC 8693 §4.1)."""

@@ -284,8 +284,8 @@ async def test_exception_handler_of_a_fastapi_application_takes_precedence() -> 
 
 
 async def test_dpop_and_bearer_are_both_offered_in_every_framework(app: Any) -> None:
-    app.base_url, app.offered = "https://payroll.hr.example", ("Bearer", "DPoP")
-    answer = await get(app, "/public", None)
+    with_dpop = protect(app.app, app.protection.verifier, public=("/public",), base_url="https://payroll.hr.example")
+    answer = await get(with_dpop, "/public", None)
     assert [c.partition(" ")[0] for c in answer.headers.get_list("www-authenticate")] == ["Bearer", "DPoP"]
 
 

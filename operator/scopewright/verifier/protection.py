@@ -1,0 +1,127 @@
+"""How an application is protected, for every framework: which requests need a token, and the response of a refusal."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from scopewright.verifier.bearer import has_token, sent_token
+from scopewright.verifier.check import required_scopes
+from scopewright.verifier.htu import normalised
+from scopewright.verifier.patterns import Authentication, AuthenticationByPath
+from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
+from scopewright.verifier.token import Token
+from scopewright.verifier.verifier import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request as a framework received it.
+
+    `path` is decoded, and begins below the application's root; `raw_path` is the path as it was sent, if known.
+    `authorization` and `dpop` are all values of these headers. `url` returns the URL without its query as the caller
+    sees it; it is called for DPoP alone.
+    """
+
+    method: str
+    path: str
+    url: Callable[[], str]
+    raw_path: str | None = None
+    query: str = ""
+    authorization: Sequence[str] = ()
+    dpop: Sequence[str] = ()
+
+
+class RefusalResponse(NamedTuple):
+    """Status, headers and JSON body (RFC 6750 §3)."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Protection:
+    """The options that all integrations have in common; `RequireToken` describes them. `dpop` accepts DPoP."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        *,
+        scopes: Iterable[str] = (),
+        public: Iterable[str] = (),
+        optional: Iterable[str] = (),
+        realm: str | None = None,
+        dpop: bool = False,
+    ) -> None:
+        if verifier.dpop_required and not dpop:
+            raise ValueError("the verifier requires DPoP: pass base_url, such as https://payroll.hr.example")
+        self.verifier = verifier
+        self.scopes = required_scopes(scopes)
+        self.authentication = AuthenticationByPath(public, optional)
+        self.realm = realm
+        self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if dpop else ("Bearer",)
+        self._schemes = ("bearer", "dpop") if dpop else ("bearer",)
+
+    async def token(self, request: ReceivedRequest) -> Token | None:
+        """The verified token of a request; None if it needs no token, and has none or is on a public path.
+
+        Raises `TokenRejected` or `KeysUnavailable`: the response is then `refusal`.
+        """
+        arguments = self._arguments(request)
+        return None if arguments is None else await self.verifier.verify(**arguments)
+
+    def token_sync(self, request: ReceivedRequest) -> Token | None:
+        """`token` for threads."""
+        arguments = self._arguments(request)
+        return None if arguments is None else self.verifier.verify_sync(**arguments)
+
+    def _arguments(self, request: ReceivedRequest) -> dict[str, Any] | None:
+        """The arguments of `Verifier.verify`, or None if no token is to be verified."""
+        authentication = self.authentication.of(request.path, request.raw_path)
+        if authentication is Authentication.NONE:
+            return None
+        if authentication is Authentication.OPTIONAL and not has_token(request.authorization):
+            return None
+        scheme, token = sent_token(request.authorization, request.query, self._schemes)
+        if scheme == "bearer":
+            return {"token": token, "scopes": self.scopes}
+        proof = {"proof": request.dpop, "method": request.method, "url": request.url()}
+        return {"token": token, "scopes": self.scopes, **proof}
+
+    def nonce_headers(self, proofs: Sequence[str]) -> list[tuple[str, str]]:
+        """The header DPoP-Nonce for the response to a request with `proofs` (RFC 9449 §9), if nonces are used."""
+        nonce = self.verifier.nonce() if proofs and "DPoP" in self.offered else None
+        return [("DPoP-Nonce", nonce)] if nonce else []
+
+    def refusal(self, refusal: TokenRejected | KeysUnavailable) -> RefusalResponse:
+        """The response that refuses a request."""
+        fields: dict[str, str | None] = {"error_description": refusal.description}
+        if isinstance(refusal, TokenRejected):
+            fields |= {"error": refusal.error, "scope": refusal.scope}
+            first = [("WWW-Authenticate", value) for value in self.challenges(refusal)]
+        else:
+            fields |= {"error": "temporarily_unavailable"}
+            first = [("Retry-After", str(refusal.retry_after))]
+        body = json.dumps({name: value for name, value in sorted(fields.items()) if value}).encode("ascii")
+        fixed = [
+            ("Content-Type", "application/json"),
+            ("Cache-Control", "no-store"),
+            ("Content-Length", str(len(body))),
+        ]
+        return RefusalResponse(refusal.status, [*first, *fixed], body)
+
+    def challenges(self, refusal: TokenRejected) -> list[str]:
+        """A challenge for the scheme that was used, or else for the first; with 401, one for each other scheme."""
+        used = refusal.scheme if refusal.scheme in self.offered else self.offered[0]
+        schemes = self.offered if refusal.status == 401 else (used,)
+        refusal.proof_algorithms = algorithms = self.verifier.dpop_algorithms
+        return [
+            refusal.challenge(self.realm, scheme) if scheme == used else challenge(scheme, self.realm, {}, algorithms)
+            for scheme in schemes
+        ]
+
+
+def check_base_url(base_url: object) -> None:
+    """Raises ValueError for a `base_url=` that is not an http(s) URL. A function is called for each request."""
+    if isinstance(base_url, str):
+        normalised(base_url)
