@@ -1,39 +1,29 @@
 """The entry point of the package: `httpx.AsyncClient(auth=ClientCredentials(path))`."""
 
-import logging
 import os
 import random
-import re
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Generator
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Callable, Collection
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from scopewright.bounded import BoundedDict
 from scopewright.client.clock import Clock
-from scopewright.client.destination import Destinations, stay_with_origin
+from scopewright.client.destination import Destinations
 from scopewright.client.dpop import Prover
-from scopewright.client.errors import TokenError
-from scopewright.client.grant import Flow, Granted, TokenParameters, fetch_token
+from scopewright.client.grant import Flow, TokenParameters, fetch_token
+from scopewright.client.httpx import HttpxAuth
 from scopewright.client.mounted import MountedSecret
-from scopewright.client.renewal import TokenRenewal
+from scopewright.client.request_flow import TokenSender
+from scopewright.client.shared_token import SharedToken
 from scopewright.client.token import AccessToken
-from scopewright.client.transport import run, run_sync
 from scopewright.forks import restart_in_children
-from scopewright.origins import origin
-from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, SingleFlight
-
-logger = logging.getLogger("scopewright.client")
+from scopewright.singleflight import Http
 
 _MAX_SUBJECT_TOKENS = 1000
-_INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
-_USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
 
 
-class ClientCredentials(httpx.Auth):
+class ClientCredentials(HttpxAuth):
     """Sends `Authorization: Bearer` with a token for `resource` (RFC 8707) and `scope` (names, or space-delimited).
 
     Both default to the values in the Secret mounted at `path`. All threads and tasks that use this object share the
@@ -75,12 +65,8 @@ class ClientCredentials(httpx.Auth):
         self._http = http
         self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)
         self._jitter = jitter
-        self._renewal = TokenRenewal()
-        fetch = Fetch(
-            lambda client: run_sync(self._flow(), client, self._clock),
-            lambda client: run(self._flow(), client, self._clock),
-        )
-        self._fetching = SingleFlight("token", "ClientCredentials", http, fetch, self._on_fetched)
+        tokens = SharedToken(self.secret.read, self._flow, http, self._clock, jitter)
+        self.sender = TokenSender(tokens, self._destinations, self._prover, self._clock.now)
         self._on_behalf = BoundedDict[str, ClientCredentials](_MAX_SUBJECT_TOKENS)
         self._on_behalf_lock = threading.Lock()
         restart_in_children(self)
@@ -115,93 +101,15 @@ class ClientCredentials(httpx.Auth):
 
     async def token(self) -> AccessToken:
         """The current token. Raises `TokenError`. Waits, at most 30 s, only if there is no valid token."""
-        flight = self._begin()
-        return self._result(in_time=flight is None or await self._fetching.wait(flight))
+        tokens = self.sender.tokens
+        flight = tokens.begin()
+        return tokens.result(in_time=flight is None or await tokens.wait(flight))
 
     def token_sync(self) -> AccessToken:
         """`token` for threads."""
-        flight = self._begin()
-        return self._result(in_time=flight is None or self._fetching.wait_sync(flight))
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        stay_with_origin(request, asynchronous=True)
-        steps = self._steps(request)
-        step = next(steps)
-        while True:
-            answer = (yield step) if isinstance(step, httpx.Request) else await self._fetching.wait(step)
-            try:
-                step = steps.send(answer)
-            except StopIteration:
-                return
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        stay_with_origin(request, asynchronous=False)
-        steps = self._steps(request)
-        step = next(steps)
-        while True:
-            answer = (yield step) if isinstance(step, httpx.Request) else self._fetching.wait_sync(step)
-            try:
-                step = steps.send(answer)
-            except StopIteration:
-                return
-
-    def _steps(self, request: httpx.Request) -> Generator[httpx.Request | Future[None], Any, None]:
-        """The auth flow of one request. Yields requests, and receives their responses; yields fetches to wait for, and
-        receives whether they ended in time.
-        """
-        self._destinations.check(request.url)
-        token = yield from self._current()
-        response = yield self._with(token, request)
-        if self._requires_nonce(request, response) and _can_be_sent_again(request):
-            response = yield self._with(token, request)
-        if self._is_refused(token, request, response) and _can_be_sent_again(request):
-            try:
-                fresh = yield from self._current()
-            except TokenError:
-                return  # the caller gets the response of the API
-            if fresh is not token:
-                self._requires_nonce(request, (yield self._with(fresh, request)))
-
-    def _current(self) -> Generator[Future[None], bool, AccessToken]:
-        flight = self._begin()
-        return self._result(in_time=flight is None or (yield flight))
-
-    def _with(self, token: AccessToken, request: httpx.Request) -> httpx.Request:
-        if self._prover is None:
-            request.headers["Authorization"] = f"Bearer {token.value}"
-        else:
-            request.headers["Authorization"] = f"DPoP {token.value}"
-            request.headers["DPoP"] = self._prover.proof(request.method, request.url, self._clock.now(), token.value)
-        return request
-
-    def _requires_nonce(self, request: httpx.Request, response: httpx.Response) -> bool:
-        """Whether the API requires a proof with the nonce of its response. Keeps the nonce of any response."""
-        if self._prover is None or not self._prover.keep_nonce(response.request.url, response.headers):
-            return False
-        return _refuses(_USE_NONCE, request, response)
-
-    def _is_refused(self, token: AccessToken, request: httpx.Request, response: httpx.Response) -> bool:
-        """Whether the API answered that the token is invalid. The next caller then fetches another one."""
-        if not _refuses(_INVALID_TOKEN, request, response):
-            return False
-        with self._fetching.lock:
-            self._renewal.refuse(self._clock.now(), token)
-        return True
-
-    def _begin(self) -> Future[None] | None:
-        """The fetch to wait for, if any."""
-        self._fetching.check_process()
-        credentials = self.secret.read()
-        return self._fetching.begin(lambda: self._renewal.need(self._clock.now(), credentials))
-
-    def _result(self, *, in_time: bool) -> AccessToken:
-        with self._fetching.lock:
-            token, error = self._renewal.token, self._renewal.error
-        if token is not None and self._clock.now() < token.expires_at:
-            return token
-        if not in_time:
-            raise TokenError("temporarily_unavailable", f"no token within {MAX_WAIT_SECONDS:.0f} s; try again")
-        raise error.again() if error is not None else TokenError("temporarily_unavailable", "no token; try again")
+        tokens = self.sender.tokens
+        flight = tokens.begin()
+        return tokens.result(in_time=flight is None or tokens.wait_sync(flight))
 
     def _flow(self) -> Flow:
         return fetch_token(
@@ -212,34 +120,3 @@ class ClientCredentials(httpx.Auth):
             self._prover,
             self._destinations.allow_http,
         )
-
-    def _on_fetched(self, outcome: Granted | BaseException) -> None:
-        if isinstance(outcome, BaseException):
-            error = outcome if isinstance(outcome, TokenError) else _unexpected(outcome)
-            self._renewal.failed(error, self._clock.now())
-            logger.warning("cannot get a token from the issuer: %s", error)
-        else:
-            self._renewal.received(*outcome, self._jitter())
-
-
-def _unexpected(outcome: object) -> TokenError:
-    # The text of an unknown exception is omitted, because it may contain secrets.
-    return TokenError("temporarily_unavailable", f"the token request ended with {type(outcome).__name__}; try again")
-
-
-def _refuses(why: re.Pattern[str], request: httpx.Request, response: httpx.Response) -> bool:
-    """Whether the API itself refused the request for this reason (RFC 6750 §3.1). A redirect elsewhere has no token."""
-    return (
-        response.status_code == 401
-        and origin(response.request.url) == origin(request.url)
-        and any(why.search(challenge) for challenge in response.headers.get_list("www-authenticate"))
-    )
-
-
-def _can_be_sent_again(request: httpx.Request) -> bool:
-    """False for a streamed body, which cannot be read twice."""
-    try:
-        _ = request.content
-    except httpx.RequestNotRead:
-        return False
-    return True

@@ -51,9 +51,8 @@ class Prover:
             claims["nonce"] = nonce
         return jwt.encode(claims, self._key, algorithm="ES256", headers=self._header)
 
-    def keep_nonce(self, url: httpx.URL, headers: httpx.Headers) -> bool:
-        """Keep the nonce of a response from `url`. Returns whether it had one (RFC 9449 §8)."""
-        nonce = headers.get("dpop-nonce", "")
+    def keep_nonce(self, url: httpx.URL, nonce: str) -> bool:
+        """Keep the `DPoP-Nonce` of a response from `url`. Returns whether it is one (RFC 9449 §8)."""
         if not _NONCE.fullmatch(nonce):
             return False
         self._nonces[_origin(url)] = nonce

@@ -98,7 +98,7 @@ def fetch_token(
             request.headers["DPoP"] = prover.proof(request.method, request.url, requested_at)
         response = yield request
         assert response is not None  # noqa: S101  # a request is answered with a response
-        nonce = prover is not None and prover.keep_nonce(request.url, response.headers)
+        nonce = prover is not None and prover.keep_nonce(request.url, response.headers.get("dpop-nonce", ""))
         if response.status == 200:
             return token_from(response.body, requested_at, wanted.scope, "DPoP" if prover else "Bearer"), credentials
         refusal = _refusal(response, credentials, wanted, now(), *authentication.hidden, wanted.subject_token or "")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from scopewright.client import ClientCredentials, TokenError
-from scopewright.client.destination import stay_with_origin
+from scopewright.client.httpx import stay_with_origin
 from tests.unit.client.support import Endpoint, FakeClock, Mount
 
 SECURITY_HEADERS = ("authorization", "dpop")

@@ -220,7 +220,7 @@ def test_nonce_is_sent_only_to_its_origin(auth: ClientCredentials, issuer: Issue
 def test_nonces_of_at_most_a_hundred_origins_are_kept() -> None:
     prover = Prover()
     for number in range(250):
-        assert prover.keep_nonce(httpx.URL(f"https://{number}.example/"), httpx.Headers({"dpop-nonce": "x"}))
+        assert prover.keep_nonce(httpx.URL(f"https://{number}.example/"), "x")
     assert len(prover._nonces) == 100
 
 

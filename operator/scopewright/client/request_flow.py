@@ -1,0 +1,100 @@
+"""Sends a request with a token, step by step. No I/O: each adapter for an HTTP library runs these steps.
+
+A step is the headers to set before the request is sent, whose answer is an `ApiResponse`; or a token fetch to wait for,
+whose answer is whether it ended in time. The flow ends when the caller may have the last response.
+"""
+
+import re
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from scopewright.client.destination import Destinations
+from scopewright.client.dpop import Prover
+from scopewright.client.errors import TokenError
+from scopewright.client.shared_token import SharedToken
+from scopewright.client.token import AccessToken
+from scopewright.origins import origin
+
+SecurityHeaders = dict[str, str]
+RequestFlow = Generator[SecurityHeaders | Future[None], Any, None]
+
+_INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
+_USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """What a flow reads of a response of the API.
+
+    `url` is the one that answered: after redirects, not the one of the request. `challenges` are the values of
+    `WWW-Authenticate`, and `nonce` is that of `DPoP-Nonce`. `can_repeat` is False if the body of the request was a
+    stream, which cannot be sent twice.
+    """
+
+    status: int
+    url: httpx.URL
+    challenges: Sequence[str]
+    nonce: str
+    can_repeat: bool
+
+
+class TokenSender:
+    """Decides for every request whether the token may be sent, and whether the request is repeated with another one.
+
+    `now` returns seconds since 1970.
+    """
+
+    def __init__(
+        self, tokens: SharedToken, destinations: Destinations, prover: Prover | None, now: Callable[[], float]
+    ) -> None:
+        self.tokens = tokens
+        self._destinations = destinations
+        self._prover = prover
+        self._now = now
+
+    def flow(self, method: str, url: httpx.URL) -> RequestFlow:
+        """The steps of one request. Raises `TokenError` before the first one is sent."""
+        self._destinations.check(url)
+        token = yield from self.tokens.current()
+        response = yield self._headers(token, method, url)
+        if self._requires_nonce(url, response) and response.can_repeat:
+            response = yield self._headers(token, method, url)
+        if self._is_refused(token, url, response) and response.can_repeat:
+            try:
+                fresh = yield from self.tokens.current()
+            except TokenError:
+                return  # the caller gets the response of the API
+            if fresh is not token:
+                self._requires_nonce(url, (yield self._headers(fresh, method, url)))
+
+    def _headers(self, token: AccessToken, method: str, url: httpx.URL) -> SecurityHeaders:
+        if self._prover is None:
+            return {"Authorization": f"Bearer {token.value}"}
+        proof = self._prover.proof(method, url, self._now(), token.value)
+        return {"Authorization": f"DPoP {token.value}", "DPoP": proof}
+
+    def _requires_nonce(self, url: httpx.URL, response: ApiResponse) -> bool:
+        """Whether the API requires a proof with the nonce of its response. Keeps the nonce of any response."""
+        if self._prover is None or not self._prover.keep_nonce(response.url, response.nonce):
+            return False
+        return _refuses(_USE_NONCE, url, response)
+
+    def _is_refused(self, token: AccessToken, url: httpx.URL, response: ApiResponse) -> bool:
+        """Whether the API answered that the token is invalid. The next caller then fetches another one."""
+        if not _refuses(_INVALID_TOKEN, url, response):
+            return False
+        self.tokens.refuse(token)
+        return True
+
+
+def _refuses(why: re.Pattern[str], url: httpx.URL, response: ApiResponse) -> bool:
+    """Whether the API itself refused the request for this reason (RFC 6750 §3.1). A redirect elsewhere has no token."""
+    return (
+        response.status == 401
+        and origin(response.url) == origin(url)
+        and any(why.search(challenge) for challenge in response.challenges)
+    )
