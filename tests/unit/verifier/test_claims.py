@@ -8,7 +8,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from scopewright.verifier import KeySet, Policy, Reason, TokenRejected, check
+from scopewright.verifier import Actor, KeySet, Policy, Reason, TokenRejected, check
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEYS, NOW, POLICY, claims, refusal, token
 
 
@@ -134,3 +134,45 @@ def test_ed25519_is_accepted_under_both_algorithm_names(name: str) -> None:
 def test_policy_with_characters_not_allowed_in_a_header_is_refused(issuer: str, audience: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
         Policy(issuer, audience)
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        (["payroll-manager", "auditor"], {"payroll-manager", "auditor"}),
+        ([], set()),
+        ("payroll-manager", set()),
+        ([{"value": "payroll-manager"}], set()),
+        (["payroll-manager", 7], set()),
+        ({"payroll-manager": True}, set()),
+    ],
+)
+def test_roles_are_a_list_of_strings_and_other_forms_give_none(roles: Any, expected: set[str]) -> None:
+    assert check(token(roles=roles), KEYS, POLICY, NOW).roles == expected
+
+
+def test_token_without_act_has_no_actor() -> None:
+    found = check(token(), KEYS, POLICY, NOW)
+    assert (found.actor, found.roles) == (None, frozenset())
+
+
+def test_actors_of_an_exchanged_token_are_a_chain() -> None:
+    act = {"sub": "leave.web", "act": {"sub": "portal", "client_id": "staff.portal", "act": {"client_id": "staff.app"}}}
+    last = Actor("staff.app", "staff.app")
+    expected = Actor("leave.web", None, Actor("portal", "staff.portal", last))
+    assert check(token(act=act), KEYS, POLICY, NOW).actor == expected
+
+
+@pytest.mark.parametrize(
+    "act", ["leave.web", [], {}, {"sub": ""}, {"sub": 7}, {"sub": "a", "act": {}}, {"sub": "a", "client_id": None}]
+)
+def test_token_whose_actor_cannot_be_read_is_refused(act: Any) -> None:
+    assert refusal(token(act=act)) is Reason.MALFORMED
+
+
+def test_chain_of_more_than_ten_actors_is_refused() -> None:
+    act: dict[str, Any] = {"sub": "a"}
+    for _ in range(9):
+        act = {"sub": "a", "act": act}
+    assert refusal(token(act=act)) is None
+    assert refusal(token(act={"sub": "a", "act": act})) is Reason.MALFORMED
