@@ -25,12 +25,13 @@ _HTML_LINK: Final = re.compile(r"""\b(?:href|src)=["']([^"']+)""")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block."""
+    """A fenced block. `title` is from ```` ```python title="service.py" ````, else empty."""
 
     document: str
     line: int
     language: str
     text: str
+    title: str = ""
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
@@ -115,7 +116,13 @@ class Document:
     @cached_property
     def blocks(self) -> list[Block]:
         fences = [token for token in self._tokens if token.type == "fence"]
-        return [Block(self.name, (f.map or [0])[0] + 1, f.info.partition(" ")[0], f.content) for f in fences]
+        return [_block(self.name, fence) for fence in fences]
+
+
+def _block(document: str, fence: Token) -> Block:
+    language, _, options = fence.info.partition(" ")
+    title = re.search(r'\btitle="([^"]+)"', options)
+    return Block(document, (fence.map or [0])[0] + 1, language, fence.content, title[1] if title else "")
 
 
 def documents() -> list[Document]:

@@ -12,6 +12,7 @@ import httpx
 
 from tests.ports import free_port
 
+_HR: Final = Path(__file__).resolve().parents[1] / "examples/hr/manifests"
 _SCOPEWRIGHT: Final = Path(sys.executable).with_name("scopewright")
 _TROUBLE: Final = ("Traceback", "ERROR", "request failed")
 
@@ -74,3 +75,8 @@ class Running:
         answer = httpx.get(f"{self.url}/.well-known/oauth-authorization-server")
         answer.raise_for_status()
         return answer.json()  # type: ignore[no-any-return]
+
+
+def hr_example(folder: Path) -> Running:
+    """`scopewright dev examples/hr/manifests`."""
+    return Running(folder, {file.name: file.read_text() for file in _HR.glob("*.yaml")})

@@ -72,8 +72,9 @@ def test_navigation_of_the_site_has_every_page_once() -> None:
     assert sorted(navigation) == sorted(pages | set(hooks.PAGES.values()))
 
 
-def test_every_page_is_linked_from_the_index_and_a_page_of_a_reader() -> None:
-    start = [Document(path) for path in (ROOT / "docs/index.md", *(ROOT / "docs/readers").glob("*.md"))]
+def test_every_page_is_linked_from_an_index_or_a_page_of_a_reader() -> None:
+    docs = ROOT / "docs"
+    start = [Document(path) for path in (*docs.glob("index.md"), *docs.glob("*/index.md"), *docs.glob("readers/*.md"))]
     linked = {(document.path.parent / link.path).resolve() for document in start for link in document.links}
     pages = {path for path in (ROOT / "docs").rglob("*.md") if path.name != "index.md"}
     assert {path for path in pages if not linked & {path, path.parent}} == set()
