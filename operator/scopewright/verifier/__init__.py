@@ -3,11 +3,11 @@
 Needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `client`.
 """
 
+from scopewright.issuer_metadata import IssuerMismatch
 from scopewright.renamed import earlier_names
 from scopewright.verifier.asgi import RequireToken, current_token, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
-from scopewright.verifier.discovery import IssuerMismatch
 from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces

@@ -12,23 +12,18 @@ from typing import Any, TypeVar
 import httpx
 
 from scopewright.http_flow import FetchError, HttpResponse
+from scopewright.issuer_metadata import MAX_BYTES, MAX_SHOWN_CHARACTERS, fetch_metadata, get
 from scopewright.origins import Hosts, advice, is_secure
+from scopewright.strict_json import json_object
 from scopewright.verifier.issuer_url import check_issuer_url
-from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.revoked import Revoked
 
-TIMEOUT_SECONDS = 5.0  # for one step of one request
-MAX_BYTES = 512 * 1024
+_USER_AGENT = "scopewright-verifier"
 MAX_FEED_BYTES = 2 * 1024 * 1024  # a feed with every client in it has about 1 MiB
 DEFAULT_MAX_AGE_SECONDS = 300.0
-_MAX_SHOWN_CHARACTERS = 300  # of an issuer's text in a message
 # Limits for the issuer's max-age: no fetch for every request, and a removed key is noticed within an hour.
 MAX_AGE_BOUNDS_SECONDS = (30.0, 3600.0)
-
-
-class IssuerMismatch(ValueError):
-    """The `issuer` in the metadata differs from the configured one (RFC 8414 §3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +79,6 @@ def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
     return parsed
 
 
-def metadata_urls(source: KeySource) -> tuple[str, str]:
-    """The metadata URLs to try: RFC 8414 §3.1 (before the path), then OpenID Connect Discovery §4 (after)."""
-    url = httpx.URL(source.issuer)
-    path = url.path.rstrip("/")
-    return (
-        str(url.copy_with(path=f"/.well-known/oauth-authorization-server{path}")),
-        str(url.copy_with(path=f"{path}/.well-known/openid-configuration")),
-    )
-
-
 def fetch_keys(source: KeySource, uri: str | None, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
     """Fetches the key set, after discovery if `uri` is None. Raises `FetchError` or `IssuerMismatch`."""
     if uri is None:
@@ -146,38 +131,15 @@ def _has_changed(uri: str, response: HttpResponse, previous: object) -> bool:
 
 
 def _discover(source: KeySource, what: str) -> Flow[str]:
-    answers = []
-    for url in metadata_urls(source):
-        response = yield _get(url)
-        if response.status == 200:
-            return _named(what, url, response.body, source)
-        answers.append(f"{url} answered {response.status}")
-    raise FetchError("no metadata: " + ", ".join(answers))
-
-
-def _named(what: str, url: str, body: bytes, source: KeySource) -> str:
+    metadata = yield from fetch_metadata(source.issuer, _USER_AGENT)
     try:
-        metadata = json_object(body)
+        return str(secure_url(str(metadata.members.get(what)), source.allow_http))
     except ValueError as error:
-        raise FetchError(f"{url} is not metadata: {error}") from None
-    issuer = metadata.get("issuer")
-    if issuer != source.issuer:  # byte for byte (RFC 8414 §3.3)
-        shown = repr(issuer)[:_MAX_SHOWN_CHARACTERS]
-        fix = f"pass issuer={shown}" if isinstance(issuer, str) else "it is not the metadata of an issuer"
-        raise IssuerMismatch(f"{url} is of issuer {shown}, but {source.issuer!r} is configured here: {fix}")
-    try:
-        return str(secure_url(str(metadata.get(what)), source.allow_http))
-    except ValueError as error:
-        raise FetchError(f"{url} names no usable {what}: {str(error)[:_MAX_SHOWN_CHARACTERS]}") from None
+        raise FetchError(f"{metadata.url} names no usable {what}: {str(error)[:MAX_SHOWN_CHARACTERS]}") from None
 
 
 def _get(url: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> httpx.Request:
-    """A request, with the timeout and the maximum size of its response as extensions."""
-    headers = {"Accept": "application/json", "User-Agent": "scopewright-verifier"}
-    if etag:
-        headers["If-None-Match"] = etag
-    extensions = {"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict(), "max_bytes": max_bytes}
-    return httpx.Request("GET", url, headers=headers, extensions=extensions)
+    return get(url, _USER_AGENT, etag, max_bytes)
 
 
 def _max_age(headers: httpx.Headers) -> float:

@@ -14,12 +14,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import httpx
 
 from scopewright.http_flow import FetchError, run, run_sync, send, send_sync
+from scopewright.issuer_metadata import IssuerMismatch
 from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, RefreshDecision, SingleFlight
 from scopewright.verifier.discovery import (
     Fetched,
     FetchedFeed,
     Flow,
-    IssuerMismatch,
     KeySource,
     fetch_feed,
     fetch_keys,

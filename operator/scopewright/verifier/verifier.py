@@ -5,10 +5,11 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
+from scopewright.issuer_metadata import IssuerMismatch
 from scopewright.origins import host_names
 from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
-from scopewright.verifier.discovery import IssuerMismatch, KeySource
+from scopewright.verifier.discovery import KeySource
 from scopewright.verifier.feedcache import FeedCache, RevocationFeed
 from scopewright.verifier.fetch import RemoteFeed, RemoteKeys
 from scopewright.verifier.keycache import KeyCache

@@ -8,8 +8,8 @@ import threading
 import httpx
 import pytest
 
+from scopewright.issuer_metadata import MAX_BYTES
 from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier, fetch
-from scopewright.verifier.discovery import MAX_BYTES
 from tests.harness.clock import Clock
 from tests.unit.forked import wait_until
 from tests.unit.verifier.support import (
