@@ -125,16 +125,17 @@ class RequireToken:
             raise RuntimeError(
                 f"a connection of type {scope['type']!r} cannot carry a token; http and websocket are supported"
             )
-        handler = _RefusalHandler(scope, send, self.protection, _values(scope, b"dpop"))
+        proofs = _values(scope, b"dpop") if self.base_url is not None else []
+        handler = _RefusalHandler(scope, send, self.protection, proofs)
         try:
-            token = await self.protection.token(self._received(scope))
+            token = await self.protection.token(self._received(scope, proofs))
         except (TokenRejected, KeysUnavailable) as refusal:
             await handler.refuse(refusal)
             return
         inner = self._without_token(scope) if self.websocket_subprotocol else scope
         await handler.run(self.app, {**inner, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
 
-    def _received(self, scope: Scope) -> ReceivedRequest:
+    def _received(self, scope: Scope, proofs: list[str]) -> ReceivedRequest:
         raw_path = scope.get("raw_path")
         return ReceivedRequest(
             method=scope.get("method", "GET"),  # a websocket's handshake has none
@@ -142,7 +143,7 @@ class RequireToken:
             raw_path=raw_path.decode("latin-1").partition("?")[0] if raw_path is not None else None,
             query=scope.get("query_string", b"").decode("latin-1"),
             authorization=_values(scope, b"authorization") + self._from_subprotocol(scope),
-            dpop=_values(scope, b"dpop"),
+            dpop=proofs,
             url=lambda: url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope),
         )
 
@@ -176,7 +177,7 @@ class _RefusalHandler:
         self._scope = scope
         self._send = send
         self._protection = protection
-        self._nonce = _encoded(protection.nonce_headers(proofs))
+        self._nonce = _encoded(protection.nonce_headers(proofs)) if proofs else []
         self._buffered: list[Message] = []
         self._has_started = False
 

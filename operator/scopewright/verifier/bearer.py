@@ -27,8 +27,11 @@ def sent_token(
     in_query = "access_token" in query_string and any(
         name == "access_token" for name, _ in parse_qsl(query_string, keep_blank_values=True)
     )
-    split = ((scheme.lower(), rest.strip(" ")) for scheme, _, rest in (v.partition(" ") for v in values))
-    tokens = [(scheme, token) for scheme, token in split if scheme in schemes]
+    tokens = []
+    for value in values:
+        scheme, _, rest = value.partition(" ")
+        if (name := scheme.lower()) in schemes:
+            tokens.append((name, rest.strip(" ")))
     if len(values) > 1 or (tokens and in_query):
         raise TokenRejected(Reason.TWO_WAYS)
     if not tokens or not tokens[0][1]:

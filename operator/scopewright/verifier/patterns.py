@@ -52,12 +52,11 @@ class PathPattern:
         """The most specific pattern has the lowest rank."""
         return tuple({"*": 1, "**": 2}.get(segment, 0) for segment in self.segments)
 
-    def matches(self, segments: tuple[str, ...]) -> bool:
-        fixed = self.segments
-        if fixed and fixed[-1] == "**":
-            fixed = fixed[:-1]
-            segments = segments[: len(fixed)]
-        return len(fixed) == len(segments) and all(f in ("*", s) for f, s in zip(fixed, segments, strict=True))
+    @property
+    def regex(self) -> str:
+        """Matches the canonical paths of this pattern, with and without a slash at the end."""
+        expressions = {"*": "/[^/]+", "**": "(?:/.*)?"}
+        return "".join(expressions.get(s, f"/{re.escape(s)}") for s in self.segments) + "/?"
 
 
 _RULE: Final = "a segment is literal ASCII text, * (one segment) or, at the end, ** (any number of segments)"
@@ -72,27 +71,23 @@ class AuthenticationByPath:
             if pattern in found:
                 raise ValueError(f"public= and optional= have the same pattern /{'/'.join(pattern.segments)}")
             found[pattern] = Authentication.OPTIONAL
-        self._by_rank = sorted(found.items(), key=lambda entry: entry[0].rank)
+        by_rank = sorted(found, key=lambda pattern: pattern.rank)
+        self._authentications = [found[pattern] for pattern in by_rank]
+        self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank), re.DOTALL)
 
     def of(self, path: str, raw_path: str | None = None) -> Authentication:
         """`path` is decoded, and begins below the application's root. `raw_path` is the path as it was sent."""
-        if not self._by_rank or (raw_path is not None and _AMBIGUOUS_ESCAPE.search(raw_path)):
+        match = self._regex.fullmatch(path) if self._authentications else None
+        if match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
             return Authentication.REQUIRED
-        segments = canonical_segments(path)
-        if segments is None:
-            return Authentication.REQUIRED
-        matching = (authentication for pattern, authentication in self._by_rank if pattern.matches(segments))
-        return next(matching, Authentication.REQUIRED)
+        return self._authentications[(match.lastindex or 1) - 1]
 
 
-def canonical_segments(path: str) -> tuple[str, ...] | None:
-    """The segments of a decoded path, or None if services could read it in different ways. The root has none."""
-    if not path:
-        return ()
-    if not path.startswith("/") or len(path) > MAX_PATH_CHARACTERS or _AMBIGUOUS.search(path):
-        return None
-    segments = _split(path)
-    return segments if all(segment and segment not in _DOTS for segment in segments) else None
+def is_canonical(path: str) -> bool:
+    """Whether all services read a decoded path in the same way."""
+    if len(path) > MAX_PATH_CHARACTERS or _AMBIGUOUS.search(path) or (path and not path.startswith("/")):
+        return False
+    return all(segment and segment not in _DOTS for segment in _split(path))
 
 
 def _split(path: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from scopewright.verifier.bearer import has_token, sent_token
@@ -14,8 +13,7 @@ from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
+class ReceivedRequest(NamedTuple):
     """A request as a framework received it.
 
     `path` is decoded, and begins below the application's root; `raw_path` is the path as it was sent, if known.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scopewright.verifier.patterns import Authentication, AuthenticationByPath, PathPattern, canonical_segments
+from scopewright.verifier.patterns import Authentication, AuthenticationByPath, PathPattern, is_canonical
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_pattern_that_is_public_and_optional_is_refused() -> None:
     ],
 )
 def test_path_that_services_read_in_different_ways_is_not_canonical(path: str) -> None:
-    assert canonical_segments(path) is None
+    assert not is_canonical(path)
     assert AuthenticationByPath(public=["/**"], optional=["/a/**"]).of(path) is Authentication.REQUIRED
 
 
