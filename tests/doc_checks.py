@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from scopewright.api import API_VERSION, KINDS
 from scopewright.api.validation import validate
+from scopewright.cli import library_commands
 from scopewright.cli.commands import app
 from scopewright.core.config import Config
 from tests.chart.helm import merged
@@ -216,6 +217,8 @@ def _wrong(command: list[str]) -> str:
 
 
 def _wrong_flags(arguments: list[str]) -> str:
+    if arguments and arguments[0] in library_commands.ABOUT:
+        return _wrong_library_flags(*arguments)
     known: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     if not arguments or arguments[0] not in known:
         return f"no command {' '.join(arguments[:1])}"
@@ -225,6 +228,16 @@ def _wrong_flags(arguments: list[str]) -> str:
         known[arguments[0]].make_context(arguments[0], arguments[1:])
     except USAGE_ERROR as error:
         return str(error.format_message())
+    return ""
+
+
+def _wrong_library_flags(command: str, *flags: str) -> str:
+    if "--help" in flags:
+        return ""
+    try:
+        library_commands.parser(command).parse(flags)
+    except library_commands.UsageError as error:
+        return str(error)
     return ""
 
 

@@ -2,17 +2,41 @@
 
 import sys
 
+from scopewright.cli.library_commands import ABOUT, USAGE, run
+
+WITH_EXTRAS = ("operator", "issuer", "dev", "dev-token", "plan")
+"""The commands that need the extras. With them installed, typer prints the help."""
+
 
 def main() -> None:
     """Run the command. If a dependency is missing, exit with the extras to install."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in ABOUT:
+        sys.exit(run(arguments))
     try:
-        from scopewright.cli.commands import run
+        from scopewright.cli.commands import run as run_typer
     except ModuleNotFoundError as missing:
+        if arguments in ([], ["--help"]):
+            print(_help())
+            sys.exit(0 if arguments else USAGE)
         sys.exit(
             f"scopewright: the command needs {missing.name}, which is not installed: "
             "pip install 'scopewright[operator,issuer]'"
         )
-    run()
+    run_typer()
+
+
+def _help() -> str:
+    lines = [f"  {name:<8} {about}" for name, about in ABOUT.items()]
+    return "\n".join(
+        [
+            "usage: scopewright COMMAND [--help]",
+            "",
+            *lines,
+            "",
+            f"With pip install 'scopewright[operator,issuer]' also: {', '.join(WITH_EXTRAS)}.",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""The commands of the base install, `scopewright token` and `scopewright verify`: their flags and exit codes.
+
+Nothing here imports typer, nor any other package of the extras.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+GOOD: Final = 0
+REFUSED: Final = 1
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+
+ABOUT: Final = {
+    "token": "Print an access token of an OAuthClient, for curl and scripts.",
+    "verify": "Verify the access token on standard input.",
+}
+_EXIT_CODES: Final = "exit codes: 0: {good}. 1: refused. 2: wrong arguments or variables. 3: the issuer is unavailable."
+
+
+class UsageError(Exception):
+    """Arguments or environment cannot be used; the text says what to change."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors quote flags and no values, which may be secrets or tokens."""
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        parsed, unknown = self.parse_known_args(arguments)
+        flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
+        if flags:
+            self.error(f"no such flag: {', '.join(flags)}")
+        if unknown:
+            self.error("unexpected argument; secrets and tokens are never arguments, because `ps` shows them")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        flag, ignored, _ = message.partition(": ignored explicit argument")
+        raise UsageError(f"{flag.removeprefix('argument ')} takes no value" if ignored else message)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code. A failure is one line on standard error, without any credential."""
+    logging.getLogger("scopewright").setLevel(logging.CRITICAL)  # the error below says the same
+    try:
+        command = _COMMANDS[arguments[0]]
+        return command(parser(arguments[0]).parse(arguments[1:]))
+    except UsageError as error:
+        return fail(USAGE, str(error))
+    except BrokenPipeError:
+        # The reader has ended. Python would report the same error again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
+
+
+def fail(code: int, message: str) -> int:
+    sys.stderr.write(f"scopewright: {message}\n")
+    return code
+
+
+def parser(command: str) -> _Parser:
+    return _PARSERS[command]()
+
+
+def _new_parser(command: str, good: str) -> _Parser:
+    return _Parser(
+        prog=f"scopewright {command}",
+        description=ABOUT[command],
+        epilog=_EXIT_CODES.format(good=good),
+        allow_abbrev=False,
+    )
+
+
+def _token_parser() -> _Parser:
+    made = _new_parser("token", "a token was printed")
+    made.add_argument(
+        "--secret", metavar="DIR", help="directory of the mounted Secret [as ClientCredentials.from_env finds it]"
+    )
+    made.add_argument("--resource", metavar="URL", help="audience of the API to call [that of the Secret]")
+    made.add_argument("--scope", action="append", metavar="S", help="requested scope; repeatable [that of the Secret]")
+    made.add_argument("--allow-http", action="store_true", help="allow plain HTTP to the issuer")
+    form = made.add_mutually_exclusive_group()
+    form.add_argument("--header", action="store_true", help="print the header: Authorization: Bearer TOKEN")
+    form.add_argument("--json", action="store_true", help="print JSON, as the token endpoint answers")
+    return made
+
+
+def _verify_parser() -> _Parser:
+    made = _new_parser("verify", "the token is valid")
+    made.add_argument("--issuer", metavar="URL", help="URL of the issuer [SCOPEWRIGHT_ISSUER]")
+    made.add_argument("--audience", metavar="URI", help="audience of the API [SCOPEWRIGHT_AUDIENCE]")
+    made.add_argument("--scope", action="append", metavar="S", help="scope that the token needs; repeatable")
+    made.add_argument("--allow-http", action="store_true", help="allow plain HTTP to the issuer")
+    made.add_argument("--json", action="store_true", help="print the claims, or the error, as JSON")
+    made.add_argument("source", nargs="?", metavar="-", default="-", type=_standard_input, help="standard input")
+    return made
+
+
+def _standard_input(text: str) -> str:
+    if text != "-":
+        raise argparse.ArgumentTypeError("pass the token on standard input; `ps` shows arguments")
+    return text
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    from scopewright.cli.token_command import print_token
+
+    return print_token(arguments)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from scopewright.cli.verify_command import verify_input
+
+    return verify_input(arguments)
+
+
+_PARSERS: Final[dict[str, Callable[[], _Parser]]] = {"token": _token_parser, "verify": _verify_parser}
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {"token": _token, "verify": _verify}

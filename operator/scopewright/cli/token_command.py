@@ -1,0 +1,60 @@
+"""`scopewright token`: one access token on standard output."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
+from scopewright.client import AccessToken, ClientCredentials, MountedSecret, TokenError
+from scopewright.origins import host_of
+
+_UNUSABLE_ANSWERS: Final = ("temporarily_unavailable", "invalid_response")
+
+
+def print_token(arguments: argparse.Namespace) -> int:
+    try:
+        token = _credentials(arguments).token_sync()
+    except TokenError as error:
+        return fail(_exit_code(error), f"no token: {error}")
+    except (ValueError, TypeError) as error:
+        return fail(USAGE, str(error))
+    print(_printed(token, arguments), flush=True)
+    return GOOD
+
+
+def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
+    path = arguments.secret or os.environ.get("SCOPEWRIGHT_SECRET_DIR") or "/var/run/secrets/oauth"
+    if arguments.secret is not None:
+        _check_directory(arguments.secret)
+    secret = MountedSecret(path)
+    allowed = [host_of(httpx.URL(secret.read().issuer))] if arguments.allow_http else []
+    return ClientCredentials(secret, arguments.resource, arguments.scope, allow_http=allowed)
+
+
+def _check_directory(text: str) -> None:
+    """Raise UsageError for anything else. A text without a slash is not shown: it may be a client secret."""
+    if Path(text).is_dir():
+        return
+    shown = f"{text} is not a directory" if "/" in text else "that is not a directory"
+    raise UsageError(f"--secret takes the directory where the Secret of the OAuthClient is mounted, and {shown}")
+
+
+def _exit_code(error: TokenError) -> int:
+    if error.error in _UNUSABLE_ANSWERS or (error.status or 0) >= 500:
+        return UNAVAILABLE
+    return REFUSED if error.status is not None else USAGE
+
+
+def _printed(token: AccessToken, arguments: argparse.Namespace) -> str:
+    if arguments.header:
+        return f"Authorization: Bearer {token.value}"
+    if not arguments.json:
+        return token.value
+    lifetime = max(0, int(token.expires_at - time.time()))
+    answer = {"access_token": token.value, "token_type": "Bearer", "expires_in": lifetime}
+    return json.dumps(answer | {"scope": " ".join(sorted(token.scopes))})

@@ -1,0 +1,81 @@
+"""`scopewright verify`: the claims of the token on standard input, or why it is refused."""
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+
+from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
+from scopewright.origins import host_of
+from scopewright.verifier import KeysUnavailable, Token, TokenRejected, Verifier
+
+_MAX_BYTES: Final = 64 * 1024
+"""Of standard input. The verifier itself accepts shorter tokens."""
+
+
+def verify_input(arguments: argparse.Namespace) -> int:
+    try:
+        verifier = _verifier(arguments)
+        token = _read()
+        verifier.ready_sync()
+        verified = verifier.verify_sync(token, scopes=arguments.scope or ())
+    except TokenRejected as refusal:
+        return _refused(refusal, as_json=arguments.json)
+    except KeysUnavailable as unavailable:
+        return fail(UNAVAILABLE, f"the token cannot be verified: {unavailable}")
+    except (ValueError, TypeError) as error:  # of the arguments; the issuer's metadata may name another issuer
+        return fail(USAGE, str(error))
+    print(json.dumps(dict(verified.claims), default=dict) if arguments.json else _described(verified), flush=True)
+    return GOOD
+
+
+def _verifier(arguments: argparse.Namespace) -> Verifier:
+    issuer = arguments.issuer or os.environ.get("SCOPEWRIGHT_ISSUER")
+    audience = arguments.audience or os.environ.get("SCOPEWRIGHT_AUDIENCE")
+    if not issuer:
+        raise UsageError("pass --issuer URL, or set SCOPEWRIGHT_ISSUER")
+    if not audience:
+        raise UsageError("pass --audience URI, or set SCOPEWRIGHT_AUDIENCE")
+    allowed = [host_of(httpx.URL(issuer))] if arguments.allow_http else []
+    return Verifier(issuer, audience, allow_http=allowed)
+
+
+def _read() -> str:
+    """Return the token, without white space around it. Raise UsageError if there is none."""
+    data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"standard input has more than {_MAX_BYTES} bytes, which is not a token")
+    token = data.decode("ascii", "replace").strip()
+    if not token:
+        raise UsageError("there is no token on standard input: scopewright token | scopewright verify")
+    return token
+
+
+def _refused(refusal: TokenRejected, *, as_json: bool) -> int:
+    if as_json:
+        reason = {"error": refusal.error, "error_description": refusal.description, "reason": refusal.reason.value}
+        print(json.dumps(reason), flush=True)
+        return REFUSED
+    return fail(REFUSED, f"{refusal.error}: {refusal.description} ({refusal.reason.value})")
+
+
+def _described(token: Token) -> str:
+    expires = datetime.fromtimestamp(token.expires_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    lines = {
+        "client": token.client_id,
+        "subject": token.subject,
+        "audience": " ".join(token.audience),
+        "scopes": " ".join(sorted(token.scopes)) or "none",
+        "issuer": token.issuer,
+        "expires": expires,
+    }
+    return "\n".join(f"{name:<9} {_printable(value)}" for name, value in lines.items())
+
+
+def _printable(text: str) -> str:
+    """Escape what could control a terminal: claims may hold it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
