@@ -11,15 +11,21 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 
 
-def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> Config:
+def load_config(
+    file: Path | None,
+    given: Mapping[str, Any],
+    otherwise: Mapping[str, Any] | None = None,
+    *,
+    allow_http: bool = False,
+) -> Config:
     """The configuration of a YAML file, overridden by `given` (flags and environment; None: not set).
 
-    `otherwise` has the defaults of both.
+    `otherwise` has the defaults of both. With `allow_http`, the issuer may be an http URL of any host.
     """
     content: dict[str, Any] = {**(otherwise or {}), **(_read(file) if file else {})}
     content = _over(content, given)
     try:
-        return Config.model_validate(content)
+        return Config.model_validate(content, context={"allow_http": allow_http})
     except ValidationError as error:
         messages = [(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
         lines = [f"  {'.'.join(map(str, loc)) or 'config'}: {message}" for loc, message in messages]

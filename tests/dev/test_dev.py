@@ -15,7 +15,8 @@ import httpx
 import jwt
 import pytest
 
-from scopewright.client import ClientCredentials, TokenError
+from scopewright.client import ClientCredentials, MountedSecret, TokenError
+from scopewright.client.authentication import ASSERTION_TYPE
 from tests.controlplane.certificates import Authority
 from tests.ports import free_port
 
@@ -64,12 +65,12 @@ class Dev:
     def write(self, name: str, text: str) -> None:
         (self.manifests / name).write_text(text)
 
-    def start(self) -> None:
+    def start(self, ready_at: str = "") -> None:
         command: list[str | Path] = [SCOPEWRIGHT, "dev", self.manifests, "--state", self.state]
         command += ["--listen", self.listen_on, *self.options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        self.until(lambda: f"issuer ready at {self.url}" in self.printed())
+        self.until(lambda: f"issuer ready at {ready_at or self.url}" in self.printed())
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -95,6 +96,12 @@ class Dev:
 
     def kids(self) -> list[str]:
         return [key["kid"] for key in httpx.get(f"{self.url}/jwks.json").json()["keys"]]
+
+
+def command(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run([SCOPEWRIGHT, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 @pytest.fixture
@@ -240,13 +247,60 @@ def test_a_key_pair_is_made_and_works(dev: Dev) -> None:
     assert dev.token().status_code == 200
 
 
-def test_service_accounts_are_reported_as_unavailable(dev: Dev) -> None:
-    method = "  authentication: {method: ServiceAccount, serviceAccount: {name: worker}}\n"
-    dev.write("worker.yaml", WORKER + method)
+AS_ACCOUNT = WORKER + "  authentication: {method: ServiceAccount, serviceAccount: {name: worker}}\n"
+
+
+def test_a_token_of_dev_token_authenticates_its_service_account_alone(dev: Dev, tmp_path: Path) -> None:
+    dev.write("worker.yaml", AS_ACCOUNT)
     dev.start()
-    assert re.search(r"leave\.worker .*ServiceAccountNotFound", dev.printed())
-    status = (dev.state / "status/oauthclient/leave/worker.yaml").read_text()
-    assert "a directory has no ServiceAccounts" in status
+
+    def granted(account: str) -> frozenset[str]:
+        (tmp_path / "token").write_text(command("dev-token", account, "--state", dev.state).stdout.rstrip("\n"))
+        secret = MountedSecret(dev.state / "secrets/leave/worker-oauth", service_account_token=tmp_path / "token")
+        return ClientCredentials(secret).token_sync().scopes
+
+    assert granted("leave/worker") == {"payroll.read"}
+    for other in ("leave/another", "payroll/worker"):
+        with pytest.raises(TokenError, match="invalid_client"):
+            granted(other)
+
+
+def test_a_token_of_another_state_is_refused(dev: Dev, tmp_path: Path) -> None:
+    """Each STATE has its own cluster key."""
+    dev.write("worker.yaml", AS_ACCOUNT)
+    dev.start()
+    dev.stop()
+    stolen = command("dev-token", "leave/worker", "--state", dev.state).stdout.strip()
+    shutil.rmtree(dev.state)
+    dev.start()
+    form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": stolen}
+    answer = httpx.post(f"{dev.url}/token", data={**form, "client_id": "leave.worker"})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+def test_dev_token_keeps_a_file_fresh(dev: Dev, tmp_path: Path) -> None:
+    dev.write("worker.yaml", AS_ACCOUNT)
+    dev.start()
+    file = tmp_path / "token"
+    watch: list[str | Path] = ["dev-token", "leave/worker", "--state", dev.state, "--duration", "2s", "--watch", file]
+    with subprocess.Popen([SCOPEWRIGHT, *watch], stderr=subprocess.DEVNULL) as keeping:
+        dev.until(file.exists)
+        first = file.read_text()
+        dev.until(lambda: file.read_text() != first)
+        assert file.stat().st_mode & 0o777 == 0o600
+        keeping.terminate()
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_dev_serves_an_http_name_of_containers_if_it_is_allowed(dev: Dev) -> None:
+    dev.listen_on, issuer = f"0.0.0.0:{dev.port}", f"http://issuer:{dev.port}"
+    dev.options = ("--issuer-url", issuer, "--allow-http")
+    dev.start(ready_at=issuer)
+    assert dev.secret("issuer") == issuer
+    assert dev.secret("token_endpoint") == f"{issuer}/token"
+    basic = (dev.secret("client_id"), dev.secret("client_secret"))
+    answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
+    assert jwt.decode(answer.json()["access_token"], options={"verify_signature": False})["iss"] == issuer
 
 
 def test_a_separate_issuer_serves_the_same_state(dev: Dev) -> None:
@@ -309,6 +363,9 @@ def test_a_failed_start_is_reported_in_one_line(dev: Dev, tmp_path: Path) -> Non
     occupied = refused(dev.manifests, "--state", other, "--listen", f"127.0.0.1:{dev.port}")
     assert "Address already in use; stop the process that uses it, or pass another --listen" in occupied
     assert "is not a directory; pass the one" in refused(tmp_path / "nothing", "--state", other)
+    plain = refused(dev.manifests, "--state", other, "--listen", "127.0.0.1:0", "--issuer-url", "http://issuer:8080")
+    assert "http://issuer:8080 is plain HTTP" in plain
+    assert "add --allow-http" in plain
     assert "pass HOST:PORT" in refused(dev.manifests, "--state", other, "--listen", "8080")
     in_use = refused(dev.manifests, "--state", dev.state, "--listen", "127.0.0.1:0")
     assert "choose another --state" in in_use

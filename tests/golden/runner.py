@@ -8,7 +8,7 @@
 | `about` | the object to plan, as `SigningKey scopewright-system/default`; by default the first declared one |
 | `existing` | Secrets and ConfigMaps, as `tests/golden/existing.py` reads them |
 | `namespaces` | labels, by name |
-| `serviceAccounts` | UIDs, by `<namespace>/<name>`; null where there is no cluster |
+| `serviceAccounts` | UIDs, by `<namespace>/<name>` |
 | `plan` | the expected plan |
 
 Secrets and keys have names in a case (`secret: one`, `key: first`), which the plan shows in place of their values.
@@ -60,7 +60,7 @@ class Case:
         self._declared = [_manifest(manifest) for manifest in given.get("declared", ())]
         self._existing: Yaml = given.get("existing") or {}
         self._namespaces: Mapping[str, Mapping[str, str]] = given.get("namespaces") or {}
-        self._service_accounts: Mapping[str, str] | None = given.get("serviceAccounts", {})
+        self._service_accounts: Mapping[str, str] = given.get("serviceAccounts", {})
         self._expected: Any = given.get("plan")
         self._key = _key(given.get("about"), self._declared)
         self._names = Names()
@@ -92,10 +92,10 @@ class Case:
         return PlanPrinter(self._key, self._config, self._names).printed(plan)
 
     def _cache(self) -> Cache:
-        cache = Cache(self._config.name, self._config.namespace, in_cluster=self._service_accounts is not None)
+        cache = Cache(self._config.name, self._config.namespace, in_cluster=True)
         for name, labels in self._namespaces.items():
             cache.put_namespace(name, labels)
-        for name, uid in (self._service_accounts or {}).items():
+        for name, uid in self._service_accounts.items():
             cache.put_service_account(Ref("ServiceAccount", *name.split("/")), uid)
         for existing, entries in ExistingObjects(self._config, self._names).read(self._existing):
             cache.put_managed(existing, entries)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scopewright.cli import options
+from scopewright.cli import library_commands, options
 from scopewright.cli.settings import (
     connection_memory,
     connections_per_address,
@@ -151,6 +151,7 @@ def issuer(
         namespace=namespace or "scopewright-system",
         snapshot=snapshot,
         usage_interval=reports_every,
+        allow_http=source != "kubernetes",  # `dev` has decided it for its STATE
         proxies=trusted_proxies(proxies),
     )
 
@@ -194,24 +195,27 @@ async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
 def dev(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory with the manifests.")],
     listen_on: Annotated[str, typer.Option("--listen", help="Address of the issuer.")] = "127.0.0.1:8080",
-    state: Annotated[Path, typer.Option("--state", help="Directory for Secrets, keys and status.")] = Path(
-        ".scopewright"
-    ),
+    state: options.State = Path(".scopewright"),
     config: options.ConfigFile = None,
     issuer_url: options.IssuerUrl = None,
+    allow_http: Annotated[
+        bool, typer.Option("--allow-http", help="Allow an http URL of another host than loopback as issuer.")
+    ] = False,
     log_format: options.Format = options.LogFormat.text,
     log_level: options.Level = options.LogLevel.warning,
 ) -> None:
     """Reconcile a directory of manifests and serve the issuer, without a cluster."""
     from rich.console import Console
 
-    from scopewright.cli.dev import dev_config, develop
+    from scopewright.cli.dev import dev_config, develop, http_hosts
 
     set_up_logging(log_format.value, log_level.value)
     if not directory.is_dir():
         raise Rejected("NoDirectory", f"{directory} is not a directory; pass the one that contains your manifests")
     listening = listen(listen_on)
-    settings, note = dev_config(config, issuer_url, listen_on, listening)
+    settings, note = dev_config(
+        config, issuer_url, listen_on, listening, allow_http=allow_http, http_hosts=http_hosts()
+    )
     if note:
         typer.echo(note, err=True)
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -222,6 +226,25 @@ def dev(
         await develop(directory, state, settings, listening, stop, console)
 
     _run(main())
+
+
+@app.command()
+def dev_token(
+    account: Annotated[str, typer.Argument(metavar="NAMESPACE/SERVICEACCOUNT")],
+    state: options.State = Path(".scopewright"),
+    duration: Annotated[str, typer.Option("--duration", help="Lifetime of the token, at most 24h.")] = "1h",
+    watch: Annotated[
+        Path | None, typer.Option("--watch", metavar="FILE", help="Write it to FILE, and renew it until stopped.")
+    ] = None,
+) -> None:
+    """Print a token of a ServiceAccount for the issuer of `dev`, as the kubelet projects one into a Pod."""
+    from scopewright.cli.dev_token import AccountToken, keep_fresh
+
+    request = AccountToken.parse(account, state, duration)
+    if watch is None:
+        typer.echo(request.token())
+    else:
+        keep_fresh(request, watch)
 
 
 @app.command()
@@ -252,6 +275,18 @@ def plan(
     set_up_logging("text", "error")
     request = Request(directory, against, cluster, prune, tuple(outputs or ["text"]), config, issuer_url, namespace)
     raise typer.Exit(plan_to_outputs(request, lambda: _api(kubeconfig)))
+
+
+def _list_library_command(name: str, about: str) -> None:
+    """List the command in `--help`. `main` runs it without typer, and parses its flags."""
+
+    @app.command(name, help=about, add_help_option=False, context_settings={"ignore_unknown_options": True})
+    def listed(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+        raise typer.Exit(library_commands.run([name, *(arguments or ())]))
+
+
+for _name, _about in library_commands.ABOUT.items():
+    _list_library_command(_name, _about)
 
 
 @asynccontextmanager

@@ -1,9 +1,13 @@
 """`scopewright dev`: reconcile and serve a directory of manifests on a laptop."""
 
 import asyncio
+import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,25 +15,35 @@ from rich.text import Text
 from scopewright.api import OAuthClient
 from scopewright.cli.settings import parse_address
 from scopewright.config_file import load_config
+from scopewright.controller.local_cluster import LocalCluster
 from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.access import requested_access
-from scopewright.core.config import Config
+from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
+from scopewright.origins import Hosts, host_names, host_of, is_among
 from scopewright.stores.directory.store import DirectoryStore
 
+ALLOW_HTTP: Final = "SCOPEWRIGHT_ALLOW_HTTP"
 NOTHING = "–"
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
 
 
 def dev_config(
-    file: Path | None, issuer_url: str | None, listen_on: str, listening: socket.socket
+    file: Path | None,
+    issuer_url: str | None,
+    listen_on: str,
+    listening: socket.socket,
+    *,
+    allow_http: bool = False,
+    http_hosts: Collection[str] = (),
 ) -> tuple[Config, str]:
     """Return the configuration, and a note to print about its issuer (may be empty).
 
     The issuer is `--issuer-url`, else that of the file, else the address of `dev`. An https issuer of the file is
     ignored: `dev` has no TLS, the file may be a cluster's, and clients would send their secrets to the real issuer.
+    It may be an http URL of another host than loopback with `allow_http`, or if the host is one of `http_hosts`.
     """
     served = _served(listen_on, listening)
     if served is None and issuer_url is None:
@@ -39,13 +53,31 @@ def dev_config(
             "127.0.0.1:8080, or on 0.0.0.0:8080 for a container's port, or pass the https URL of a proxy in front "
             "with --issuer-url",
         )
-    config = load_config(file, {"issuer": issuer_url}, {"issuer": served})
+    config = load_config(file, {"issuer": issuer_url}, {"issuer": served}, allow_http=True)
+    if not allow_http:
+        _require_secure(config.issuer, host_names(ALLOW_HTTP, http_hosts))
     if issuer_url is None and config.issuer.startswith("https:"):
         note = f"{file} names the issuer {config.issuer}, and dev serves {served} instead; --issuer-url overrides that"
         return load_config(file, {"issuer": served}), note
     if config.issuer != served:
         return config, f"dev listens on {listen_on}, and callers must reach it as {config.issuer}"
     return config, ""
+
+
+def _require_secure(issuer: str, http_hosts: Hosts) -> None:
+    url = httpx.URL(issuer)
+    if is_plain_http(issuer) and not is_among(url, http_hosts):
+        raise Rejected(
+            "PlainHttp",
+            f"the issuer {issuer} is plain HTTP and not on loopback, and everybody on its network can read secrets "
+            "and tokens; pass the https URL of a proxy in front with --issuer-url, or add --allow-http if only "
+            f"containers of this machine reach it. Its clients then need {ALLOW_HTTP}={host_of(url)}",
+        )
+
+
+def http_hosts() -> list[str]:
+    """Return the hosts of the variable SCOPEWRIGHT_ALLOW_HTTP, separated by commas."""
+    return [name for name in os.environ.get(ALLOW_HTTP, "").replace(" ", "").split(",") if name]
 
 
 def _served(listen_on: str, listening: socket.socket) -> str | None:
@@ -63,10 +95,11 @@ async def develop(
     """Reconcile and serve until `stop` is set."""
     store = DirectoryStore.open(state, config.issuer)
     try:
+        config = LocalCluster.open(state).trusted_by(config)
         embedded = LocalOperator(directory, store, config)
         await embedded.install()
         report = Report(embedded, console)
-        settings = IssuerSettings(namespace=config.namespace)
+        settings = IssuerSettings(namespace=config.namespace, allow_http=True)
         async with build_issuer(settings, store, writer=store).running() as issuer:
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),

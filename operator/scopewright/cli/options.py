@@ -51,6 +51,7 @@ LeaseRenewDeadline = Annotated[
     str | None, _flag("--lease-renew-deadline", "Time until a leader that cannot renew stops writing. [5s]")
 ]
 LeaseRetryPeriod = Annotated[str | None, _flag("--lease-retry-period", "Time between renewals. [1s]")]
+State = Annotated[Path, typer.Option("--state", help="Directory for Secrets, keys and status of `dev`.")]
 Source = Annotated[str, _flag("--source", "`kubernetes`, or the STATE directory of `dev`.")]
 ListenIssuer = Annotated[str, _flag("--listen", "Address of the issuer.")]
 MetricsListen = Annotated[

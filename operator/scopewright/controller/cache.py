@@ -6,7 +6,7 @@ than the known one changes nothing.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from scopewright.api import KINDS, OAuthClient, ScopeGrant
@@ -38,13 +38,20 @@ def newer(version: str | None, known: str | None) -> bool:
 
 
 class Cache:
-    """Declared and managed objects, namespaces, and in a cluster the UIDs of ServiceAccounts.
+    """Declared and managed objects, namespaces, and the UIDs of ServiceAccounts.
 
-    Methods that change the cache return the keys to reconcile.
+    Methods that change the cache return the keys to reconcile. Without a cluster to watch, `account_uid` returns the
+    UID of each ServiceAccount.
     """
 
     def __init__(
-        self, issuer_name: str, namespace: str, *, in_cluster: bool = False, limits: Limits | None = None
+        self,
+        issuer_name: str,
+        namespace: str,
+        *,
+        in_cluster: bool = False,
+        limits: Limits | None = None,
+        account_uid: Callable[[Ref], str] | None = None,
     ) -> None:
         self.issuer_name = issuer_name
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
@@ -61,6 +68,7 @@ class Cache:
         """Namespaces that are being deleted."""
         self.managed = ManagedObjects(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
+        self._account_uid = account_uid
         self._index = ReferenceIndex()
         self._limits = NamespaceLimits(limits or Limits())
         self.relations = Relations(self.declared, self.managed, self._index, self._limits)
@@ -209,7 +217,11 @@ class Cache:
     def service_account_uid(self, client: OAuthClient) -> str | None:
         """See `ClientView`."""
         ref = service_account_of(client)
-        return None if ref is None or self.service_accounts is None else self.service_accounts.get(ref, "")
+        if ref is None:
+            return None
+        if self._account_uid is not None:
+            return self._account_uid(ref)
+        return None if self.service_accounts is None else self.service_accounts.get(ref, "")
 
     # Managed objects
 

@@ -1,4 +1,4 @@
-"""Reconciliation without a cluster: reads manifests from a directory, writes a STATE directory."""
+"""Reconciliation without a Kubernetes cluster: reads manifests from a directory, writes a STATE directory."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from scopewright.controller.bootstrap import Bootstrap
 from scopewright.controller.cache import Cache
 from scopewright.controller.events import LogRecorder
 from scopewright.controller.key_generation import generate_secret, make_key
+from scopewright.controller.local_cluster import service_account_uid
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import WatchMonitor, orphaned_keys
@@ -34,7 +35,7 @@ class LocalOperator:
         self._directory = directory
         self._store = store
         self._config = config
-        self.cache = Cache(config.name, config.namespace, limits=config.limits)
+        self.cache = Cache(config.name, config.namespace, limits=config.limits, account_uid=service_account_uid)
         dependencies = Dependencies(_now, generate_secret, make_key, sign_at_once=True)
         self._reconciler = Reconciler(store, self.cache, config, dependencies, LogRecorder(), enqueue=self._enqueue)
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.relations.waits_for, workers=4)

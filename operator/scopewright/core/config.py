@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
 from scopewright.api.names import Label
@@ -24,15 +24,27 @@ API_SERVER_AUDIENCES: Final = (
 )
 
 
-def issuer_url(value: str) -> str:
-    """Validate the issuer's URL (RFC 8414 §2) by the rules of verifiers, without a trailing slash."""
+def issuer_url(value: str, *, allow_http: bool = False) -> str:
+    """Validate the issuer's URL (RFC 8414 §2) by the rules of verifiers, without a trailing slash.
+
+    `allow_http` is for `scopewright dev`, which has its own rule for http.
+    """
     check_issuer_url(value)
-    parts = urlsplit(value)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if not allow_http and is_plain_http(value):
         raise ValueError("the issuer must be an https URL; http is allowed for loopback only")
     if value.endswith("/"):
         raise ValueError("the issuer URL must not have a trailing slash")
     return value
+
+
+def is_plain_http(url: str) -> bool:
+    """Whether it is an http URL of another host than loopback."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def _configured_issuer(value: str, info: ValidationInfo) -> str:
+    return issuer_url(value, allow_http=bool(info.context and info.context.get("allow_http")))
 
 
 Duration = Annotated[timedelta, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v)]
@@ -129,7 +141,7 @@ class KubeApi(_Model):
 class Config(_Model):
     """All settings of a platform team, except listening addresses."""
 
-    issuer: Annotated[str, AfterValidator(issuer_url)]
+    issuer: Annotated[str, AfterValidator(_configured_issuer)]
     name: Label = "default"
     """Name of this installation. Objects whose `spec.issuer` is another name are ignored."""
     namespace: str = "scopewright-system"

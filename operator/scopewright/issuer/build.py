@@ -59,6 +59,8 @@ class IssuerSettings:
     """Minimum duration of a response to a wrong credential."""
     read_budget: RateBudget = READ_BUDGET
     reserve_budget: RateBudget = RESERVE_BUDGET
+    allow_http: bool = False
+    """Whether the records may name an http issuer that is not on loopback: those of `scopewright dev` may."""
     proxies: TrustedProxies | None = None
     """Proxies whose X-Forwarded-For names the caller."""
 
@@ -94,7 +96,7 @@ def build_issuer(
     clock, monotonic, namespace = runtime.clock, runtime.monotonic, settings.namespace
     snapshots = SnapshotFile(settings.snapshot, keeps=settings.writes_snapshot) if settings.snapshot else None
     # Registry and revocations need each other, as do readiness and follower.
-    registry = Registry(namespace, lambda ended: revocations.end(ended))
+    registry = Registry(namespace, lambda ended: revocations.end(ended), allow_http=settings.allow_http)
     keep = snapshots.keep_later if snapshots else lambda ref, make: None
     revocations = Revocations(writer, namespace, clock, lambda: registry.issuer, keep)
     tasks = SupervisedTasks(monotonic)

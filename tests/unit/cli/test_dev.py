@@ -1,18 +1,21 @@
 """`scopewright dev`: flags, configuration and printed table."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from scopewright.cli.dev import _table, dev_config
+from scopewright.cli.dev import _table, dev_config, http_hosts
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
 
 
-def config_of(listen_on: str, file: Path | None = None, issuer_url: str | None = None) -> tuple[str, str, int]:
+def config_of(
+    listen_on: str, file: Path | None = None, issuer_url: str | None = None, **http: Any
+) -> tuple[str, str, int]:
     with listen(listen_on) as listening:
-        config, note = dev_config(file, issuer_url, listen_on, listening)
+        config, note = dev_config(file, issuer_url, listen_on, listening, **http)
         return config.issuer, note, listening.getsockname()[1]
 
 
@@ -42,6 +45,25 @@ def test_an_address_that_is_not_loopback_is_refused_with_the_remedy() -> None:
     issuer, note, _ = config_of("127.0.0.2:0", issuer_url="https://issuer.test")
     assert issuer == "https://issuer.test"
     assert note == "dev listens on 127.0.0.2:0, and callers must reach it as https://issuer.test"
+
+
+CONTAINER = "http://issuer:8080"
+
+
+def test_an_http_issuer_of_another_host_needs_the_permission(file: Path) -> None:
+    file.write_text(f"issuer: {CONTAINER}\n")
+    for source in ({"issuer_url": CONTAINER}, {"file": file}):
+        with pytest.raises(Rejected, match=r"add --allow-http .* SCOPEWRIGHT_ALLOW_HTTP=issuer$"):
+            config_of("0.0.0.0:0", **source, http_hosts=["payroll", "issuer:8081"])
+        for allowed in ({"allow_http": True}, {"http_hosts": ["issuer"]}, {"http_hosts": ["issuer:8080"]}):
+            assert config_of("0.0.0.0:0", **source, **allowed)[0] == CONTAINER
+
+
+def test_the_hosts_of_the_variable_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCOPEWRIGHT_ALLOW_HTTP", "issuer, payroll:8000,")
+    assert http_hosts() == ["issuer", "payroll:8000"]
+    monkeypatch.delenv("SCOPEWRIGHT_ALLOW_HTTP")
+    assert http_hosts() == []
 
 
 def test_an_http_issuer_in_the_file_is_used(file: Path) -> None:

@@ -53,8 +53,8 @@ def declared_keys(client: OAuthClient) -> tuple[dict[str, str], ...]:
 def resolve_service_account(client: OAuthClient, local_uid: str | None, config: Config) -> ServiceAccount | None:
     """Return the ServiceAccount that authenticates the client; None with another method.
 
-    `local_uid` is the UID of the one in this cluster: "" if it does not exist, None without a cluster. Raise `Rejected`
-    if there is no such cluster or ServiceAccount.
+    `local_uid` is the UID of the one in this cluster, if it exists. Raise `Rejected` if there is no such cluster or
+    ServiceAccount.
     """
     named = client.spec.authentication.service_account
     if client.spec.authentication.method != "ServiceAccount" or named is None:
@@ -70,17 +70,12 @@ def resolve_service_account(client: OAuthClient, local_uid: str | None, config: 
     uid = named.uid if cluster != LOCAL_CLUSTER else local_uid
     if uid:
         return ServiceAccount(named.name, uid, cluster)
-    raise Rejected("ServiceAccountNotFound", _missing_account(client, named.name, in_cluster=uid is not None))
+    raise Rejected("ServiceAccountNotFound", _missing_account(client, named.name))
 
 
-def _missing_account(client: OAuthClient, name: str, *, in_cluster: bool) -> str:
-    if in_cluster:
-        return (
-            f"ServiceAccount {name} does not exist in namespace {client.namespace}: create it "
-            f"(kubectl -n {client.namespace} create serviceaccount {name}), or correct "
-            "spec.authentication.serviceAccount.name"
-        )
+def _missing_account(client: OAuthClient, name: str) -> str:
     return (
-        "a directory has no ServiceAccounts: choose another method, or set cluster to one of the configuration's "
-        "clusters, and uid to that of the ServiceAccount there"
+        f"ServiceAccount {name} does not exist in namespace {client.namespace}: create it "
+        f"(kubectl -n {client.namespace} create serviceaccount {name}), or correct "
+        "spec.authentication.serviceAccount.name"
     )

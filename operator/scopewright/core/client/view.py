@@ -69,7 +69,7 @@ class ClientView:
     terminating: bool = False
     """Whether its namespace is being deleted, so that nothing can be created there."""
     service_account_uid: str | None = None
-    """UID of its ServiceAccount in this cluster: "" if it does not exist, None without a cluster."""
+    """UID of its ServiceAccount in this cluster: "" if it does not exist, None if it names none of this cluster."""
     last_use: LastUse = field(default_factory=dict)
     """Last use of this client's credentials, and of its own credential."""
     reporting_since: datetime | None = None

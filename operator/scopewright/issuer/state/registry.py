@@ -63,8 +63,9 @@ OnEnded = Callable[[RevocationRecord], None]
 
 
 class Registry:
-    def __init__(self, namespace: str, on_ended: OnEnded = lambda record: None) -> None:
+    def __init__(self, namespace: str, on_ended: OnEnded = lambda record: None, *, allow_http: bool = False) -> None:
         self.namespace = namespace
+        self._allow_http = allow_http
         self._on_ended = on_ended
         self.issuer: IssuerRecord | None = None
         self.is_fapi2 = False
@@ -188,7 +189,7 @@ class Registry:
         _require_name(existing, ISSUER_NAME)
         record = decode(IssuerRecord, _entry(entries))
         try:
-            issuer_url(record.issuer)
+            issuer_url(record.issuer, allow_http=self._allow_http)
         except ValueError:
             raise Rejected("MalformedRecord", "issuer is not a valid issuer URL") from None
         if record.max_token_lifetime < 1 or record.clock_skew < 0 or record.jwks_max_age < 0:

@@ -1,0 +1,77 @@
+"""`scopewright dev-token`: a token of a ServiceAccount, printed or kept fresh in a file, for the issuer of `dev`."""
+
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Self
+
+from scopewright.api.times import parse_duration
+from scopewright.controller.local_cluster import LocalCluster
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Ref
+from scopewright.stores.directory.atomic_files import checked, replace_file
+from scopewright.stores.directory.state_dir import StateDirectory
+
+MAX_LIFETIME: Final = timedelta(hours=24)
+"""The issuer accepts no token with a longer one."""
+_RENEWED_AFTER: Final = 0.8
+"""The part of its lifetime after which the kubelet replaces a token."""
+_POLL_SECONDS: Final = 1.0
+"""A laptop may sleep for longer than the lifetime: the clock is read this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountToken:
+    account: Ref
+    state: Path
+    lifetime: timedelta
+
+    @classmethod
+    def parse(cls, account: str, state: Path, duration: str) -> Self:
+        """Raise `Rejected` for a malformed argument."""
+        namespace, slash, name = account.partition("/")
+        if not slash:
+            raise Rejected(
+                "BadServiceAccount", f"{account!r} is not NAMESPACE/SERVICEACCOUNT, such as leave/leave-worker"
+            )
+        try:
+            lifetime = parse_duration(duration)
+        except ValueError as error:
+            raise Rejected("BadDuration", f"--duration {duration}: {error}") from None
+        if not timedelta(seconds=1) <= lifetime <= MAX_LIFETIME:
+            raise Rejected("BadDuration", f"--duration {duration}: pass a duration from 1s to 24h")
+        return cls(checked(Ref("ServiceAccount", namespace, name)), state, lifetime)
+
+    def token(self) -> str:
+        """Return a new token for the issuer of STATE. Raise `Rejected` if `dev` has not made STATE."""
+        cluster = LocalCluster.read(self.state)
+        issuer = StateDirectory.open_readonly(self.state).issuer
+        return cluster.token(self.account, issuer, self.lifetime, datetime.now(UTC))
+
+
+def keep_fresh(
+    request: AccountToken,
+    file: Path,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write a token to the file, and replace it in one step before it expires, until the process is stopped."""
+    sys.stderr.write(f"keeping a token of {request.account.namespace}/{request.account.name} fresh in {file}\n")
+    while True:
+        _write(file, request.token())
+        renew_at = clock() + request.lifetime.total_seconds() * _RENEWED_AFTER
+        while clock() < renew_at:
+            sleep(min(_POLL_SECONDS, max(0.0, renew_at - clock())))
+
+
+def _write(file: Path, token: str) -> None:
+    spare = file.with_name(f".{uuid.uuid4().hex}")
+    try:
+        replace_file(file, token.encode(), spare)
+    except OSError as error:
+        spare.unlink(missing_ok=True)
+        raise Rejected("CannotWrite", f"--watch {file} cannot be written: {error.strerror}") from None

@@ -1,0 +1,72 @@
+"""`scopewright dev-token`: arguments, and the file that it keeps fresh."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+
+from scopewright.cli.dev_token import AccountToken, keep_fresh
+from scopewright.controller.local_cluster import LocalCluster
+from scopewright.core.failures import Rejected
+from scopewright.stores.directory.state_dir import StateDirectory
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    StateDirectory.open(tmp_path / "state", "http://127.0.0.1:8080").close()
+    LocalCluster.open(tmp_path / "state")
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("account", "duration", "message"),
+    [
+        ("worker", "1h", "is not NAMESPACE/SERVICEACCOUNT"),
+        ("leave/", "1h", "not a name that Kubernetes accepts"),
+        ("/worker", "1h", "not a name that Kubernetes accepts"),
+        ("leave/worker/x", "1h", "not a name that Kubernetes accepts"),
+        ("leave/worker", "0s", "from 1s to 24h"),
+        ("leave/worker", "25h", "from 1s to 24h"),
+        ("leave/worker", "1d", "write days and weeks in hours"),
+        ("leave/worker", "", "such as 720h"),
+    ],
+)
+def test_a_malformed_argument_is_refused(account: str, duration: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=message):
+        AccountToken.parse(account, tmp_path, duration)
+
+
+def test_a_token_is_for_the_issuer_of_the_state(state: Path) -> None:
+    claims = jwt.decode(AccountToken.parse("leave/worker", state, "90m").token(), options={"verify_signature": False})
+    assert claims["aud"] == ["http://127.0.0.1:8080"]
+    assert claims["exp"] - claims["iat"] == timedelta(minutes=90).total_seconds()
+
+
+def test_the_file_is_replaced_after_four_fifths_of_the_lifetime(state: Path, tmp_path: Path) -> None:
+    """The time is of the wall clock: a laptop that slept for longer replaces it at once."""
+    file, now, written = tmp_path / "token", [1000.0], dict[str, float]()
+
+    def sleep(seconds: float) -> None:
+        written.setdefault(file.read_text(), now[0])
+        now[0] += 3600 if len(written) == 3 else seconds
+        if len(written) == 4:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        keep_fresh(AccountToken.parse("leave/worker", state, "10m"), file, lambda: now[0], sleep)
+    assert list(written.values()) == [1000.0, 1480.0, 1960.0, 5560.0]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_written_is_reported(state: Path, tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"--watch .*/missing/token cannot be written: No such file or directory"):
+        keep_fresh(AccountToken.parse("leave/worker", state, "10m"), tmp_path / "missing/token")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Rejected, match="cannot be written: Is a directory"):
+        keep_fresh(AccountToken.parse("leave/worker", state, "10m"), tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "state"]
