@@ -22,9 +22,10 @@ class IssuerMismatch(ValueError):
 
 
 class MetadataNotFound(FetchError):
-    """No URL of the metadata answered 200. `response` is the last answer."""
+    """No URL of the metadata answered 200. `response` is the last answer, of `url`."""
 
-    def __init__(self, text: str, response: HttpResponse) -> None:
+    def __init__(self, text: str, url: str, response: HttpResponse) -> None:
+        self.url = url
         self.response = response
         super().__init__(text)
 
@@ -57,7 +58,7 @@ def fetch_metadata(issuer: str, user_agent: str) -> Generator[httpx.Request, Htt
         answers.append(f"{url} answered {response.status}")
         if response.status is None:  # the issuer cannot be reached
             break
-    raise MetadataNotFound("no metadata: " + ", ".join(answers), response)
+    raise MetadataNotFound("no metadata: " + ", ".join(answers), url, response)
 
 
 def _parsed(url: str, body: bytes, issuer: str) -> IssuerMetadata:

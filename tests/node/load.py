@@ -20,7 +20,8 @@ import jwt
 
 from scopewright.client import MountedSecret
 from scopewright.client.authentication import authenticate
-from scopewright.client.grant import TokenParameters, token_request
+from scopewright.client.grant import TokenParameters
+from scopewright.client.issuer_request import form_request
 
 _PAUSE_SECONDS = 0.15
 _TIMEOUT_SECONDS = 60.0
@@ -76,7 +77,8 @@ class Load:
         self.totals.secrets = len(self._seen)
         wanted = TokenParameters(audience).of(credentials)
         authentication = authenticate(credentials, time.time())
-        answer = await self._send(token_request(credentials, wanted, authentication))
+        endpoint = httpx.URL(credentials.token_endpoint or "")
+        answer = await self._send(form_request(endpoint, wanted.form(), authentication))
         if answer is None:
             return
         if answer.status_code != 200:
@@ -89,7 +91,7 @@ class Load:
         self._held.append(HeldToken(content["access_token"], audience, time.time() + content["expires_in"]))
 
         if credentials.private_key is not None:
-            await self._reuse_assertion(token_request(credentials, wanted, authentication))
+            await self._reuse_assertion(form_request(endpoint, wanted.form(), authentication))
 
     async def _reuse_assertion(self, request: httpx.Request) -> None:
         """Use an assertion a second time, at any issuer."""

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from scopewright.client.authentication import authenticate
-from scopewright.client.mounted import MountedCredentials
+from scopewright.client.credentials import MountedCredentials
 from tests.simulation.process import EPOCH
 from tests.simulation.server import NamespacedName
 from tests.simulation.settings import ISSUER

@@ -31,7 +31,7 @@ class Caller:
         credentials = self.credentials()
         form = {"grant_type": "client_credentials", "resource": audience(api), "scope": scope}
         return await self._system.http.post(
-            credentials.token_endpoint,
+            str(credentials.token_endpoint),
             data=form,
             auth=(credentials.client_id, client_secret or credentials.client_secret or ""),
         )

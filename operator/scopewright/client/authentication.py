@@ -9,8 +9,8 @@ from urllib.parse import quote_plus
 
 import jwt
 
+from scopewright.client.credentials import MountedCredentials
 from scopewright.client.key import parse_private_key
-from scopewright.client.mounted import MountedCredentials
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LIFETIME_SECONDS: Final = 60  # each request has its own assertion

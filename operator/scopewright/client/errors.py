@@ -26,8 +26,20 @@ class TokenError(Exception):
         return TokenError(self.error, self.description, self.status, retry_after=self.retry_after)
 
 
-def invalid_request(text: str) -> TokenError:
-    return TokenError("invalid_request", printable(text))
+def invalid_request(text: str, most: int = _MAX_CHARACTERS) -> TokenError:
+    return TokenError("invalid_request", printable(text, most=most))
+
+
+def invalid_response(endpoint: str, what: str, status: int | None = 200) -> TokenError:
+    """The answer of `endpoint`, such as `token_endpoint`, is not one of the protocol."""
+    return TokenError(
+        "invalid_response", f"the answer of the {endpoint.replace('_', ' ')} {what}; is {endpoint} right?", status
+    )
+
+
+def unexpected(outcome: object) -> TokenError:
+    """The text of an unknown exception is omitted, because it may contain secrets."""
+    return TokenError("temporarily_unavailable", f"the request ended with {type(outcome).__name__}; try again")
 
 
 class SecretError(TokenError):
@@ -40,8 +52,8 @@ class SecretError(TokenError):
         return SecretError(self.description)
 
 
-def printable(text: str, *hidden: str) -> str:
+def printable(text: str, *hidden: str, most: int = _MAX_CHARACTERS) -> str:
     """Foreign text for a log: one line of limited length, printable ASCII, without the values of `hidden`."""
     for value in hidden:
         text = text.replace(value, "[hidden]") if value else text
-    return _PLAIN.sub("?", text[:_MAX_CHARACTERS])
+    return _PLAIN.sub("?", text[:most])

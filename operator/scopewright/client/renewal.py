@@ -1,7 +1,7 @@
 """Decides when to fetch a token again. No I/O, no clock. Times are in seconds."""
 
+from scopewright.client.credentials import MountedCredentials
 from scopewright.client.errors import TokenError
-from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken
 from scopewright.singleflight import RefreshDecision
 
@@ -36,13 +36,18 @@ class TokenRenewal:
             return RefreshDecision.NOW
         return RefreshDecision.NOTHING if now < self._refresh_at else RefreshDecision.SOON
 
-    def refuse(self, now: float, refused: AccessToken) -> None:
-        """The API answered `invalid_token`: the next caller fetches another token. This is rate-limited, because an API
-        that refuses every token would overload the issuer.
+    def refuse(self, now: float, value: str) -> None:
+        """An API refused this token: the next caller fetches another one. This is rate-limited, because an API that
+        refuses every token would overload the issuer.
         """
-        if self.token is refused and now >= self._refused_until:
+        if self._is_current(value) and now >= self._refused_until:
             self._refused_until = now + _REFUSAL_PAUSE_SECONDS
             self._is_refused = True
+
+    def discard(self, value: str) -> None:
+        """This token has been revoked: no caller gets it again."""
+        if self._is_current(value):
+            self.token = None
 
     def received(self, token: AccessToken, credentials: MountedCredentials, jitter: float) -> None:
         self.token = token
@@ -57,6 +62,9 @@ class TokenRenewal:
         self.error = error
         self._retry_at = now + max(_BACK_OFF_SECONDS[min(self._failures, 2)], min(error.retry_after or 0.0, 30.0))
         self._failures += 1
+
+    def _is_current(self, value: str) -> bool:
+        return self.token is not None and self.token.value == value
 
     def _changed(self, credentials: MountedCredentials) -> None:
         """A new secret ends the back-off. Another client or issuer also discards the token."""

@@ -87,7 +87,7 @@ class TokenSender:
         """Whether the API answered that the token is invalid. The next caller then fetches another one."""
         if not _refuses(_INVALID_TOKEN, url, response):
             return False
-        self.tokens.refuse(token)
+        self.tokens.refuse(token.value)
         return True
 
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 
 from scopewright.client.clock import Clock
-from scopewright.client.errors import TokenError
-from scopewright.client.grant import Flow, Granted
-from scopewright.client.mounted import MountedCredentials
+from scopewright.client.credentials import MountedCredentials
+from scopewright.client.errors import TokenError, unexpected
+from scopewright.client.grant import Granted
+from scopewright.client.issuer_request import Flow
 from scopewright.client.renewal import TokenRenewal
 from scopewright.client.token import AccessToken
 from scopewright.client.transport import run, run_sync
@@ -24,7 +25,7 @@ class SharedToken:
     def __init__(
         self,
         read: Callable[[], MountedCredentials],
-        fetch: Callable[[], Flow],
+        fetch: Callable[[], Flow[Granted]],
         http: Http | None,
         clock: Clock,
         jitter: Callable[[], float],
@@ -35,6 +36,7 @@ class SharedToken:
         self._renewal = TokenRenewal()
         with_either = Fetch(lambda client: run_sync(fetch(), client, clock), lambda client: run(fetch(), client, clock))
         self._fetching = SingleFlight("token", "ClientCredentials", http, with_either, self._on_fetched)
+        self.check_process = self._fetching.check_process
         self.wait = self._fetching.wait
         self.wait_sync = self._fetching.wait_sync
 
@@ -45,7 +47,7 @@ class SharedToken:
 
     def begin(self) -> Future[None] | None:
         """The fetch to wait for, if any."""
-        self._fetching.check_process()
+        self.check_process()
         credentials = self._read()
         return self._fetching.begin(lambda: self._renewal.need(self._clock.now(), credentials))
 
@@ -59,20 +61,20 @@ class SharedToken:
             raise TokenError("temporarily_unavailable", f"no token within {MAX_WAIT_SECONDS:.0f} s; try again")
         raise error.again() if error is not None else TokenError("temporarily_unavailable", "no token; try again")
 
-    def refuse(self, token: AccessToken) -> None:
-        """The API refused the token: the next caller fetches another one."""
+    def refuse(self, value: str) -> None:
+        """The API refused the token with this value: the next caller fetches another one."""
         with self._fetching.lock:
-            self._renewal.refuse(self._clock.now(), token)
+            self._renewal.refuse(self._clock.now(), value)
+
+    def discard(self, value: str) -> None:
+        """The token with this value has been revoked: it is used no more."""
+        with self._fetching.lock:
+            self._renewal.discard(value)
 
     def _on_fetched(self, outcome: Granted | BaseException) -> None:
         if isinstance(outcome, BaseException):
-            error = outcome if isinstance(outcome, TokenError) else _unexpected(outcome)
+            error = outcome if isinstance(outcome, TokenError) else unexpected(outcome)
             self._renewal.failed(error, self._clock.now())
             logger.warning("cannot get a token from the issuer: %s", error)
         else:
             self._renewal.received(*outcome, self._jitter())
-
-
-def _unexpected(outcome: object) -> TokenError:
-    # The text of an unknown exception is omitted, because it may contain secrets.
-    return TokenError("temporarily_unavailable", f"the token request ended with {type(outcome).__name__}; try again")

@@ -3,7 +3,8 @@
 import json
 from dataclasses import dataclass, field
 
-from scopewright.client.errors import TokenError
+from scopewright.client.endpoints import TOKEN
+from scopewright.client.errors import invalid_response
 
 _DEFAULT_LIFETIME_SECONDS = 300.0  # if the response has no expires_in
 _MAX_LIFETIME_SECONDS = 86400.0 * 366
@@ -33,19 +34,15 @@ def token_from(body: bytes, requested_at: float, scope: str | None, expected: st
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise invalid("is not a JSON object")
+        raise invalid_response(TOKEN, "is not a JSON object")
     value, kind, granted = answer.get("access_token"), answer.get("token_type"), answer.get("scope", scope or "")
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise invalid("has no usable access_token")
+        raise invalid_response(TOKEN, "has no usable access_token")
     if not isinstance(kind, str) or kind.lower() != expected.lower():
-        raise invalid(f"has a token_type other than {expected}, which this client asked for")
+        raise invalid_response(TOKEN, f"has a token_type other than {expected}, which this client asked for")
     lifetime = answer.get("expires_in", _DEFAULT_LIFETIME_SECONDS)
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not 0 < lifetime <= _MAX_LIFETIME_SECONDS:
-        raise invalid("has an expires_in that is not a positive number of seconds")
+        raise invalid_response(TOKEN, "has an expires_in that is not a positive number of seconds")
     if not isinstance(granted, str):
-        raise invalid("has a scope that is not a string")
+        raise invalid_response(TOKEN, "has a scope that is not a string")
     return AccessToken(value, frozenset(granted.split()), requested_at + lifetime, requested_at)
-
-
-def invalid(what: str, status: int | None = 200) -> TokenError:
-    return TokenError("invalid_response", f"the answer of the token endpoint {what}; is token_endpoint right?", status)

@@ -58,7 +58,7 @@ def test_number_of_remembered_callers_is_bounded(auth: ClientCredentials) -> Non
     for number in range(5000):
         auth.on_behalf_of(str(number))
         assert auth.on_behalf_of("often") is kept
-    assert len(auth._on_behalf) == 1000
+    assert len(auth._variants) == 1000
 
 
 def test_error_for_a_refused_exchange_has_advice_and_no_token(auth: ClientCredentials, endpoint: Endpoint) -> None:

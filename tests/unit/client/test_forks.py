@@ -78,7 +78,7 @@ def test_child_forked_during_a_background_refresh_uses_the_token_and_fetches_the
 def test_child_is_not_blocked_by_locks_that_other_threads_held(secret: Path, get: Get) -> None:
     mounted = MountedSecret(secret)
     auth = ClientCredentials(mounted)
-    with mounted._lock, auth.sender.tokens._fetching.lock, auth._on_behalf_lock:
+    with mounted._files._lock, auth.sender.tokens._fetching.lock, auth._variants._lock:
         assert in_child(lambda: get(auth) + get(auth.on_behalf_of("a caller"))) == "token-1token-2"
 
 

@@ -71,11 +71,17 @@ def test_error_for_a_missing_directory_says_to_mount_the_secret(tmp_path: Path) 
 
 
 def test_error_for_a_missing_entry_names_it(mount: Mount) -> None:
-    for entry in ("client_id", "issuer", "token_endpoint", "jwks_uri"):
+    for entry in ("client_id", "issuer"):
         folder = plain(mount.path.parent / entry)
         (folder / entry).unlink()
         with pytest.raises(SecretError, match=f"lacks {entry}; mount the whole Secret"):
             MountedSecret(folder).read()
+
+
+def test_entries_that_no_token_request_needs_may_be_missing(mount: Mount) -> None:
+    mount.write(token_endpoint=None, jwks_uri=None, type=None)
+    found = MountedSecret(mount.path).read()
+    assert (found.client_id, found.token_endpoint, found.jwks_uri) == ("leave.leave-worker", None, None)
 
 
 @pytest.mark.parametrize("value", [b"", b"\n", b"a\nb", b"a\0", b"\xff\xfe", b"x" * 20_000, b"a\n\n"])

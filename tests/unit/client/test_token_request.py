@@ -255,7 +255,7 @@ def test_request_without_a_response_is_retried(mount: Mount, endpoint: Endpoint,
 def test_refused_client_reads_the_secret_again_and_retries_once(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint("SecretNumberTwo")
     client = credentials(mount, endpoint, clock)
-    client.secret.read()
+    client.source.read()
     mount.write(client_secret="SecretNumberTwo")
     assert client.token_sync()
     assert [endpoint.pair(n)[1] for n in range(len(endpoint.requests))] == ["SecretNumberOne", "SecretNumberTwo"]

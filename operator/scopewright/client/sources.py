@@ -1,0 +1,174 @@
+"""Finds the credentials of a client where a Pod, a container or a shell has them. The first source that exists is used.
+
+The order is in `find_credentials`. A source that exists and cannot be used is an error, and not skipped.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from scopewright.client.clock import Clock
+from scopewright.client.credentials import CredentialSource
+from scopewright.client.errors import SecretError
+from scopewright.client.files import read_entry
+from scopewright.client.given import CredentialValues
+from scopewright.client.mounted import MountedSecret
+from scopewright.origins import Hosts, host_names
+
+logger = logging.getLogger("scopewright.client")
+
+PREFIX: Final = "SCOPEWRIGHT_"
+BINDING_ROOT_VARIABLE: Final = "SERVICE_BINDING_ROOT"  # Service Binding Specification, Workload Projection
+STANDARD_MOUNT: Final = Path("/var/run/secrets/oauth")
+_MAX_BINDINGS: Final = 1000
+_ONE_CREDENTIAL: Final = ("CLIENT_SECRET", "PRIVATE_KEY", "SERVICE_ACCOUNT_TOKEN_FILE")
+_Found = tuple[CredentialSource, str]  # with its description for the log
+
+ARGUMENT_NAMES: Final = {each.name: f"{each.name}=" for each in fields(CredentialValues)}
+
+
+class Environment:
+    """The environment variables of one client, which begin with `prefix`. They are read once."""
+
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self.prefix = prefix
+        self._variables = dict(os.environ)
+        self.secret_dir = self._value("SECRET_DIR")
+        self.resource = self._value("RESOURCE")
+
+    @property
+    def scope(self) -> str | None:
+        """Space-delimited, as in a token request."""
+        return " ".join(_listed(self._value("SCOPE"))) or None
+
+    @property
+    def allow_http(self) -> Hosts:
+        return host_names(self.name("ALLOW_HTTP"), _listed(self._value("ALLOW_HTTP")))
+
+    @property
+    def values(self) -> CredentialValues:
+        return CredentialValues(**{each: self._value(suffix) for each, suffix in _SUFFIXES.items()})
+
+    @property
+    def binding_root(self) -> str | None:
+        return self._variables.get(BINDING_ROOT_VARIABLE) or None
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The variables by the fields of `CredentialValues`."""
+        return {each: self.name(suffix) for each, suffix in _SUFFIXES.items()}
+
+    def name(self, suffix: str) -> str:
+        return self.prefix + suffix
+
+    def _value(self, suffix: str) -> str | None:
+        return self._variables.get(self.name(suffix)) or None  # an empty variable is not set
+
+
+_SUFFIXES: Final = {each: each.upper() for each in ARGUMENT_NAMES} | {
+    "service_account_token": "SERVICE_ACCOUNT_TOKEN_FILE"
+}
+
+
+def _listed(text: str | None) -> list[str]:
+    """Items that are separated by spaces or commas."""
+    return [item for item in re.split(r"[\s,]+", text or "") if item]
+
+
+def find_credentials(environment: Environment, clock: Clock) -> CredentialSource:
+    """The first source that exists. Logs which one it is. Raises `SecretError` if it cannot be used, or if none exists.
+
+    Another prefix names a client of its own, so only its variables are used then.
+    """
+    looks = [_secret_dir, _variables]
+    if environment.prefix == PREFIX:
+        looks += [_service_binding, _standard_mount]
+    tried = []
+    for look in looks:
+        found = look(environment, clock)
+        if not isinstance(found, str):
+            source, description = found
+            logger.info("credentials are read from %s", description)
+            return source
+        tried.append(found)
+    listed = "; ".join(f"({number}) {reason}" for number, reason in enumerate(tried, 1))
+    raise SecretError(f"no credentials were found: pass the path of a mounted Secret, or set one of these: {listed}")
+
+
+def _secret_dir(environment: Environment, clock: Clock) -> _Found | str:
+    variable, path = environment.name("SECRET_DIR"), environment.secret_dir
+    if path is None:
+        return f"{variable}, the directory where the Secret of the OAuthClient is mounted, is not set"
+    if not Path(path).is_dir():
+        raise SecretError(f"{variable} is {path}, which is not a directory; mount the Secret of the OAuthClient there")
+    secret = MountedSecret(path, service_account_token=environment.values.service_account_token, clock=clock)
+    return secret, f"{path}, which {variable} names"
+
+
+def _variables(environment: Environment, clock: Clock) -> _Found | str:
+    """The issuer and the file of the token have other uses too, so they alone are not a source."""
+    values, names = environment.values, environment.names
+    if values.client_id is values.client_secret is values.private_key is None:
+        credentials = ", ".join(environment.name(suffix) for suffix in _ONE_CREDENTIAL)
+        return f"{names['client_id']} is not set; it needs {names['issuer']} and one of {credentials}"
+    return values.source(names, clock), f"{names['client_id']} and the variables beside it"
+
+
+def _service_binding(environment: Environment, clock: Clock) -> _Found | str:
+    root = environment.binding_root
+    if root is None:
+        return f"{BINDING_ROOT_VARIABLE}, the directory of service bindings, is not set"
+    bindings = [folder for folder in _folders(Path(root)) if _is_of_scopewright(folder)]
+    if not bindings:
+        return f"{BINDING_ROOT_VARIABLE} is {root}, where no directory has an entry provider with the value scopewright"
+    if len(bindings) > 1:
+        raise SecretError(
+            f"{BINDING_ROOT_VARIABLE} has several bindings whose provider is scopewright: "
+            f"{', '.join(folder.name for folder in bindings)}; set {environment.name('SECRET_DIR')} to one of them"
+        )
+    return MountedSecret(bindings[0], clock=clock), f"{bindings[0]}, the service binding"
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in islice(root.iterdir(), _MAX_BINDINGS) if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _is_of_scopewright(folder: Path) -> bool:
+    try:
+        return read_entry(folder / "provider") == "scopewright"
+    except SecretError:
+        return False
+
+
+def _standard_mount(environment: Environment, clock: Clock) -> _Found | str:
+    if not STANDARD_MOUNT.is_dir():
+        return f"{STANDARD_MOUNT}, the default path of the mount, is not a directory"
+    return MountedSecret(STANDARD_MOUNT, clock=clock), str(STANDARD_MOUNT)
+
+
+def choose_source(
+    path: str | os.PathLike[str] | CredentialSource | None, values: CredentialValues, clock: Clock
+) -> tuple[CredentialSource, Hosts]:
+    """The source that the arguments name, or the first one that exists; with the hosts of `SCOPEWRIGHT_ALLOW_HTTP` if
+    it was looked for. Raises ValueError for arguments that cannot be used together.
+    """
+    given = values.given(ARGUMENT_NAMES)
+    if path is not None and given:
+        raise ValueError(f"the path of a mounted Secret is given, and {given} too; pass one of both")
+    if path is not None:
+        return MountedSecret(path, clock=clock) if isinstance(path, str | os.PathLike) else path, frozenset()
+    if given:
+        try:
+            return values.source(ARGUMENT_NAMES, clock), frozenset()
+        except SecretError as error:
+            raise ValueError(error.description) from None
+    environment = Environment()
+    return find_credentials(environment, clock), environment.allow_http
