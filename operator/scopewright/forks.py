@@ -1,21 +1,26 @@
-"""Restart of locks and background work in a forked child.
+"""Restart of locks and background work in a forked child, and what a fork waits for.
 
 Only the thread that forks continues in the child. Gunicorn with preload, Celery's prefork and `multiprocessing` fork
 like that. Shared by `verifier` and `client`.
 """
 
-import encodings.idna
+import importlib
 import os
+import threading
 import weakref
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-import certifi
-import httpcore
 from cryptography.hazmat.backends import openssl
 
-# The standard library, httpx and cryptography import these on first use. A child that is forked while another thread
-# imports a module can never import it: the lock of that import is never released.
-IMPORTED_BEFORE_FORK: Final = (encodings.idna, certifi, httpcore, openssl)
+if TYPE_CHECKING:
+    import httpx
+
+# cryptography imports this on first use. A child that is forked while another thread imports a module can never import
+# it: the lock of that import is never released.
+IMPORTED_BEFORE_FORK: Final = (openssl,)
+
+_HTTP_MODULES: Final = ("httpx", "httpcore", "certifi", "encodings.idna")
+_fork_waits = threading.RLock()
 
 
 class Forkable(Protocol):
@@ -31,10 +36,30 @@ def restart_in_children(forkable: Forkable) -> None:
     _forkable.add(forkable)
 
 
+def import_http() -> None:
+    """Import httpx, and what it and the standard library import on first use. A fork in another thread waits for that.
+
+    Call it before the first request.
+    """
+    with _fork_waits:
+        for name in _HTTP_MODULES:
+            importlib.import_module(name)
+
+
+def new_http_client() -> "httpx.Client":
+    """Import httpx if needed. A fork also waits for the TLS context, whose first one initialises OpenSSL, once."""
+    with _fork_waits:
+        import_http()
+        import httpx
+
+        return httpx.Client()
+
+
 def _after_fork() -> None:
+    _fork_waits.release()
     for forkable in list(_forkable):
         forkable.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_fork_waits.acquire, after_in_parent=_fork_waits.release, after_in_child=_after_fork)

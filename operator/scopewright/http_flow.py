@@ -3,9 +3,10 @@
 import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 Step = TypeVar("Step")
 T = TypeVar("T")
@@ -16,7 +17,7 @@ class HttpResponse:
     """Status, headers and body. If there was no response, `status` is None and `body` has the error."""
 
     status: int | None
-    headers: httpx.Headers
+    headers: "httpx.Headers"
     body: bytes
 
 
@@ -59,7 +60,7 @@ async def run(flow: Generator[Step, Any, T], perform: Callable[[Step], Awaitable
 # is for, and keys are accepted only from the URL that was requested.
 
 
-def send_sync(client: httpx.Client, request: httpx.Request, deadline: float) -> HttpResponse:
+def send_sync(client: "httpx.Client", request: "httpx.Request", deadline: float) -> HttpResponse:
     """Raises `ResponseTooLarge` if the body exceeds the extension `max_bytes` of `request`, and `ResponseTooSlow` if a
     part of it arrives after `deadline` (`time.monotonic`).
     """
@@ -73,7 +74,7 @@ def send_sync(client: httpx.Client, request: httpx.Request, deadline: float) -> 
     return HttpResponse(response.status_code, response.headers, bytes(body))
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request, deadline: float) -> HttpResponse:
+async def send(client: "httpx.AsyncClient", request: "httpx.Request", deadline: float) -> HttpResponse:
     body = bytearray()
     response = await client.send(request, stream=True, auth=None, follow_redirects=False)
     try:
@@ -84,7 +85,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request, deadline: floa
     return HttpResponse(response.status_code, response.headers, bytes(body))
 
 
-def _append(body: bytearray, chunk: bytes, request: httpx.Request, deadline: float) -> None:
+def _append(body: bytearray, chunk: bytes, request: "httpx.Request", deadline: float) -> None:
     body += chunk
     if len(body) > request.extensions["max_bytes"]:
         raise ResponseTooLarge(f"{request.url} is larger than {request.extensions['max_bytes']} bytes")

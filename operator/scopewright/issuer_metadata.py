@@ -5,12 +5,13 @@ No I/O: the generator yields requests and receives responses.
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final
 
 from scopewright.http_flow import FetchError, HttpResponse
 from scopewright.strict_json import json_object
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_SECONDS: Final = 5.0  # for one step of one request
 MAX_BYTES: Final = 512 * 1024
@@ -40,6 +41,8 @@ class IssuerMetadata:
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
     """The metadata URLs to try: RFC 8414 §3.1 (before the path), then OpenID Connect Discovery §4 (after)."""
+    import httpx
+
     url = httpx.URL(issuer)
     path = url.path.rstrip("/")
     return (
@@ -48,7 +51,7 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-def fetch_metadata(issuer: str, user_agent: str) -> Generator[httpx.Request, HttpResponse, IssuerMetadata]:
+def fetch_metadata(issuer: str, user_agent: str) -> Generator["httpx.Request", HttpResponse, IssuerMetadata]:
     """Raises `FetchError`, or `IssuerMismatch` for the metadata of another issuer."""
     answers = []
     for url in metadata_urls(issuer):
@@ -74,8 +77,10 @@ def _parsed(url: str, body: bytes, issuer: str) -> IssuerMetadata:
     return IssuerMetadata(url, members)
 
 
-def get(url: str, user_agent: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> httpx.Request:
+def get(url: str, user_agent: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> "httpx.Request":
     """A request, with the timeout and the maximum size of its response as extensions."""
+    import httpx
+
     headers = {"Accept": "application/json", "User-Agent": user_agent}
     if etag:
         headers["If-None-Match"] = etag

@@ -6,12 +6,50 @@ Shared by `verifier` and `client`.
 import ipaddress
 import re
 from collections.abc import Iterable
-
-import httpx
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 Hosts = frozenset[str]
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/?#@:*\[\]\\]+)(:[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_HTTP_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>/[a-z0-9._~!$&'()*+,;=:@/%-]*)?(?:\?[a-z0-9._~!$&'()*+,;=:@/?%-]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class Url(Protocol):
+    """A parsed URL, such as httpx's. The host is in lower case, an IPv6 address without brackets."""
+
+    @property
+    def scheme(self) -> str: ...
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUrl:
+    """An absolute http(s) URL in the characters of RFC 3986 alone, which every HTTP client parses alike."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError for any other URL, and for one with a user or a fragment."""
+        match = _HTTP_URL.fullmatch(text)
+        if match is None or int(match["port"] or 1) not in range(1, 65536):
+            raise ValueError(f"an https URL with a host, in ASCII and without user or fragment, is needed: {text!r}")
+        if match["host"].startswith("["):
+            ipaddress.IPv6Address(match["host"][1:-1])
+        port = int(match["port"]) if match["port"] else None
+        return cls(match["scheme"].lower(), match["host"].strip("[]").lower(), port)
 
 
 def host_names(argument: str, names: Iterable[str]) -> Hosts:
@@ -30,25 +68,25 @@ def host_names(argument: str, names: Iterable[str]) -> Hosts:
     return frozenset(name.lower() for name in hosts)
 
 
-def is_among(url: httpx.URL, names: Hosts) -> bool:
+def is_among(url: Url, names: Hosts) -> bool:
     return host_of(url) in names or f"{host_of(url)}:{port_of(url)}" in names
 
 
-def host_of(url: httpx.URL) -> str:
+def host_of(url: Url) -> str:
     """Return the host as in a URL: an IPv6 address in brackets."""
     return f"[{url.host}]" if ":" in url.host else url.host
 
 
-def port_of(url: httpx.URL) -> int | None:
+def port_of(url: Url) -> int | None:
     return url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
-def origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def origin(url: Url) -> tuple[str, str, int | None]:
     """Scheme, host and port (RFC 6454 §4)."""
     return url.scheme, url.host, port_of(url)
 
 
-def is_secure(url: httpx.URL, allow_http: Hosts = frozenset()) -> bool:
+def is_secure(url: Url, allow_http: Hosts = frozenset()) -> bool:
     """Whether it is HTTPS, or HTTP to loopback or to a host of `allow_http`."""
     if url.scheme == "https":
         return True
@@ -62,7 +100,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def advice(url: httpx.URL, allow_http: Hosts = frozenset()) -> str:
+def advice(url: Url, allow_http: Hosts = frozenset()) -> str:
     """Return the argument that would also allow plain HTTP to the host of `url`."""
     return f"use https, or pass allow_http={as_argument(allow_http | {host_of(url)})}"
 

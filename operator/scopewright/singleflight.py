@@ -7,13 +7,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Union, cast
 
-import httpx
+from scopewright.forks import import_http, new_http_client, restart_in_children
 
-from scopewright.forks import restart_in_children
+if TYPE_CHECKING:
+    import httpx
 
-Http = httpx.Client | httpx.AsyncClient
+Http = Union["httpx.Client", "httpx.AsyncClient"]
 T = TypeVar("T")
 
 MAX_WAIT_SECONDS: Final = 30.0
@@ -31,8 +32,8 @@ class RefreshDecision(Enum):
 class Fetch(Generic[T]):
     """One fetch, with either kind of HTTP client. An exception is an outcome too."""
 
-    with_client: Callable[[httpx.Client], T]
-    with_async_client: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
+    with_client: Callable[["httpx.Client"], T]
+    with_async_client: Callable[["httpx.AsyncClient"], Coroutine[Any, Any, T]]
 
 
 class SingleFlight(Generic[T]):
@@ -118,9 +119,10 @@ class SingleFlight(Generic[T]):
     def _start(self) -> Future[None]:
         self.check_process()
         flight = Future[None]()
-        if isinstance(self._http, httpx.AsyncClient):
+        http = _async_client(self._http)
+        if http is not None:
             loop = asyncio.get_running_loop()  # raises RuntimeError in sync code, which needs a Client
-            task = loop.create_task(self._fetch.with_async_client(self._http))
+            task = loop.create_task(self._fetch.with_async_client(http))
             self._tasks.add(task)
             task.add_done_callback(lambda ended: self._on_task_done(flight, ended))
         else:
@@ -137,10 +139,10 @@ class SingleFlight(Generic[T]):
 
     def _run_in_thread(self, flight: Future[None]) -> None:
         try:
-            if isinstance(self._http, httpx.Client):
-                outcome: T | BaseException = self._fetch.with_client(self._http)
+            if self._http is not None:
+                outcome: T | BaseException = self._fetch.with_client(cast("httpx.Client", self._http))
             else:
-                with httpx.Client() as client:
+                with new_http_client() as client:
                     outcome = self._fetch.with_client(client)
         except Exception as error:  # of any kind: the waiting callers must be released
             outcome = error
@@ -154,3 +156,13 @@ class SingleFlight(Generic[T]):
                 self._on_fetched(outcome)
         finally:
             flight.set_result(None)
+
+
+def _async_client(http: Http | None) -> "httpx.AsyncClient | None":
+    """`http`, if it is an AsyncClient. Without `http`, httpx is not imported for that."""
+    if http is None:
+        return None
+    import_http()
+    import httpx
+
+    return http if isinstance(http, httpx.AsyncClient) else None

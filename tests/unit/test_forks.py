@@ -1,4 +1,7 @@
-"""No module is imported late: a child forked while another thread imports a module can never import it."""
+"""No module is imported late, except those that a fork waits for.
+
+A child forked while another thread imports a module can never import it.
+"""
 
 import subprocess
 import sys
@@ -14,7 +17,9 @@ from tests.unit.verifier.support import AUDIENCE, NOW, token
 PROGRAM = """
 import sys
 from scopewright.client import ClientCredentials
+from scopewright.forks import import_http
 from scopewright.verifier import Verifier
+import_http()
 
 issuer, sent, *secrets = sys.argv[1:]
 before = set(sys.modules)
@@ -23,6 +28,49 @@ for secret in secrets:
 Verifier(issuer, "%s", clock=lambda: %r).verify_sync(sent)
 print(*sorted(set(sys.modules) - before))
 """
+
+
+# The import of certifi takes a second, in which another thread forks.
+SLOW_IMPORT = """
+import importlib.abc, os, sys, threading, time
+from scopewright.verifier import Verifier
+
+issuer, sent = sys.argv[1:]
+importing = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "certifi":
+            importing.set()
+            time.sleep(1)
+
+sys.meta_path.insert(0, Slow())
+verifier = Verifier(issuer, "%s", clock=lambda: %r)
+thread = threading.Thread(target=verifier.verify_sync, args=(sent,))
+thread.start()
+importing.wait()
+pid = os.fork()
+if pid == 0:
+    print(verifier.verify_sync(sent).client_id, flush=True)
+    os._exit(0)
+thread.join()
+_, status = os.waitpid(pid, 0)
+print(status)
+"""
+
+
+def test_child_forked_during_the_import_of_httpx_fetches_and_verifies() -> None:
+    with slow_issuer() as issuer:
+        command = [sys.executable, "-W", "ignore", "-c", SLOW_IMPORT % (AUDIENCE, NOW), issuer.url]
+        command.append(token(iss=issuer.url))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout.split(), done.stderr) == (["leave.leave-worker", "0"], "")
+
+
+def test_verifier_is_imported_without_httpx() -> None:
+    program = "import sys, scopewright.verifier; print(*({'httpx', 'httpcore', 'certifi'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_fetching_and_verifying_import_no_module(tmp_path: Path) -> None:

@@ -5,19 +5,20 @@ No I/O: the generators yield requests and receive responses.
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scopewright.http_flow import FetchError, HttpResponse
 from scopewright.issuer_metadata import MAX_BYTES, MAX_SHOWN_CHARACTERS, fetch_metadata, get
-from scopewright.origins import Hosts, advice, is_secure
+from scopewright.origins import Hosts, HttpUrl, advice, is_secure
 from scopewright.strict_json import json_object
 from scopewright.verifier.issuer_url import check_issuer_url
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.revoked import Revoked
+
+if TYPE_CHECKING:
+    import httpx
 
 _USER_AGENT = "scopewright-verifier"
 MAX_FEED_BYTES = 2 * 1024 * 1024  # a feed with every client in it has about 1 MiB
@@ -63,20 +64,15 @@ class FetchedFeed:
 
 
 T = TypeVar("T")
-Flow = Generator[httpx.Request, HttpResponse, T]
+Flow = Generator["httpx.Request", HttpResponse, T]
 
 
-def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
-    """The parsed URL. Raises ValueError unless it is HTTPS, or HTTP to loopback or `allow_http`, without userinfo."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        raise ValueError(f"not a URL: {url!r}") from None
-    if parsed.userinfo or parsed.fragment or not parsed.host or parsed.scheme not in ("http", "https"):
-        raise ValueError(f"an https URL with a host and without user or fragment is needed: {url!r}")
+def secure_url(url: str, allow_http: Hosts = frozenset()) -> str:
+    """The URL, unchanged. Raises ValueError unless it is HTTPS, or HTTP to loopback or `allow_http`."""
+    parsed = HttpUrl.parse(url)
     if not is_secure(parsed, allow_http):
         raise ValueError(f"https is needed, except on loopback: {url!r}; {advice(parsed, allow_http)}")
-    return parsed
+    return url
 
 
 def fetch_keys(source: KeySource, uri: str | None, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
@@ -133,16 +129,16 @@ def _has_changed(uri: str, response: HttpResponse, previous: object) -> bool:
 def _discover(source: KeySource, what: str) -> Flow[str]:
     metadata = yield from fetch_metadata(source.issuer, _USER_AGENT)
     try:
-        return str(secure_url(str(metadata.members.get(what)), source.allow_http))
+        return secure_url(str(metadata.members.get(what)), source.allow_http)
     except ValueError as error:
         raise FetchError(f"{metadata.url} names no usable {what}: {str(error)[:MAX_SHOWN_CHARACTERS]}") from None
 
 
-def _get(url: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> httpx.Request:
+def _get(url: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> "httpx.Request":
     return get(url, _USER_AGENT, etag, max_bytes)
 
 
-def _max_age(headers: httpx.Headers) -> float:
+def _max_age(headers: Mapping[str, str]) -> float:
     """Remaining freshness in seconds (RFC 9111 §4.2), within MAX_AGE_BOUNDS_SECONDS."""
     max_age = re.search(r"(?:^|[,\s])max-age=\"?(\d{1,10})", headers.get("cache-control", ""), re.IGNORECASE)
     age = headers.get("age", "0")

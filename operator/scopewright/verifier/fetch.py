@@ -9,9 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Generic, Protocol, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from scopewright.http_flow import FetchError, run, run_sync, send, send_sync
 from scopewright.issuer_metadata import IssuerMismatch
@@ -29,6 +27,9 @@ from scopewright.verifier.feedcache import FeedCache
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import KeysUnavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 logger = logging.getLogger("scopewright.verifier")
 
@@ -167,16 +168,18 @@ def _described(error: BaseException) -> str:
     """A text for logs. The text of an unknown exception is omitted, because it may contain secrets."""
     if isinstance(error, FetchError | IssuerMismatch):
         return str(error)
+    import httpx
+
     known = isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError)
     return f"{type(error).__name__}: {error}" if known and str(error) else type(error).__name__
 
 
-async def _run(flow: Flow[T], client: httpx.AsyncClient) -> T:
+async def _run(flow: Flow[T], client: "httpx.AsyncClient") -> T:
     deadline = time.monotonic() + _DEADLINE_SECONDS
     async with asyncio.timeout(_DEADLINE_SECONDS):
         return await run(flow, lambda request: send(client, request, deadline))
 
 
-def _run_sync(flow: Flow[T], client: httpx.Client) -> T:
+def _run_sync(flow: Flow[T], client: "httpx.Client") -> T:
     deadline = time.monotonic() + _DEADLINE_SECONDS
     return run_sync(flow, lambda request: send_sync(client, request, deadline))
