@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import reconcile, rotation, takeover, tokens
+from bench import reconcile, rotation, startup, takeover, tokens
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.figures_file import write_figures
 from bench.machine import facts
@@ -15,7 +15,8 @@ from scopewright.core.failures import Conflict, Rejected, Unavailable
 from tests.controlplane import ControlPlaneError
 
 BENCHMARKS: dict[str, Benchmark] = {
-    b.name: b for b in (reconcile.BENCHMARK, rotation.BENCHMARK, takeover.BENCHMARK, tokens.BENCHMARK)
+    b.name: b
+    for b in (reconcile.BENCHMARK, rotation.BENCHMARK, startup.BENCHMARK, takeover.BENCHMARK, tokens.BENCHMARK)
 }
 
 

@@ -55,6 +55,16 @@ def test_reconcile_writes_its_figures(tmp_path: Path) -> None:
     assert run["grant_withdrawn_seconds"] >= 0, "0: no request got a token after the deletion"
 
 
+def test_startup_writes_its_figures(tmp_path: Path) -> None:
+    running = _bench("startup", "--starts", "2", "--out", str(tmp_path))
+    _, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    processes = json.loads((tmp_path / "startup.json").read_text())["processes"]
+    assert processes["scopewright token"]["budget_ms"] == 300
+    assert 0 < processes["python -c pass"]["p50_ms"] < processes["scopewright token"]["p50_ms"]
+    assert processes.keys() >= {"curl", "import scopewright.verifier"}
+
+
 def test_ctrl_c_ends_every_child_process(tmp_path: Path) -> None:
     running = _bench("reconcile", "--clients", "2000", "--out", str(tmp_path))
     assert running.stdout is not None
