@@ -1,9 +1,16 @@
 """Errors of token requests. Each text says what to do, and contains no secret."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
 
 _PLAIN = re.compile(r"[^\x20-\x7e]")
 _MAX_CHARACTERS = 300
+_LIBRARY_ATTRIBUTES = ("request", "_request", "response")
+
+T = TypeVar("T", bound="TokenError")
+_combinations: "dict[tuple[type[TokenError], type[Exception]], type[TokenError]]" = {}
 
 
 class TokenError(Exception):
@@ -21,9 +28,54 @@ class TokenError(Exception):
         self.retry_after = retry_after
         super().__init__(f"{error}: {description}")
 
-    def again(self) -> "TokenError":
+    def again(self) -> Self:
         """A copy to raise for another caller, because a traceback belongs to one raise."""
-        return TokenError(self.error, self.description, self.status, retry_after=self.retry_after)
+        return _restored(type(self), self.args, self.__dict__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, with which Celery and multiprocessing pass exceptions on."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[T], args: tuple[Any, ...], state: dict[str, Any]) -> T:
+    made = kind.__new__(kind)
+    made.args = args
+    made.__dict__.update(state)
+    return made
+
+
+@contextmanager
+def raised_as(library: type[Exception], **attributes: object) -> Iterator[None]:
+    """A `TokenError` inside is raised as one that is also a `library`: the base class of an HTTP library's exceptions.
+    `attributes` are those that the library sets on its exceptions, such as `request`.
+    """
+    try:
+        yield
+    except TokenError as error:
+        made = _as_library_error(error, library)
+        for name, value in attributes.items():
+            setattr(made, name, value)
+        raise made from None
+
+
+def _as_library_error(error: TokenError, library: type[Exception]) -> TokenError:
+    kind = _combined(type(error), library)
+    made = kind.__new__(kind)
+    library.__init__(made, str(error))
+    made.__dict__.update(error.__dict__)
+    return made
+
+
+def _combined(kind: type[TokenError], library: type[Exception]) -> type[TokenError]:
+    def reduced(self: TokenError) -> tuple[Any, ...]:
+        """Without the attributes of the library: a request may not be picklable."""
+        state = {name: value for name, value in self.__dict__.items() if name not in _LIBRARY_ATTRIBUTES}
+        return _as_library_error, (_restored(kind, self.args, state), library)
+
+    if (kind, library) not in _combinations:
+        members = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduced}
+        _combinations[kind, library] = type(kind.__name__, (kind, library), members)
+    return _combinations[kind, library]
 
 
 def invalid_request(text: str, most: int = _MAX_CHARACTERS) -> TokenError:
@@ -47,9 +99,6 @@ class SecretError(TokenError):
 
     def __init__(self, description: str) -> None:
         super().__init__("invalid_secret", description)
-
-    def again(self) -> "SecretError":
-        return SecretError(self.description)
 
 
 def printable(text: str, *hidden: str, most: int = _MAX_CHARACTERS) -> str:

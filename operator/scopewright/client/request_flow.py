@@ -1,7 +1,7 @@
 """Sends a request with a token, step by step. No I/O: each adapter for an HTTP library runs these steps.
 
-A step is the headers to set before the request is sent, whose answer is an `ApiResponse`; or a token fetch to wait for,
-whose answer is whether it ended in time. The flow ends when the caller may have the last response.
+A step is an `Attempt` to send the request, which is answered with an `ApiResponse`; or a token fetch to wait for, which
+is answered with whether it ended in time. The flow ends when the caller may have the last response.
 """
 
 import re
@@ -18,9 +18,6 @@ from scopewright.client.errors import TokenError
 from scopewright.client.shared_token import SharedToken
 from scopewright.client.token import AccessToken
 from scopewright.origins import origin
-
-SecurityHeaders = dict[str, str]
-RequestFlow = Generator[SecurityHeaders | Future[None], Any, None]
 
 _INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
 _USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
@@ -42,6 +39,27 @@ class ApiResponse:
     can_repeat: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The request is to be sent with this token. `now` returns seconds since 1970."""
+
+    _token: AccessToken
+    _prover: Prover | None
+    _now: Callable[[], float]
+
+    def headers(self, method: str, url: httpx.URL) -> dict[str, str]:
+        """The headers to set, for the method and URL that are sent. A proof is for one request: every repetition and
+        every redirect within the origin needs its own.
+        """
+        if self._prover is None:
+            return {"Authorization": f"Bearer {self._token.value}"}
+        proof = self._prover.proof(method, url, self._now(), self._token.value)
+        return {"Authorization": f"DPoP {self._token.value}", "DPoP": proof}
+
+
+RequestFlow = Generator[Attempt | Future[None], Any, None]
+
+
 class TokenSender:
     """Decides for every request whether the token may be sent, and whether the request is repeated with another one.
 
@@ -56,26 +74,32 @@ class TokenSender:
         self._prover = prover
         self._now = now
 
-    def flow(self, method: str, url: httpx.URL) -> RequestFlow:
-        """The steps of one request. Raises `TokenError` before the first one is sent."""
+    @property
+    def is_bound(self) -> bool:
+        """Whether the tokens are bound to a key, so that each request needs a proof."""
+        return self._prover is not None
+
+    def check(self, url: httpx.URL) -> None:
+        """Raises `TokenError` if the token must not be sent to `url`."""
         self._destinations.check(url)
+
+    def flow(self, url: httpx.URL) -> RequestFlow:
+        """The steps of one request. Raises `TokenError` before the first one is sent."""
+        self.check(url)
         token = yield from self.tokens.current()
-        response = yield self._headers(token, method, url)
+        response = yield self._with(token)
         if self._requires_nonce(url, response) and response.can_repeat:
-            response = yield self._headers(token, method, url)
+            response = yield self._with(token)
         if self._is_refused(token, url, response) and response.can_repeat:
             try:
                 fresh = yield from self.tokens.current()
             except TokenError:
                 return  # the caller gets the response of the API
             if fresh is not token:
-                self._requires_nonce(url, (yield self._headers(fresh, method, url)))
+                self._requires_nonce(url, (yield self._with(fresh)))
 
-    def _headers(self, token: AccessToken, method: str, url: httpx.URL) -> SecurityHeaders:
-        if self._prover is None:
-            return {"Authorization": f"Bearer {token.value}"}
-        proof = self._prover.proof(method, url, self._now(), token.value)
-        return {"Authorization": f"DPoP {token.value}", "DPoP": proof}
+    def _with(self, token: AccessToken) -> Attempt:
+        return Attempt(token, self._prover, self._now)
 
     def _requires_nonce(self, url: httpx.URL, response: ApiResponse) -> bool:
         """Whether the API requires a proof with the nonce of its response. Keeps the nonce of any response."""
@@ -98,3 +122,9 @@ def _refuses(why: re.Pattern[str], url: httpx.URL, response: ApiResponse) -> boo
         and origin(response.url) == origin(url)
         and any(why.search(challenge) for challenge in response.challenges)
     )
+
+
+def url_of(scheme: str, host: str, port: int | None, path: str, query: str = "") -> httpx.URL:
+    """A URL from the parts that another library has parsed. Parsed twice, it might be read as two different hosts."""
+    target = f"{path or '/'}?{query}" if query else path or "/"
+    return httpx.URL(scheme=scheme, host=host, port=port, raw_path=target.encode())

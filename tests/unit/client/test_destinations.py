@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from scopewright.client import ClientCredentials, TokenError
-from scopewright.client.httpx import stay_with_origin
+from scopewright.client.httpx import guard_redirects
 from tests.unit.client.support import Endpoint, FakeClock, Mount
 
 SECURITY_HEADERS = ("authorization", "dpop")
@@ -138,7 +138,7 @@ def test_request_through_a_proxy_keeps_the_token(mount: Mount, endpoint: Endpoin
 )
 def test_token_is_sent_for_the_same_scheme_host_and_port_only(first: str, then: str, kept: bool) -> None:
     request = httpx.Request("GET", first)
-    stay_with_origin(request, asynchronous=False)
+    guard_redirects(request, asynchronous=False)
     headers = [(b"Authorization", b"DPoP t"), (b"DPoP", b"p"), (b"Accept", b"*/*")]
     sent = httpcore.Request("GET", then, headers=headers)
     request.extensions["trace"]("http2.send_request_headers.started", {"request": sent})

@@ -1,0 +1,109 @@
+"""The adapter for requests: `session.auth = RequestsAuth(ClientCredentials())`.
+
+requests applies `auth` while it prepares a request, and copies the headers of a request to its redirects. A response
+hook runs after each response, and before the redirect is sent: there a refused request is repeated, and the headers of
+the redirect are decided.
+"""
+
+from concurrent.futures import Future
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import requests
+from requests.auth import AuthBase
+
+from scopewright.client.auth import ClientCredentials
+from scopewright.client.bodies import RequestBody
+from scopewright.client.errors import raised_as
+from scopewright.client.request_flow import ApiResponse, Attempt, TokenSender, url_of
+from scopewright.origins import origin
+
+_SECURITY_HEADERS: Final = ("Authorization", "DPoP")
+
+
+class RequestsAuth(AuthBase):
+    """Sends the token of `credentials`. Threads may share it. Errors are both `TokenError` and `RequestException`."""
+
+    def __init__(self, credentials: ClientCredentials) -> None:
+        self._credentials = credentials
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        exchange = _Exchange(self._credentials.sender, request)
+        exchange.authorise(request)
+        request.register_hook("response", exchange.on_response)  # type: ignore[no-untyped-call]
+        return request
+
+
+class _Exchange:
+    """One request of the application, with its repetitions and redirects."""
+
+    def __init__(self, sender: TokenSender, request: requests.PreparedRequest) -> None:
+        self._tokens = sender.tokens
+        self._origin = origin(_url(request.url))
+        self._steps = sender.flow(_url(request.url))
+        self._body = RequestBody(request.body)
+        self._attempt: Attempt | None = None  # None: no token is sent any more
+
+    def authorise(self, request: requests.PreparedRequest) -> None:
+        with raised_as(requests.RequestException, request=request):
+            self._run_to_attempt(None)
+        self._set_headers(request, request)
+
+    def on_response(self, response: requests.Response, **how: Any) -> requests.Response:
+        """A response hook. `how` are the arguments with which the request was sent."""
+        while self._attempt is not None and not response.is_redirect:
+            self._run_to_attempt(_api_response(response, can_repeat=self._body.can_repeat))
+            if self._attempt is not None:
+                response = self._repeat(response, how)
+        if self._attempt is not None:
+            self._authorise_redirect(response)
+        return response
+
+    def _run_to_attempt(self, answer: object) -> None:
+        try:
+            while isinstance(step := self._steps.send(answer), Future):
+                answer = self._tokens.wait_sync(step)
+        except StopIteration:
+            self._attempt = None
+        else:
+            self._attempt = step
+
+    def _repeat(self, response: requests.Response, how: dict[str, Any]) -> requests.Response:
+        request = response.request
+        self._set_headers(request, request)
+        self._body.rewind()
+        _ = response.content  # the connection can be used again
+        response.close()
+        repeated: requests.Response = response.connection.send(request, **how)
+        repeated.history.append(response)
+        return repeated
+
+    def _authorise_redirect(self, response: requests.Response) -> None:
+        """Sets the headers that requests will copy to the redirect: none if it leads to another origin."""
+        with requests.Session() as session:
+            session.trust_env = False
+            following: Any = next(session.resolve_redirects(response, response.request, yield_requests=True))
+        if origin(_url(following.url)) != self._origin:
+            self._attempt = None
+        self._set_headers(response.request, following)
+
+    def _set_headers(self, request: requests.PreparedRequest, sent: requests.PreparedRequest) -> None:
+        """Sets the headers of `request` for the method and URL of `sent`."""
+        if self._attempt is not None:
+            request.headers.update(self._attempt.headers(str(sent.method), _url(sent.url)))
+            return
+        for name in _SECURITY_HEADERS:
+            request.headers.pop(name, None)
+
+
+def _url(url: str | None) -> httpx.URL:
+    """The URL as requests reads it, so that a token is sent to the host that was checked."""
+    parts = urlsplit(url or "")
+    return url_of(parts.scheme, parts.hostname or "", parts.port, parts.path, parts.query)
+
+
+def _api_response(response: requests.Response, *, can_repeat: bool) -> ApiResponse:
+    headers = response.headers
+    challenges = [headers.get("WWW-Authenticate", "")]
+    return ApiResponse(response.status_code, _url(response.url), challenges, headers.get("DPoP-Nonce", ""), can_repeat)
