@@ -17,9 +17,7 @@ def test_url_accepted_by_the_operator_is_accepted_and_discovered_by_the_verifier
     assert Config(issuer=url).issuer == url
     Verifier(url, "https://api.example")
     served = paths(url)
-    for found, path in zip(
-        metadata_urls(url), (served.oauth_metadata, served.openid_metadata), strict=True
-    ):
+    for found, path in zip(metadata_urls(url), (served.oauth_metadata, served.openid_metadata), strict=True):
         assert unquote(urlsplit(found).path) == path
         assert httpx.URL(found).host == httpx.URL(url).host
 

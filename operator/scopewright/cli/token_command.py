@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
-from scopewright.client import AccessToken, ClientCredentials, MountedSecret, TokenError
-from scopewright.origins import host_of
+from scopewright.client import AccessToken, ClientCredentials, ClientOptions, TokenError
+from scopewright.origins import HttpUrl, host_of
 
+SECRET_DIR: Final = "SCOPEWRIGHT_SECRET_DIR"  # noqa: S105  # names a directory
 _UNUSABLE_ANSWERS: Final = ("temporarily_unavailable", "invalid_response")
 
 
@@ -28,12 +27,19 @@ def print_token(arguments: argparse.Namespace) -> int:
 
 
 def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
-    path = arguments.secret or os.environ.get("SCOPEWRIGHT_SECRET_DIR") or "/var/run/secrets/oauth"
     if arguments.secret is not None:
         _check_directory(arguments.secret)
-    secret = MountedSecret(path)
-    allowed = [host_of(httpx.URL(secret.read().issuer))] if arguments.allow_http else []
-    return ClientCredentials(secret, arguments.resource, arguments.scope, allow_http=allowed)
+        os.environ[SECRET_DIR] = arguments.secret
+    options = ClientOptions()
+    if arguments.resource is not None:
+        options["resource"] = arguments.resource
+    if arguments.scope is not None:
+        options["scope"] = arguments.scope
+    credentials = ClientCredentials.from_env(**options)
+    if arguments.allow_http:
+        issuer = HttpUrl.parse(credentials.source.read().issuer)
+        credentials = ClientCredentials.from_env(**options, allow_http=[host_of(issuer)])
+    return credentials
 
 
 def _check_directory(text: str) -> None:

@@ -7,10 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-import httpx
-
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
-from scopewright.origins import host_of
+from scopewright.origins import HttpUrl, host_of
 from scopewright.verifier import KeysUnavailable, Token, TokenRejected, Verifier
 
 _MAX_BYTES: Final = 64 * 1024
@@ -40,7 +38,7 @@ def _verifier(arguments: argparse.Namespace) -> Verifier:
         raise UsageError("pass --issuer URL, or set SCOPEWRIGHT_ISSUER")
     if not audience:
         raise UsageError("pass --audience URI, or set SCOPEWRIGHT_AUDIENCE")
-    allowed = [host_of(httpx.URL(issuer))] if arguments.allow_http else []
+    allowed = [host_of(HttpUrl.parse(issuer))] if arguments.allow_http else []
     return Verifier(issuer, audience, allow_http=allowed)
 
 

@@ -151,6 +151,21 @@ def test_resource_and_scopes_are_requested(issuer: Issuer, mounted: Path) -> Non
     assert issuer.forms == ["grant_type=client_credentials&resource=https%3A%2F%2Fapi.test&scope=a+b"]
 
 
+def test_flags_precede_variables(issuer: Issuer, mounted: Path) -> None:
+    variables: Any = {
+        "SCOPEWRIGHT_CLIENT_ID": "other", "SCOPEWRIGHT_CLIENT_SECRET": "x", "SCOPEWRIGHT_ISSUER": issuer.url,
+        "SCOPEWRIGHT_RESOURCE": "https://api.test", "SCOPEWRIGHT_SCOPE": "a,b",
+    }  # fmt: skip
+    run("token", "--secret", mounted, "--scope", "c", **variables)
+    assert issuer.forms == ["grant_type=client_credentials&resource=https%3A%2F%2Fapi.test&scope=c"]
+
+
+def test_without_credentials_everything_that_was_tried_is_listed() -> None:
+    printed = run("token", code=2).stderr
+    for tried in ("SCOPEWRIGHT_SECRET_DIR", "SCOPEWRIGHT_CLIENT_ID", "SERVICE_BINDING_ROOT", "/var/run/secrets/oauth"):
+        assert tried in printed
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "message"),
     [
@@ -197,7 +212,9 @@ def test_a_wrong_argument_is_refused_and_not_repeated(arguments: list[str], mess
 def test_plain_http_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
     secret = write_secret(tmp_path / "oauth", "http://issuer.test:8080")
     assert "must be https" in run("token", "--secret", secret, code=2).stderr
-    assert "no answer from http://issuer.test:8080" in run("token", "--secret", secret, "--allow-http", code=3).stderr
+    for flags, hosts in ((("--allow-http",), ""), ((), "other.test,issuer.test:8080")):
+        done = run("token", "--secret", secret, *flags, code=3, SCOPEWRIGHT_ALLOW_HTTP=hosts)
+        assert "no answer from http://issuer.test:8080" in done.stderr
 
 
 def test_a_reader_that_ends_is_no_error(mounted: Path) -> None:
