@@ -13,6 +13,7 @@ from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
+from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Actor, Token
 from scopewright.verifier.verifier import Verifier
 
@@ -29,6 +30,7 @@ __all__ = [
     "Replay",
     "ReplayMemory",
     "RequireToken",
+    "Requirement",
     "RevocationFeed",
     "Token",
     "TokenRejected",

@@ -1,0 +1,52 @@
+"""The methods of a gRPC server, and what a call of each needs. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from scopewright.verifier.patterns import Authentication, PathPattern
+from scopewright.verifier.requirement import Requirement
+
+Needs = str | Iterable[str] | Requirement
+Rule = Requirement | Authentication
+
+_METHOD: Final = re.compile(r"/[^/]+/[^/]+")
+
+
+class MethodRules:
+    """`scopes` maps patterns of full methods, such as `/hr.Payroll/GetSalary`, to what a call needs.
+
+    Of the patterns of all three arguments that match a method, the most specific one decides.
+    """
+
+    def __init__(self, scopes: Mapping[str, Needs], public: Iterable[str] = (), optional: Iterable[str] = ()) -> None:
+        if not isinstance(scopes, Mapping):
+            raise TypeError('scopes= maps methods to scopes: {"/hr.Payroll/GetSalary": ["payroll.read"]}')
+        self._by_pattern: dict[PathPattern, Rule] = {}
+        for text, needs in scopes.items():
+            self._add("scopes=", text, needs if isinstance(needs, Requirement) else Requirement.of(needs))
+        for text in (public,) if isinstance(public, str) else public:
+            self._add("public=", text, Authentication.NONE)
+        for text in (optional,) if isinstance(optional, str) else optional:
+            self._add("optional=", text, Authentication.OPTIONAL)
+        by_rank = sorted(self._by_pattern, key=lambda pattern: pattern.rank)
+        self._rules = [self._by_pattern[pattern] for pattern in by_rank]
+        self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank))
+
+    def _add(self, argument: str, text: str, rule: Rule) -> None:
+        try:
+            pattern = PathPattern.parse(text)
+        except ValueError:
+            pattern = None
+        if pattern is None or not (len(pattern.segments) == 2 or pattern.segments[-1:] == ("**",)):
+            raise ValueError(
+                f"{argument} {text!r} is not a method: write /hr.Payroll/GetSalary, or /hr.Payroll/* for all methods"
+            )
+        if pattern in self._by_pattern:
+            raise ValueError(f"scopes=, public= and optional= have the same method {text}")
+        self._by_pattern[pattern] = rule
+
+    def of(self, method: str) -> Rule | None:
+        """None for a method that is not listed."""
+        match = self._regex.fullmatch(method) if _METHOD.fullmatch(method) else None
+        return None if match is None else self._rules[(match.lastindex or 1) - 1]
