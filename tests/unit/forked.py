@@ -77,7 +77,14 @@ class SlowIssuer:
             return {"access_token": f"token-{self.tokens}", "token_type": "Bearer", "expires_in": self.expires_in}
         if path == "/jwks.json":
             return {"keys": [KEY.jwk]}
-        return {"issuer": self.url, "jwks_uri": f"{self.url}/jwks.json", "token_endpoint": f"{self.url}/token"}
+        if path == "/introspect":
+            return {"active": True}
+        return {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url}/jwks.json",
+            "token_endpoint": f"{self.url}/token",
+            "introspection_endpoint": f"{self.url}/introspect",
+        }
 
 
 def wait_until(done: Callable[[], bool]) -> None:

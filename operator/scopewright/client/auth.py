@@ -131,6 +131,8 @@ class ClientCredentials(HttpxAuth):
         Returns the same object for the same arguments, so that a token is fetched once. The last 1000 objects of this
         method and `on_behalf_of` are cached.
         """
+        if not resource:
+            raise ValueError("for_resource needs the audience of an API, and it is empty")
         return self._variant(TokenParameters.from_arguments(resource, scope, self._parameters.subject_token))
 
     def on_behalf_of(self, subject_token: str) -> Self:
@@ -138,6 +140,8 @@ class ClientCredentials(HttpxAuth):
 
         Returns the same object for the same token, so that it is exchanged once.
         """
+        if not subject_token:
+            raise ValueError("on_behalf_of needs the token of the caller, and it is empty")
         return self._variant(replace(self._parameters, subject_token=subject_token))
 
     def _variant(self, parameters: TokenParameters) -> Self:

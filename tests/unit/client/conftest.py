@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.client.support import Endpoint, FakeClock, Mount
+from tests.unit.client.support import Endpoint, FakeClock, IssuerServer, Mount
 
 
 @pytest.fixture
@@ -20,3 +20,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 def endpoint() -> Endpoint:
     return Endpoint()
+
+
+@pytest.fixture
+def issuer() -> IssuerServer:
+    return IssuerServer()

@@ -106,6 +106,37 @@ class Endpoint:
         return httpx.AsyncClient(transport=httpx.MockTransport(self))
 
 
+class IssuerServer(Endpoint):
+    """An issuer with metadata and three endpoints. `documents` are the answers to GET, by path."""
+
+    def __init__(self, issuer: str = "https://issuer.example") -> None:
+        super().__init__()
+        self.introspection: dict[str, object] = {"active": True, "scope": "payroll.read"}
+        self.metadata: dict[str, object] = {
+            "issuer": issuer,
+            "token_endpoint": f"{issuer}/token",
+            "introspection_endpoint": f"{issuer}/introspect",
+            "revocation_endpoint": f"{issuer}/revoke",
+        }
+        self.documents = {"/.well-known/oauth-authorization-server": self.metadata}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.answers:
+            return super().__call__(request)
+        if request.method == "GET":
+            self.requests.append(request)
+            document = self.documents.get(request.url.path)
+            return httpx.Response(404) if document is None else httpx.Response(200, json=document)
+        answer = super().__call__(request)
+        if answer.status_code != 200 or request.url.path.endswith("/token"):
+            return answer
+        return httpx.Response(200, json=self.introspection if request.url.path.endswith("/introspect") else {})
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.requests]
+
+
 def refused(error: str, status: int = 400, description: str = "no") -> httpx.Response:
     return httpx.Response(status, json={"error": error, "error_description": description})
 

@@ -82,6 +82,22 @@ def test_child_is_not_blocked_by_locks_that_other_threads_held(secret: Path, get
         assert in_child(lambda: get(auth) + get(auth.on_behalf_of("a caller"))) == "token-1token-2"
 
 
+def test_child_introspects_while_the_parent_waits_for_an_answer(issuer: SlowIssuer, secret: Path) -> None:
+    """The parent's HTTP client and threads are not used: their locks may be held."""
+    auth = ClientCredentials(secret)
+    auth.introspect_sync("t")
+
+    def in_both_ways() -> str:
+        return f"{auth.introspect_sync('t')['active']} {asyncio.run(introspected(auth))}"
+
+    async def introspected(auth: ClientCredentials) -> bool:
+        return bool((await auth.introspect("t"))["active"])
+
+    with issuer.busy_with(lambda: auth.introspect_sync("t")), auth._unshared._lock, auth._unshared._threads._lock:
+        assert in_child(in_both_ways) == "True True"
+    assert in_both_ways() == "True True"
+
+
 def test_child_of_a_child_gets_a_token(issuer: SlowIssuer, secret: Path) -> None:
     auth = ClientCredentials(secret)
     with issuer.busy_with(auth.token_sync):
@@ -114,3 +130,22 @@ def test_http_client_argument_cannot_be_used_in_a_forked_child(issuer: SlowIssue
         error = in_child(lambda: get(auth))
         assert error.startswith("RuntimeError: the Client that was passed as http= to this ClientCredentials")
         assert auth.token_sync().value == "token-1"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda auth: auth.introspect_sync("t"),
+        lambda auth: auth.revoke_sync("t"),
+        lambda auth: auth.for_resource("https://leave.example").token_sync(),
+        lambda auth: auth.on_behalf_of("t").token_sync(),
+    ],
+)
+def test_http_client_argument_is_used_by_no_method_in_a_forked_child(
+    issuer: SlowIssuer, secret: Path, use: Callable[[ClientCredentials], object]
+) -> None:
+    with httpx.Client() as http:
+        auth = ClientCredentials(secret, http=http)
+        error = in_child(lambda: str(use(auth)))
+        assert error.startswith("RuntimeError: the Client that was passed as http= to this ClientCredentials")
+        assert issuer.requests == 0
