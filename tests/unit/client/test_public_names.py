@@ -1,7 +1,5 @@
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -80,13 +78,3 @@ def test_public_signatures_are_unchanged() -> None:
 def test_the_earlier_name_of_the_credentials_is_the_same_class() -> None:
     with pytest.warns(DeprecationWarning, match="MountedCredentials"):
         assert room.Credentials is room.MountedCredentials
-
-
-def test_import_needs_only_the_dependencies_of_the_base_package() -> None:
-    """`pip install scopewright` without an extra."""
-    program = (
-        "import httpx, sys; before = set(sys.modules); import scopewright.client; print(*set(sys.modules) - before)"
-    )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    packages = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
-    assert packages <= {"scopewright", "jwt", "cryptography", "cffi", "_cffi_backend", "httpcore", "certifi", "h11"}
