@@ -9,10 +9,11 @@ from scopewright.verifier.token import Token
 
 @dataclass(frozen=True, slots=True)
 class CachedToken:
-    """`revoked` is the feed that the token was last checked against."""
+    """Valid until `until`, in seconds since 1970. `revoked` is the feed that the token was last checked against."""
 
     token: Token
     key: Key
+    until: float
     revoked: Revoked | None = None
 
 
@@ -25,6 +26,7 @@ class TokenCache:
     """
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self._half = max(1, size // 2)
         self._recent: dict[str, CachedToken] = {}
         self._previous: dict[str, CachedToken] = {}

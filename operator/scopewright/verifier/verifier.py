@@ -1,23 +1,27 @@
 """The entry point of the package: `await verifier.verify(token, scopes=...)`."""
 
 import contextlib
+import copy
+import dataclasses
 import inspect
+import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from typing import Self, Unpack
 
-from scopewright.issuer_metadata import IssuerMismatch
+from scopewright.http_flow import run, run_sync
 from scopewright.origins import host_names
 from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
 from scopewright.verifier.discovery import KeySource
-from scopewright.verifier.feedcache import FeedCache, RevocationFeed
-from scopewright.verifier.fetch import RemoteFeed, RemoteKeys
-from scopewright.verifier.keycache import KeyCache
+from scopewright.verifier.dpop import DpopRules, require_first_use
+from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
-from scopewright.verifier.proof import BadProof, check_proof
-from scopewright.verifier.refusals import PROOF_ALGORITHMS, KeysUnavailable, Reason, TokenRejected
-from scopewright.verifier.replay import Replay, ReplayMemory
+from scopewright.verifier.options import VerifierOptions, allow_http_of, audiences_of, issuer_of
+from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, TokenRejected
+from scopewright.verifier.remote_issuer import IssuerStep, RemoteIssuer
+from scopewright.verifier.replay import Replay
 from scopewright.verifier.token import Token
 from scopewright.verifier.tokencache import CachedToken, TokenCache
 
@@ -60,17 +64,46 @@ class Verifier:
     ) -> None:
         self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
         self._clock = clock
-        self._keys = KeyCache()
-        source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
-        self._remote = RemoteKeys(source, http, clock, self._keys)
         self._verified = TokenCache(cache_size)
+        self._dpop = DpopRules(
+            required=dpop_required, algorithms=dpop_algorithms, replay=replay, nonces=nonces, clock=clock, leeway=leeway
+        )
+        self.dpop_required = self._dpop.required
+        self.dpop_algorithms = self._dpop.algorithms
+        source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
         feed = RevocationFeed() if revocations is True else revocations or None
-        self._feed = FeedCache(feed)
-        self._revocations = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)
-        self.dpop_required = dpop_required
-        self.dpop_algorithms = _proof_algorithms(dpop_algorithms)
-        self._replay = replay or ReplayMemory(clock=clock)
-        self._nonces = nonces
+        self._remote = RemoteIssuer(source, http, clock, feed)
+        self._keys, self._feed = self._remote.keys, self._remote.feed
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        issuer: str | None = None,
+        audience: str | Collection[str] | None = None,
+        **options: Unpack[VerifierOptions],
+    ) -> Self:
+        """A verifier with the issuer, audience and `allow_http` of `SCOPEWRIGHT_ISSUER`, `SCOPEWRIGHT_AUDIENCE` and
+        `SCOPEWRIGHT_ALLOW_HTTP`. Several audiences or hosts are separated by spaces or commas.
+
+        Arguments precede the variables. Raises ValueError, which names the variable, if issuer or audience is missing.
+        """
+        defaults = VerifierOptions(allow_http=allow_http_of(os.environ))
+        return cls(
+            issuer_of(os.environ) if issuer is None else issuer,
+            audiences_of(os.environ) if audience is None else audience,
+            **(defaults | options),
+        )
+
+    def for_audience(self, audience: str) -> Self:
+        """A verifier of tokens for another audience, with the same options.
+
+        It shares the keys, the revocations, the HTTP client and the used proofs of this one, and caches its own tokens.
+        """
+        other = copy.copy(self)
+        other.policy = dataclasses.replace(self.policy, audience=audience)
+        other._verified = TokenCache(self._verified.size)  # noqa: SLF001  # of the same class
+        return other
 
     async def ready(self, timeout: float = 5) -> None:
         """Fetches keys, and revocations if they are enabled, unless they are cached. Call it when the service starts.
@@ -79,15 +112,11 @@ class Verifier:
         Raises `KeysUnavailable`, within `timeout` seconds, if the issuer cannot be reached: the service may still
         start, because `verify` fetches what it needs. With `jwks_uri` no metadata is read.
         """
-        with _raise_mismatch():
-            await self._remote.ready(timeout)
-            await self._revocations.ready(timeout)
+        await self._remote.start(timeout)
 
     def ready_sync(self, timeout: float = 5) -> None:
         """`ready` for threads."""
-        with _raise_mismatch():
-            self._remote.ready_sync(timeout)
-            self._revocations.ready_sync(timeout)
+        self._remote.start_sync(timeout)
 
     async def verify(
         self,
@@ -107,9 +136,10 @@ class Verifier:
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
         with _set_challenge(proof, self.dpop_algorithms):
-            verified = self._known(token) or await self._checked(token)
-            first = self._check_proof(verified, proof, method, url)
-            _require_first_use(await first if inspect.isawaitable(first) else first)
+            known = self._known(token)
+            verified = known if known is not None else await run(self._steps(token), self._remote.perform)
+            first = self._dpop.check(verified, proof, method, url)
+            require_first_use(await first if inspect.isawaitable(first) else first)
             return self._with_scopes(verified, scopes)
 
     def verify_sync(
@@ -125,16 +155,17 @@ class Verifier:
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
         with _set_challenge(proof, self.dpop_algorithms):
-            verified = self._known(token) or self._checked_sync(token)
-            first = self._check_proof(verified, proof, method, url)
+            known = self._known(token)
+            verified = known if known is not None else run_sync(self._steps(token), self._remote.perform_sync)
+            first = self._dpop.check(verified, proof, method, url)
             if inspect.isawaitable(first):
                 raise TypeError("verify_sync needs a replay memory whose first_use is not a coroutine")
-            _require_first_use(first)
+            require_first_use(first)
             return self._with_scopes(verified, scopes)
 
     def nonce(self) -> str | None:
         """The header DPoP-Nonce for every response to a DPoP request, or None for no header (RFC 9449 §9)."""
-        return self._nonces.current(self._clock()) if self._nonces is not None else None
+        return self._dpop.nonce()
 
     def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
         """The Bearer token if it is cached and still valid, else None: call `verify` then.
@@ -148,79 +179,45 @@ class Verifier:
 
     def _known(self, token: str) -> Token | None:
         """The cached token if it is still valid. Its proof and its scopes are not checked."""
-        now = self._clock()
         cached = self._verified.get(token)
-        if cached is None or now >= self._keys.due or now >= self._feed.due:
+        if cached is None:
             return None
-        if cached.revoked is not self._feed.revoked or not self._is_valid(cached, now):
+        now = self._clock()
+        if now >= cached.until or now >= self._keys.due or now >= self._feed.due:
             return None
-        return cached.token
+        return cached.token if cached.revoked is self._feed.revoked and self._is_published(cached) else None
 
-    async def _checked(self, token: str) -> Token:
-        keys = await self._remote.ready()
-        await self._revocations.ready()
-        try:
-            return self._check(token, keys)
-        except TokenRejected as refusal:
-            if refusal.reason is not Reason.UNKNOWN_KEY:
-                raise
-            return self._check(token, await self._remote.ready_for_unknown_kid())
-
-    def _checked_sync(self, token: str) -> Token:
-        keys = self._remote.ready_sync()
-        self._revocations.ready_sync()
-        try:
-            return self._check(token, keys)
-        except TokenRejected as refusal:
-            if refusal.reason is not Reason.UNKNOWN_KEY:
-                raise
-            return self._check(token, self._remote.ready_for_unknown_kid_sync())
-
-    def _check_proof(
-        self, token: Token, sent: str | Sequence[str] | None, method: str, url: str
-    ) -> bool | Awaitable[bool]:
-        """Whether the proof is used for the first time. Raises `TokenRejected` (RFC 9449 §7.1)."""
-        if token.jkt is None:
-            if sent is None and not self.dpop_required:
-                return True
-            raise TokenRejected(Reason.PROOF_NEEDED if self.dpop_required else Reason.NOT_BOUND)
-        if sent is None:
-            raise TokenRejected(Reason.SENDER_CONSTRAINED)
-        if not method or not url:
-            raise ValueError("a proof is valid for one method and one URL: pass those of the request")
-        now, leeway = self._clock(), self.policy.leeway
-        try:
-            proof = check_proof(
-                (sent,) if isinstance(sent, str) else sent,
-                method=method, url=url, now=now, leeway=leeway, token=token.value, algorithms=self.dpop_algorithms,
-            )  # fmt: skip
-        except BadProof as bad:
-            raise TokenRejected(Reason.PROOF, expected=str(bad)) from None
-        if proof.jkt != token.jkt:
-            raise TokenRejected(Reason.PROOF_KEY)
-        if self._nonces is not None and not self._nonces.accepts(proof.nonce or "", now, leeway):
-            raise TokenRejected(Reason.PROOF_NONCE)
-        return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.expires_at)
-
-    def _is_valid(self, cached: CachedToken, now: float) -> bool:
+    def _is_published(self, cached: CachedToken) -> bool:
         keys = self._keys.keys
-        return keys is not None and cached.key in keys and now < cached.token.expires_at + self.policy.leeway
+        return keys is not None and cached.key in keys
+
+    def _steps(self, token: str) -> Generator[IssuerStep, KeySet, Token]:
+        """Verifies the token. Yields what it needs of the issuer, and receives the keys."""
+        keys = yield IssuerStep.READY
+        try:
+            return self._check(token, keys)
+        except TokenRejected as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+        return self._check(token, (yield IssuerStep.UNKNOWN_KID))
 
     def _check(self, token: str, keys: KeySet) -> Token:
         """Skips the signature of a cached token, and checks the token against each feed once."""
         now = self._clock()
         cached = self._verified.get(token)
-        if cached is None or not self._is_valid(cached, now):
+        if cached is None or now >= cached.until or not self._is_published(cached):
             self._verified.forget(token)
-            cached = CachedToken(*check_with_key(token, keys, self.policy, now))
+            verified, key = check_with_key(token, keys, self.policy, now)
         elif cached.revoked is self._feed.revoked:
             return cached.token
+        else:
+            verified, key = cached.token, cached.key
         revoked = self._feed.revoked
-        if revoked is not None and revoked.has_ended(cached.token.claims, cached.key.kid):
+        if revoked is not None and revoked.has_ended(verified.claims, key.kid):
             self._verified.forget(token)
             raise TokenRejected(Reason.REVOKED)
-        self._verified.add(token, CachedToken(cached.token, cached.key, revoked))
-        return cached.token
+        self._verified.add(token, CachedToken(verified, key, verified.expires_at + self.policy.leeway, revoked))
+        return verified
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:
         needed = self.policy.scopes
@@ -228,29 +225,6 @@ class Verifier:
             needed = needed | required_scopes(scopes)
         require_scopes(token, needed)
         return token
-
-
-def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:
-    """In the order of PROOF_ALGORITHMS. Raises ValueError for any other algorithm."""
-    names = frozenset((wanted,) if isinstance(wanted, str) else wanted)
-    if not names or not names <= frozenset(PROOF_ALGORITHMS):
-        raise ValueError(f"dpop_algorithms must be among {', '.join(PROOF_ALGORITHMS)}")
-    return tuple(name for name in PROOF_ALGORITHMS if name in names)
-
-
-def _require_first_use(first: bool) -> None:
-    if not first:
-        raise TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
-
-
-@contextlib.contextmanager
-def _raise_mismatch() -> Iterator[None]:
-    try:
-        yield
-    except KeysUnavailable as unavailable:
-        if isinstance(unavailable.__cause__, IssuerMismatch):
-            raise IssuerMismatch(str(unavailable.__cause__)) from None
-        raise
 
 
 @contextlib.contextmanager

@@ -65,7 +65,8 @@ def test_child_is_not_blocked_by_locks_that_other_threads_held(issuer: SlowIssue
     memory = ReplayMemory(clock=Clock())
     verifier = Verifier(issuer.url, AUDIENCE, clock=Clock(), replay=memory)
     sent = token(iss=issuer.url)
-    with verifier._remote._fetching.lock, verifier._revocations._fetching.lock, memory._lock:
+    remote = verifier._remote
+    with remote._remote_keys._fetching.lock, remote._remote_feed._fetching.lock, memory._lock:
         assert in_child(lambda: check(verifier, sent)) == "leave.leave-worker"
         assert in_child(lambda: str(memory.first_use("leave.leave-worker", "jti", NOW + 60))) == "True"
 

@@ -72,7 +72,7 @@ def test_cache_is_bounded_and_keeps_used_tokens() -> None:
     from scopewright.verifier import check
 
     cache = TokenCache(100)
-    verified = CachedToken(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"))
+    verified = CachedToken(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"), NOW)
     cache.add("often", verified)
     for number in range(10_000):
         cache.add(str(number), verified)

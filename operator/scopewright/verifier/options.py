@@ -1,0 +1,58 @@
+"""The options of a verifier, and the environment variables that some of them default to."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, TypedDict
+
+from scopewright.singleflight import Http
+from scopewright.verifier.feedcache import RevocationFeed
+from scopewright.verifier.nonces import Nonces
+from scopewright.verifier.replay import Replay
+
+ISSUER: Final = "SCOPEWRIGHT_ISSUER"
+AUDIENCE: Final = "SCOPEWRIGHT_AUDIENCE"
+ALLOW_HTTP: Final = "SCOPEWRIGHT_ALLOW_HTTP"
+
+
+class VerifierOptions(TypedDict, total=False):
+    """The keyword arguments of `Verifier`."""
+
+    scopes: Iterable[str]
+    allow_http: Collection[str]
+    leeway: float
+    algorithms: Iterable[str]
+    jwks_uri: str | None
+    http: Http | None
+    clock: Callable[[], float]
+    max_token_bytes: int
+    cache_size: int
+    dpop_required: bool
+    dpop_algorithms: Iterable[str]
+    replay: Replay | None
+    nonces: Nonces | None
+    revocations: bool | RevocationFeed
+
+
+def issuer_of(variables: Mapping[str, str]) -> str:
+    """Raises ValueError if the variable is not set."""
+    issuer = variables.get(ISSUER, "").strip()
+    if not issuer:
+        raise ValueError(f"set {ISSUER} to the URL of the issuer, or pass issuer=")
+    return issuer
+
+
+def audiences_of(variables: Mapping[str, str]) -> list[str]:
+    """Raises ValueError if the variable is not set."""
+    audiences = _items(variables.get(AUDIENCE, ""))
+    if not audiences:
+        raise ValueError(f"set {AUDIENCE} to the audience of this API, or pass audience=")
+    return audiences
+
+
+def allow_http_of(variables: Mapping[str, str]) -> list[str]:
+    return _items(variables.get(ALLOW_HTTP, ""))
+
+
+def _items(text: str) -> list[str]:
+    """Separated by spaces or commas."""
+    return [item for item in re.split(r"[\s,]+", text) if item]

@@ -1,0 +1,69 @@
+"""The remote side of an issuer, which verifiers of several audiences share: its keys and its revocations."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from scopewright.issuer_metadata import IssuerMismatch
+from scopewright.singleflight import Http
+from scopewright.verifier.discovery import KeySource
+from scopewright.verifier.feedcache import FeedCache, RevocationFeed
+from scopewright.verifier.fetch import RemoteFeed, RemoteKeys
+from scopewright.verifier.keycache import KeyCache
+from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.refusals import KeysUnavailable
+
+
+class IssuerStep(Enum):
+    """What a verification needs of the issuer. The result of both is the current keys."""
+
+    READY = "keys and revocations"
+    UNKNOWN_KID = "keys with a kid that is in no key set so far"
+
+
+class RemoteIssuer:
+    """`keys` and `feed` are the caches, which need no I/O to read."""
+
+    def __init__(
+        self, source: KeySource, http: Http | None, clock: Callable[[], float], feed: RevocationFeed | None
+    ) -> None:
+        self.keys = KeyCache()
+        self.feed = FeedCache(feed)
+        self._remote_keys = RemoteKeys(source, http, clock, self.keys)
+        self._remote_feed = RemoteFeed(source, feed.uri if feed else None, http, clock, self.feed)
+
+    async def start(self, timeout: float) -> None:
+        """Fetches keys and revocations that are due. Raises `IssuerMismatch` or `KeysUnavailable`."""
+        with _raise_mismatch():
+            await self._remote_keys.ready(timeout)
+            await self._remote_feed.ready(timeout)
+
+    def start_sync(self, timeout: float) -> None:
+        with _raise_mismatch():
+            self._remote_keys.ready_sync(timeout)
+            self._remote_feed.ready_sync(timeout)
+
+    async def perform(self, step: IssuerStep) -> KeySet:
+        """Raises `KeysUnavailable`."""
+        if step is IssuerStep.UNKNOWN_KID:
+            return await self._remote_keys.ready_for_unknown_kid()
+        keys = await self._remote_keys.ready()
+        await self._remote_feed.ready()
+        return keys
+
+    def perform_sync(self, step: IssuerStep) -> KeySet:
+        if step is IssuerStep.UNKNOWN_KID:
+            return self._remote_keys.ready_for_unknown_kid_sync()
+        keys = self._remote_keys.ready_sync()
+        self._remote_feed.ready_sync()
+        return keys
+
+
+@contextlib.contextmanager
+def _raise_mismatch() -> Iterator[None]:
+    try:
+        yield
+    except KeysUnavailable as unavailable:
+        if isinstance(unavailable.__cause__, IssuerMismatch):
+            raise IssuerMismatch(str(unavailable.__cause__)) from None
+        raise
