@@ -1,0 +1,40 @@
+"""`python -m scopewright.testing`: a fake issuer as a process, for tests in other languages. See docs/test."""
+
+import argparse
+import contextlib
+import sys
+import threading
+from pathlib import Path
+
+from scopewright.testing.endpoints import TEST_CLIENT
+from scopewright.testing.issuer import FakeIssuer
+
+
+def main() -> None:
+    """Serves until the process is ended. Then prints nothing."""
+    options = _parser().parse_args()
+    issuer = FakeIssuer(audience=options.audience, algorithm=options.algorithm)
+    with contextlib.suppress(KeyboardInterrupt), issuer.serve(options.port) as url:
+        if options.secret is not None:
+            issuer.write_secret(options.secret, client=options.client, scope=options.scope)
+        sys.stdout.write(f"fake issuer ready at {url}\n")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scopewright.testing",
+        description="Serve an issuer for tests on loopback. It gives any client a token for anything.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="TCP port. Default: a free one, which is printed.")
+    parser.add_argument("--audience", default="https://api.test", help="Default audience of tokens.")
+    parser.add_argument("--algorithm", default="ES256", help="Algorithm of the signing key. Default: ES256.")
+    parser.add_argument("--secret", type=Path, metavar="DIR", help="Write a client's Secret into this directory.")
+    parser.add_argument("--client", default=TEST_CLIENT, help=f"The client of the Secret. Default: {TEST_CLIENT}.")
+    parser.add_argument("--scope", help='The scopes in the Secret, such as "payroll.read payroll.write".')
+    return parser
+
+
+if __name__ == "__main__":
+    main()

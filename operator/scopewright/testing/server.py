@@ -1,0 +1,69 @@
+"""Serves the endpoints of a fake issuer over HTTP on loopback, in threads."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import httpx
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+_MAX_BODY_BYTES: Final = 256 * 1024
+_TIMEOUT_SECONDS: Final = 10.0
+
+
+@contextmanager
+def serving(answer: Answer, port: int = 0) -> Iterator[str]:
+    """The URL of the server, which is stopped at the end. Port 0: a free one. Raises OSError if `port` is in use."""
+    server = _Server(("127.0.0.1", port), _handler(answer))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scopewright-fake-issuer", daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a client may keep its connection open
+
+
+def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version = "scopewright-fake-issuer"
+        timeout = _TIMEOUT_SECONDS
+
+        def do_GET(self) -> None:
+            self._answer(b"")
+
+        def do_HEAD(self) -> None:
+            self._answer(b"")
+
+        def do_POST(self) -> None:
+            length = self.headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+                self.close_connection = True
+                self.send_error(411 if not length else 413)
+                return
+            self._answer(self.rfile.read(int(length)))
+
+        def _answer(self, body: bytes) -> None:
+            url = f"http://127.0.0.1:{self.connection.getsockname()[1]}{self.path}"
+            response = answer(httpx.Request(self.command, url, headers=self.headers.items(), content=body))
+            self.send_response(response.status_code)
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(response.content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # named by the standard library
+            """Tests print what they need."""
+
+    return Handler
