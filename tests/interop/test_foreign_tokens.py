@@ -1,17 +1,15 @@
 """The verifier and tokens of jose, go-jose, Nimbus and joserfc, whose keys it fetches over HTTP."""
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from scopewright.verifier import Reason, TokenRejected, Verifier
 from tests.interop.foreign import ALGORITHMS, AUDIENCE, Order, job, orders
+from tests.interop.json_server import JsonServer
 from tests.interop.libraries import SIGNERS
 from tests.interop.toolchains import run
 
@@ -19,45 +17,25 @@ ORDERS = orders(time.time())
 
 
 class Issuers:
-    """A loopback server that is an issuer for each library: its metadata, and the JWKS that the library exported."""
+    """An issuer for each library: its metadata, and the JWKS that the library exported."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: JsonServer) -> None:
+        self.server = server
         self.signed = cache(self._signed)
-        self.documents: dict[str, Any] = {}
-        documents = self.documents
-
-        class Pages(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = json.dumps(documents[self.path]).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def _signed(self, program: str) -> tuple[dict[str, Any], Verifier]:
-        issuer = f"{self.url}/{program}"
+        issuer = f"{self.server.url}/{program}"
         signed = run(program, job(issuer))["signed"]
-        self.documents[f"/{program}/jwks.json"] = signed["jwks"]
+        self.server.documents[f"/{program}/jwks.json"] = signed["jwks"]
         metadata = {"issuer": issuer, "jwks_uri": f"{issuer}/jwks.json"}
-        self.documents[f"/.well-known/oauth-authorization-server/{program}"] = metadata
+        self.server.documents[f"/.well-known/oauth-authorization-server/{program}"] = metadata
         return signed["tokens"], Verifier(issuer, AUDIENCE)
 
 
 @pytest.fixture(scope="module")
 def issuers() -> Iterator[Issuers]:
-    issuers = Issuers()
-    thread = threading.Thread(target=issuers.server.serve_forever)
-    thread.start()
-    yield issuers
-    issuers.server.shutdown()
-    issuers.server.server_close()
-    thread.join()
+    with JsonServer() as server:
+        yield Issuers(server)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.name)

@@ -22,8 +22,11 @@ _NEEDED: Final = {
     "node": ("node", "npm"),
     "go": ("go",),
     "java": ("java", "javac", "mvn"),
+    "spring": ("java", "javac", "mvn"),
+    "keycloak": ("java", "mvn"),
     "python": (),
 }
+JAVA: Final = ("java", "-XX:TieredStopAtLevel=1")
 _BUILDING: Final = 600.0
 _RUNNING: Final = 120.0
 
@@ -39,17 +42,27 @@ def _command(program: str) -> list[str]:
     return {
         "node": ["node", str(home / "main.mjs")],
         "go": [str(home / "interop")],
-        "java": ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{home / 'classes'}:{home / 'lib'}/*", "Interop"],
+        "java": [*JAVA, "-cp", f"{home / 'classes'}:{home / 'lib'}/*", "Interop"],
     }[program]
 
 
 def built(program: str) -> Path:
     """The folder with the built program and its sources."""
-    _require(program)
-    sources = sorted(file for file in (_HERE / program).iterdir() if file.is_file())
+    return built_from(program, sources(program), _BUILD[program])
+
+
+def sources(program: str, *names: str) -> dict[str, bytes]:
+    """The files of a program, or those with these names, by name."""
+    files = sorted(file for file in (_HERE / program).iterdir() if file.is_file())
+    return {file.name: file.read_bytes() for file in files if not names or file.name in names}
+
+
+def built_from(program: str, files: Mapping[str, bytes], build: Callable[[Path], None]) -> Path:
+    """A folder with `files`, in which `build` has run once. It needs the toolchain of `program`."""
+    require(program)
     digest = hashlib.sha256()
-    for file in sources:
-        digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    for name, content in sorted(files.items()):
+        digest.update(f"{name}\0".encode() + content)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "interop"
     home = cache / f"{program}-{digest.hexdigest()[:20]}"
     if not home.exists():
@@ -57,9 +70,9 @@ def built(program: str) -> Path:
         with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as scratch:
             built = Path(scratch) / "built"
             built.mkdir()
-            for file in sources:
-                shutil.copy(file, built)
-            _BUILD[program](built)
+            for name, content in files.items():
+                (built / name).write_bytes(content)
+            build(built)
             try:
                 built.rename(home)
             except OSError:
@@ -67,10 +80,10 @@ def built(program: str) -> Path:
     return home
 
 
-def _require(program: str) -> None:
+def require(program: str) -> None:
     missing = [tool for tool in _NEEDED[program] if shutil.which(tool) is None]
     if missing:
-        message = f"the {program} clients need {', '.join(missing)} on PATH"
+        message = f"the {program} programs need {', '.join(missing)} on PATH"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
@@ -80,27 +93,46 @@ def _build_node(home: Path) -> None:
     _output(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], home, _BUILDING)
 
 
-def _build_go(home: Path) -> None:
+def build_go(home: Path) -> None:
     environment = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
     command = ["go", "build", "-buildvcs=false", "-trimpath", "-o", "interop", "."]
     _output(command, home, _BUILDING, environment=environment)
 
 
 def _build_java(home: Path) -> None:
-    """Maven resolves, `jars.sha256` pins the bytes, javac compiles; no build lifecycle is downloaded."""
+    _fetch_jars(home)
+    compile_java(home, home / "lib")
+
+
+def _fetch_jars(home: Path) -> None:
+    """Maven resolves and `jars.sha256` pins the bytes; no build lifecycle is downloaded."""
     lib = home / "lib"
-    command = ["mvn", "--quiet", "--batch-mode", f"{_MAVEN_PLUGIN}:copy-dependencies", f"-DoutputDirectory={lib}"]
-    _output(command, home, _BUILDING)
+    maven("copy-dependencies", home, f"-DoutputDirectory={lib}")
     jars = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in lib.iterdir()}
     pinned = dict(line.split()[::-1] for line in (home / "jars.sha256").read_text().splitlines())
     assert jars == pinned, "jars that Maven fetched differ from jars.sha256: " + "\n".join(
         f"{digest}  {name}" for name, digest in sorted(jars.items())
     )
-    sources = sorted(str(file) for file in home.glob("*.java"))
-    _output(["javac", "-Xlint:all", "-Werror", "-cp", f"{lib}/*", "-d", "classes", *sources], home, _BUILDING)
 
 
-_BUILD: Final[dict[str, Callable[[Path], None]]] = {"node": _build_node, "go": _build_go, "java": _build_java}
+def maven(goal: str, folder: Path, *properties: str) -> None:
+    """A goal of Maven's dependency plugin."""
+    _output(["mvn", "--quiet", "--batch-mode", f"{_MAVEN_PLUGIN}:{goal}", *properties], folder, _BUILDING)
+
+
+def compile_java(home: Path, lib: Path) -> None:
+    files = sorted(str(file) for file in home.glob("*.java"))
+    _output(
+        ["javac", "-Xlint:all", "-Werror", "-parameters", "-cp", f"{lib}/*", "-d", "classes", *files], home, _BUILDING
+    )
+
+
+_BUILD: Final[dict[str, Callable[[Path], None]]] = {
+    "node": _build_node,
+    "go": build_go,
+    "java": _build_java,
+    "spring": _fetch_jars,
+}
 
 
 def _output(
