@@ -36,7 +36,7 @@ class _Authorised:
 
 
 class _TokenPool(urllib3.HTTPConnectionPool):
-    def _make_request(
+    def _make_request(  # type: ignore[override]  # its other arguments are passed on
         self,
         conn: Any,
         method: str,

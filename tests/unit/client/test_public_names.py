@@ -32,7 +32,6 @@ scope=None, audience=None, service_account_token=None)
 MountedSecret(path, *, names=None, service_account_token=None, every=1.0, clock=None)
 MountedSecret.read(*, now=False)
 SecretError(description)
-SecretError.again()
 TokenError(error, description, status=None, *, retry_after=None)
 TokenError.again()
 """
