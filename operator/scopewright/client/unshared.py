@@ -14,7 +14,7 @@ from scopewright.client.clock import Clock
 from scopewright.client.errors import TokenError, unexpected
 from scopewright.client.issuer_request import Flow
 from scopewright.client.transport import run, run_sync
-from scopewright.forks import restart_in_children
+from scopewright.forks import new_http_client, restart_in_children
 from scopewright.singleflight import MAX_WAIT_SECONDS, Http
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class UnsharedRequests:
             return self._http
         with self._lock:
             if self._own is None:
-                self._own = httpx.Client()
+                self._own = new_http_client()
                 self._close = weakref.finalize(self, self._own.close)
                 self._close.atexit = False
             return self._own
