@@ -5,6 +5,7 @@ Needs httpx, PyJWT and cryptography, and no other package of Scopewright but the
 
 from scopewright.issuer_metadata import IssuerMismatch
 from scopewright.renamed import earlier_names
+from scopewright.verifier.any_issuer import AnyIssuer
 from scopewright.verifier.asgi import RequireToken, current_token, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
@@ -15,11 +16,13 @@ from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Actor, Token
+from scopewright.verifier.token_verifier import TokenVerifier
 from scopewright.verifier.verifier import Verifier
 
 __all__ = [
     "ALGORITHMS",
     "Actor",
+    "AnyIssuer",
     "IssuerMismatch",
     "Key",
     "KeySet",
@@ -34,6 +37,7 @@ __all__ = [
     "RevocationFeed",
     "Token",
     "TokenRejected",
+    "TokenVerifier",
     "Verifier",
     "bearer_token",
     "check",

@@ -1,6 +1,7 @@
 """The DPoP rules of a verifier: whether a token needs a proof, and whether a proof fits its request (RFC 9449)."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
@@ -63,6 +64,18 @@ class DpopRules:
 def require_first_use(first: bool) -> None:
     if not first:
         raise TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
+
+
+@contextlib.contextmanager
+def set_challenge(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]:
+    """Sets the scheme that was used, and the accepted algorithms, for the challenge of a refusal."""
+    try:
+        yield
+    except TokenRejected as refusal:
+        refusal.proof_algorithms = proof_algorithms
+        if proof is not None:
+            refusal.scheme = "DPoP"
+        raise
 
 
 def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """The entry point of the package: `await verifier.verify(token, scopes=...)`."""
 
-import contextlib
 import copy
 import dataclasses
 import inspect
 import os
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import Self, Unpack
 
 from scopewright.http_flow import run, run_sync
@@ -14,7 +13,7 @@ from scopewright.origins import host_names
 from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
 from scopewright.verifier.discovery import KeySource
-from scopewright.verifier.dpop import DpopRules, require_first_use
+from scopewright.verifier.dpop import DpopRules, require_first_use, set_challenge
 from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
@@ -135,7 +134,7 @@ class Verifier:
         """
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        with _set_challenge(proof, self.dpop_algorithms):
+        with set_challenge(proof, self.dpop_algorithms):
             known = self._known(token)
             verified = known if known is not None else await run(self._steps(token), self._remote.perform)
             first = self._dpop.check(verified, proof, method, url)
@@ -154,7 +153,7 @@ class Verifier:
         """`verify` for threads (WSGI). It may block while keys are fetched."""
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        with _set_challenge(proof, self.dpop_algorithms):
+        with set_challenge(proof, self.dpop_algorithms):
             known = self._known(token)
             verified = known if known is not None else run_sync(self._steps(token), self._remote.perform_sync)
             first = self._dpop.check(verified, proof, method, url)
@@ -166,6 +165,14 @@ class Verifier:
     def nonce(self) -> str | None:
         """The header DPoP-Nonce for every response to a DPoP request, or None for no header (RFC 9449 §9)."""
         return self._dpop.nonce()
+
+    @property
+    def nonces(self) -> Nonces | None:
+        return self._dpop.nonces
+
+    def has_verified(self, token: str) -> bool:
+        """Whether this verifier has accepted the token, and has it in its cache. It may be invalid by now."""
+        return self._verified.get(token) is not None
 
     def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
         """The Bearer token if it is cached and still valid, else None: call `verify` then.
@@ -225,15 +232,3 @@ class Verifier:
             needed = needed | required_scopes(scopes)
         require_scopes(token, needed)
         return token
-
-
-@contextlib.contextmanager
-def _set_challenge(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]:
-    """Sets the scheme that was used, and the accepted algorithms, for the challenge of a refusal."""
-    try:
-        yield
-    except TokenRejected as refusal:
-        refusal.proof_algorithms = proof_algorithms
-        if proof is not None:
-            refusal.scheme = "DPoP"
-        raise
