@@ -16,7 +16,7 @@ from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.subprotocol import offered_token, without_token
 from scopewright.verifier.token import Token
-from scopewright.verifier.verifier import Verifier
+from scopewright.verifier.token_verifier import TokenVerifier
 
 BaseUrl = str | Callable[[web.Request], str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,7 +32,7 @@ _SET_BY_AIOHTTP: Final = frozenset({"Content-Type", "Content-Length"})
 
 
 def token_middleware(
-    verifier: Verifier,
+    verifier: TokenVerifier,
     scopes: Iterable[str] = (),
     *,
     public: Iterable[str] = (),

@@ -10,7 +10,7 @@ from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.subprotocol import headers_without_token, offered_token, without_token
 from scopewright.verifier.token import Token
-from scopewright.verifier.verifier import Verifier
+from scopewright.verifier.token_verifier import TokenVerifier
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,7 +55,7 @@ def _handler(scope: Scope) -> "_RefusalHandler":
 
 def protect(
     app: App,
-    verifier: Verifier,
+    verifier: TokenVerifier,
     scopes: Iterable[str] = (),
     *,
     public: Iterable[str] = (),
@@ -100,7 +100,7 @@ class RequireToken:
     def __init__(
         self,
         app: App,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         *,
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),

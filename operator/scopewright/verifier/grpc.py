@@ -24,7 +24,7 @@ from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.rpcmethods import MethodRules, Needs
 from scopewright.verifier.token import Token
-from scopewright.verifier.verifier import Verifier
+from scopewright.verifier.token_verifier import TokenVerifier
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -67,7 +67,7 @@ class _MethodProtection:
 
     def __init__(
         self,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         scopes: Mapping[str, Needs],
         public: Iterable[str],
         optional: Iterable[str],
@@ -142,7 +142,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
 
     def __init__(
         self,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         scopes: Mapping[str, Needs],
         *,
         public: Iterable[str] = (),
@@ -172,7 +172,7 @@ class AioTokenInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(
         self,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         scopes: Mapping[str, Needs],
         *,
         public: Iterable[str] = (),

@@ -10,7 +10,7 @@ from scopewright.verifier.htu import normalised
 from scopewright.verifier.patterns import Authentication, AuthenticationByPath
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
 from scopewright.verifier.token import Token
-from scopewright.verifier.verifier import Verifier
+from scopewright.verifier.token_verifier import TokenVerifier
 
 
 class ReceivedRequest(NamedTuple):
@@ -43,7 +43,7 @@ class Protection:
 
     def __init__(
         self,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         *,
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),
