@@ -53,6 +53,6 @@ class _TokenPlugin(grpc.AuthMetadataPlugin):
 
 
 def _url(context: grpc.AuthMetadataContext) -> httpx.URL:
-    """The service that is called. gRPC names no scheme for `grpc.local_channel_credentials`."""
-    parts = urlsplit(context.service_url)
-    return url_of("https", parts.hostname or "", parts.port, parts.path)
+    """The service that is called. The scheme of `grpc.local_channel_credentials` is empty."""
+    parts = urlsplit(f"https://{context.service_url.partition('://')[2]}")
+    return url_of(parts.scheme, parts.hostname or "", parts.port, parts.path)
