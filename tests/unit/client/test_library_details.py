@@ -1,0 +1,200 @@
+"""What an adapter has to know about its own library: who else repeats, redirects or wraps requests."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+import requests
+import urllib3
+
+from scopewright.client import ClientCredentials
+from scopewright.client.aiohttp import token_middleware
+from scopewright.client.requests import RequestsAuth
+from scopewright.client.urllib3 import TokenPoolManager
+from tests.unit.client.api_server import ApiServer, api_server
+from tests.unit.client.support import Endpoint, FakeClock, Mount
+from tests.unit.client.test_adapters import BoundEndpoint
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    with api_server() as api:
+        yield api
+
+
+@pytest.fixture
+def other() -> Iterator[ApiServer]:
+    with api_server() as api:
+        yield api
+
+
+@pytest.fixture
+def auth(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> ClientCredentials:
+    return ClientCredentials(mount.path, http=endpoint.client(), clock=clock)
+
+
+@pytest.fixture
+def bound(mount: Mount) -> ClientCredentials:
+    return ClientCredentials(mount.path, http=BoundEndpoint().client(), dpop=True)
+
+
+# requests
+
+
+def test_requests_repeats_a_multipart_upload(auth: ClientCredentials, api: ApiServer) -> None:
+    api.good = {"token-2"}
+    with requests.Session() as session:
+        response = session.post(api.url, files={"slip": ("slip.txt", b"pay")}, auth=RequestsAuth(auth))
+    assert response.status_code == 200
+    first, second = api.sent
+    assert first.body == second.body != b""
+    assert [earlier.status_code for earlier in response.history] == [401]
+
+
+def test_requests_without_a_session_have_the_token(auth: ClientCredentials, api: ApiServer, other: ApiServer) -> None:
+    api.location = f"{other.url}/"
+    assert requests.get(f"{api.url}/to/x", auth=RequestsAuth(auth), timeout=10).status_code == 200
+    assert [*api.tokens, *other.tokens] == ["token-1", None]
+
+
+def test_next_request_of_a_redirect_has_no_token_for_another_origin(
+    bound: ClientCredentials, api: ApiServer, other: ApiServer
+) -> None:
+    api.location = f"{other.url}/"
+    with requests.Session() as session:
+        session.auth = RequestsAuth(bound)
+        following = session.get(f"{api.url}/to/x", allow_redirects=False).next
+        assert following is not None
+        assert session.send(following).status_code == 200
+    assert [request.has_token_or_proof for request in other.sent] == [False]
+
+
+def test_hooks_of_the_application_see_the_last_response(auth: ClientCredentials, api: ApiServer) -> None:
+    api.good = {"token-2"}
+    seen: list[int] = []
+
+    def hook(response: requests.Response, **_: Any) -> None:
+        seen.append(response.status_code)
+
+    with requests.Session() as session:
+        session.auth = RequestsAuth(auth)
+        session.get(api.url, hooks={"response": hook})
+    assert seen == [200]
+
+
+def test_streamed_response_can_be_read_after_a_repetition(auth: ClientCredentials, api: ApiServer) -> None:
+    api.good = {"token-2"}
+    with requests.Session() as session:
+        session.auth = RequestsAuth(auth)
+        assert session.get(api.url, stream=True).text == "salaries"
+
+
+# urllib3
+
+
+def test_each_retry_of_urllib3_has_a_proof_of_its_own(bound: ClientCredentials, api: ApiServer) -> None:
+    api.failures = [503, 503]
+    retries = urllib3.Retry(3, status_forcelist=[503], backoff_factor=0)
+    pools = TokenPoolManager(bound, retries=retries)
+    assert pools.request("GET", api.url).status == 200
+    pools.clear()
+    proofs = [request.headers["dpop"] for request in api.sent]
+    assert len(set(proofs)) == len(proofs) == 3
+
+
+def test_urllib3_does_not_retry_an_error_of_the_token_request(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    endpoint.answers = [ValueError("of any kind")]
+    pools = TokenPoolManager(auth, retries=urllib3.Retry(5, backoff_factor=0))
+    with pytest.raises(urllib3.exceptions.HTTPError, match="temporarily_unavailable"):
+        pools.request("GET", "https://payroll.example/")
+    assert len(endpoint.requests) == 1
+
+
+def test_header_of_the_application_is_replaced(auth: ClientCredentials, api: ApiServer) -> None:
+    pools = TokenPoolManager(auth, headers={"authorization": "Basic x", "accept": "text/plain"})
+    assert pools.request("GET", api.url).status == 200
+    assert pools.request("GET", api.url, headers={"AUTHORIZATION": "Basic x"}).status == 200
+    pools.clear()
+    assert [request.headers["authorization"] for request in api.sent] == ["Bearer token-1"] * 2
+    assert api.sent[0].headers["accept"] == "text/plain"
+
+
+def test_response_that_is_not_preloaded_can_be_read(auth: ClientCredentials, api: ApiServer) -> None:
+    api.good = {"token-2"}
+    pools = TokenPoolManager(auth)
+    response = pools.request("GET", api.url, preload_content=False)
+    assert response.read() == b"salaries"
+    pools.clear()
+
+
+def test_body_that_calls_the_same_pool_manager_is_sent(
+    auth: ClientCredentials, api: ApiServer, other: ApiServer
+) -> None:
+    pools = TokenPoolManager(auth)
+
+    def body() -> Iterator[bytes]:
+        yield pools.request("GET", other.url).data
+
+    assert pools.request("POST", api.url, body=body()).status == 200
+    pools.clear()
+    assert [*api.tokens, *other.tokens] == ["token-1", "token-1"]
+    assert api.sent[0].body == b"salaries"
+
+
+# aiohttp
+
+
+async def test_redirect_is_recognised_behind_a_middleware_with_tasks_of_its_own(
+    auth: ClientCredentials, api: ApiServer, other: ApiServer
+) -> None:
+    async def in_another_task(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await asyncio.create_task(handler(request))
+        return response
+
+    api.location = f"{other.url}/"
+    async with aiohttp.ClientSession(middlewares=[in_another_task, token_middleware(auth)]) as session:
+        for timeout in (None, 10):
+            async with session.get(f"{api.url}/to/x", timeout=aiohttp.ClientTimeout(timeout)) as response:
+                assert response.status == 200
+    assert other.tokens == [None, None]
+
+
+async def test_each_call_may_have_another_origin(auth: ClientCredentials, api: ApiServer, other: ApiServer) -> None:
+    api.location, other.location = f"{other.url}/", f"{api.url}/"
+    async with aiohttp.ClientSession(middlewares=[token_middleware(auth)]) as session:
+        calls = [session.get(f"{url}/to/x") for url in (api.url, other.url) for _ in range(20)]
+        for response in await asyncio.gather(*calls):
+            assert await response.read() == b"salaries"
+    for server in (api, other):
+        assert {request.path: request.token for request in server.sent} == {"/to/x": "token-1", "/": None}
+
+
+async def test_middleware_forgets_a_call_that_has_ended(auth: ClientCredentials, api: ApiServer) -> None:
+    api.location = "/end"
+    middleware: Any = token_middleware(auth)
+    async with aiohttp.ClientSession(middlewares=[middleware]) as session:
+        for _ in range(10):
+            async with session.get(f"{api.url}/to/x") as response:
+                assert response.status == 200
+    del response
+    for _ in range(100):  # the event loop may still refer to the last one
+        gc.collect()
+        await asyncio.sleep(0.01)
+        if not middleware._calls:
+            break
+    assert (len(middleware._calls), len(middleware._redirects)) == (0, 0)
+
+
+@pytest.mark.parametrize("body", [{"json": {"pay": 1}}, {"data": "pay"}, {"data": {"pay": "1"}}], ids=str)
+async def test_aiohttp_repeats_a_body_in_memory(auth: ClientCredentials, api: ApiServer, body: dict[str, Any]) -> None:
+    api.good = {"token-2"}
+    async with (
+        aiohttp.ClientSession(middlewares=[token_middleware(auth)]) as session,
+        session.post(api.url, **body) as response,
+    ):
+        assert response.status == 200
+    first, second = api.sent
+    assert first.body == second.body != b""
