@@ -3,19 +3,33 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import httpx
 
-from scopewright.client import ClientCredentials, Clock
+from scopewright.client import ClientCredentials, ClientOptions, Clock
 from scopewright.testing.endpoints import TEST_CLIENT, FakeEndpoints
 from scopewright.testing.server import serving
 from scopewright.testing.tokens import LIFETIME_SECONDS, FakeTokens
 from scopewright.verifier import Verifier
+from scopewright.verifier.options import VerifierOptions
 
 Refusal = Literal[
     "invalid_client", "invalid_request", "invalid_scope", "invalid_target", "server_error", "unauthorized_client"
 ]
+
+
+class TokenOptions(TypedDict, total=False):
+    """The options of `FakeIssuer.token`."""
+
+    client: str
+    subject: str | None
+    roles: Collection[str]
+    audience: str | Collection[str] | None
+    expires_in: float
+    on_behalf_of: str | None
+    claims: Mapping[str, Any] | None
+    header: Mapping[str, Any] | None
 
 
 class FakeIssuer:
@@ -25,7 +39,7 @@ class FakeIssuer:
     real issuer, so a service accepts its tokens only if it uses `verifier()` or trusts the URL of `serve()`.
 
     `verifier()` and `credentials()` work without a network, in sync and in async code. They keep what they fetched, as
-    in production, so make new ones for each test: that takes less than a millisecond.
+    in production, so make new ones for each test: that takes a millisecond.
     """
 
     def __init__(
@@ -83,31 +97,31 @@ class FakeIssuer:
             header=header,
         )
 
-    def headers(self, *scopes: str, **token: Any) -> dict[str, str]:
-        """The headers of a request with such a token; the arguments are those of `token`."""
-        return {"Authorization": f"Bearer {self.token(*scopes, **token)}"}
+    def headers(self, *scopes: str, **options: Unpack[TokenOptions]) -> dict[str, str]:
+        """The headers of a request with a token of these arguments."""
+        return {"Authorization": f"Bearer {self.token(*scopes, **options)}"}
 
-    def verifier(self, **options: Any) -> Verifier:
-        """A verifier of this issuer's tokens, without a network. `options` are those of `Verifier`."""
-        defaults: dict[str, Any] = {"issuer": self.issuer, "audience": self.audience, "http": self._http}
-        return Verifier(**(defaults | options))
+    def verifier(
+        self, *, audience: str | Collection[str] | None = None, **options: Unpack[VerifierOptions]
+    ) -> Verifier:
+        """A verifier of this issuer's tokens, without a network."""
+        defaults = VerifierOptions(http=self._http)
+        return Verifier(self.issuer, audience or self.audience, **(defaults | options))
 
-    def credentials(self, *, client: str = TEST_CLIENT, **options: Any) -> ClientCredentials:
-        """Credentials that get tokens of this issuer, without a network. `options` are those of `ClientCredentials`.
+    def credentials(self, *, client: str = TEST_CLIENT, **options: Unpack[ClientOptions]) -> ClientCredentials:
+        """Credentials that get tokens of this issuer, without a network.
 
         `resource` is by default the audience of the issuer. A client gets the scopes that it asks for. After a failure
         it tries again at once.
         """
-        defaults: dict[str, Any] = {
-            "resource": self.audience,
-            "client_id": client,
-            "client_secret": self.client_secret(client),
-            "issuer": self.issuer,
-            "token_endpoint": f"{self.issuer}/token",
-            "http": self._http,
-            "clock": _ClockWithoutWaits(),
-        }
-        return ClientCredentials(**(defaults | options))
+        defaults = ClientOptions(resource=self.audience, http=self._http, clock=_ClockWithoutWaits())
+        return ClientCredentials(
+            client_id=client,
+            client_secret=self.client_secret(client),
+            issuer=self.issuer,
+            token_endpoint=f"{self.issuer}/token",
+            **(defaults | options),
+        )
 
     def client_secret(self, client: str = TEST_CLIENT) -> str:
         """The secret with which `client` authenticates. Every client exists."""

@@ -119,5 +119,5 @@ def test_options_replace_those_of_the_issuer(issuer: FakeIssuer) -> None:
     assert verifier.policy.scopes == {"payroll.read"}
     with pytest.raises(ValueError, match="leeway"):
         issuer.verifier(leeway=-1)
-    with pytest.raises(TypeError):
-        issuer.credentials(nothing=1)
+    token = issuer.credentials(resource="https://other.test", scope=["a", "b"]).token_sync()
+    assert issuer.verifier(audience=["https://other.test"]).verify_sync(token.value).scopes == {"a", "b"}
