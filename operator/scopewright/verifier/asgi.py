@@ -1,14 +1,15 @@
 """ASGI middleware: verifies the token of each request, or answers with the refusal. Needs no framework."""
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
-from scopewright.verifier.paths import Scope, path_below_root, url_of
-from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
+from scopewright.verifier.paths import Scope
+from scopewright.verifier.protection import Protection, check_base_url
+from scopewright.verifier.received import request_of_scope
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
-from scopewright.verifier.subprotocol import headers_without_token, offered_token, without_token
+from scopewright.verifier.subprotocol import with_token_in_header
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
@@ -94,7 +95,8 @@ class RequireToken:
     a function of the ASGI scope only if you know which headers your own proxy alone can set.
 
     With `websocket_subprotocol` a websocket may send its token as the subprotocol `bearer.scopewright.<token>`, besides
-    one of the application: the websockets of browsers have no headers. The application does not see that subprotocol.
+    one of the application: the websockets of browsers have no headers. The application gets it in the header
+    Authorization.
     """
 
     def __init__(
@@ -125,45 +127,17 @@ class RequireToken:
             raise RuntimeError(
                 f"a connection of type {scope['type']!r} cannot carry a token; http and websocket are supported"
             )
-        proofs = _values(scope, b"dpop") if self.base_url is not None else []
-        handler = _RefusalHandler(scope, send, self.protection, proofs)
+        request = request_of_scope(scope, self.base_url)
+        handler = _RefusalHandler(scope, send, self.protection, request.dpop)
         try:
-            token = await self.protection.token(self._received(scope, proofs))
+            if self.websocket_subprotocol and scope["type"] == "websocket":
+                scope = with_token_in_header(scope)
+                request = request_of_scope(scope, self.base_url)
+            token = await self.protection.token(request)
         except (TokenRejected, KeysUnavailable) as refusal:
             await handler.refuse(refusal)
             return
-        inner = self._without_token(scope) if self.websocket_subprotocol else scope
-        await handler.run(self.app, {**inner, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
-
-    def _received(self, scope: Scope, proofs: list[str]) -> ReceivedRequest:
-        raw_path = scope.get("raw_path")
-        return ReceivedRequest(
-            method=scope.get("method", "GET"),  # a websocket's handshake has none
-            path=path_below_root(scope),
-            raw_path=raw_path.decode("latin-1").partition("?")[0] if raw_path is not None else None,
-            query=scope.get("query_string", b"").decode("latin-1"),
-            authorization=_values(scope, b"authorization") + self._from_subprotocol(scope),
-            dpop=proofs,
-            url=lambda: url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope),
-        )
-
-    def _from_subprotocol(self, scope: Scope) -> list[str]:
-        """The token of a browser's websocket, as a value of the header Authorization."""
-        if not self.websocket_subprotocol or scope["type"] != "websocket":
-            return []
-        token = offered_token(scope.get("subprotocols", ()))
-        return [] if token is None else [f"Bearer {token}"]
-
-    def _without_token(self, scope: Scope) -> Scope:
-        offered: list[str] = list(scope.get("subprotocols", ()))
-        kept = without_token(offered)
-        if scope["type"] != "websocket" or kept == offered:
-            return scope
-        return {**scope, "subprotocols": kept, "headers": headers_without_token(scope["headers"], kept)}
-
-
-def _values(scope: Scope, header: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == header]
+        await handler.run(self.app, {**scope, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
 
 
 class _RefusalHandler:
@@ -171,7 +145,7 @@ class _RefusalHandler:
     of the exception. Other responses of the application are not changed.
     """
 
-    def __init__(self, scope: Scope, send: Send, protection: Protection, proofs: list[str]) -> None:
+    def __init__(self, scope: Scope, send: Send, protection: Protection, proofs: Sequence[str]) -> None:
         self.refusal: TokenRejected | None = None
         self._frameworks: tuple[str, ...] = ()
         self._scope = scope

@@ -1,7 +1,7 @@
 """The token in a request (RFC 6750 §2, RFC 9449 §7.1): the Authorization header, which is the only way to send it."""
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from urllib.parse import parse_qsl
 
 from scopewright.verifier.refusals import Reason, TokenRejected
@@ -23,7 +23,7 @@ def sent_token(
     A token in the query ends up in logs (RFC 6750 §2.3) and is not accepted: alone it is ignored; together with the
     header the request is refused.
     """
-    values = [authorization] if isinstance(authorization, str) else list(authorization or ())
+    values = _credentials((authorization,) if isinstance(authorization, str) else authorization or ())
     in_query = "access_token" in query_string and any(
         name == "access_token" for name, _ in parse_qsl(query_string, keep_blank_values=True)
     )
@@ -43,4 +43,20 @@ def sent_token(
 
 def has_token(authorization: Sequence[str]) -> bool:
     """Whether a token is sent in any form, even a malformed one or with a scheme that is not accepted."""
-    return any(value.partition(" ")[0].lower() in _TOKEN_SCHEMES for value in authorization)
+    return any(_is_token(value) for value in _credentials(authorization))
+
+
+def _credentials(values: Iterable[str]) -> list[str]:
+    """The values of the header, one for each token.
+
+    Servers join the values of a repeated header by commas (RFC 9110 §5.3), which no token contains.
+    """
+    separate: list[str] = []
+    for value in values:
+        parts = [part.strip(" \t") for part in value.split(",")] if "," in value else ()
+        separate += parts if any(_is_token(part) for part in parts) else (value,)
+    return separate
+
+
+def _is_token(credentials: str) -> bool:
+    return credentials.partition(" ")[0].lower() in _TOKEN_SCHEMES

@@ -7,9 +7,11 @@ A framework treats `TokenRejected` alone as an error of the application: it logs
 import functools
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from scopewright.verifier.refusals import TokenRejected
+from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
+
+Refusal = TypeVar("Refusal", bound=TokenRejected | KeysUnavailable)
 
 DJANGO: Final = "django"
 LITESTAR: Final = "litestar"
@@ -29,12 +31,17 @@ def frameworks_of(request: Any) -> tuple[str, ...]:
 
 def as_http_exception(refusal: TokenRejected, frameworks: tuple[str, ...], headers: Mapping[str, str]) -> TokenRejected:
     """The same refusal, as an instance of each framework's HTTP exception too."""
-    if not frameworks:
+    bases = tuple(getattr(sys.modules[module], name) for module, name in (_EXCEPTIONS[each] for each in frameworks))
+    return refusal_as(bases, refusal, headers=dict(headers), extra=None)
+
+
+def refusal_as(bases: tuple[type, ...], refusal: Refusal, **attributes: Any) -> Refusal:
+    """The same refusal, as an instance of `bases` too. Their `__init__` is not called: pass what it would set."""
+    if not bases:
         return refusal
-    raised: TokenRejected = _class_for(frameworks)(refusal.description)
-    raised.__dict__.update(
-        refusal.__dict__, status_code=refusal.status, detail=refusal.description, headers=dict(headers), extra=None
-    )
+    kind: Any = type(refusal)
+    raised: Refusal = _class_for(kind, bases)(refusal.description)
+    raised.__dict__.update(refusal.__dict__, status_code=refusal.status, detail=refusal.description, **attributes)
     return raised
 
 
@@ -63,7 +70,6 @@ def answer_in_litestar(scope: Any, refusal: TokenRejected) -> None:
 
 
 @functools.cache
-def _class_for(frameworks: tuple[str, ...]) -> type[Any]:
-    bases = [getattr(sys.modules[module], name) for module, name in (_EXCEPTIONS[each] for each in frameworks)]
+def _class_for(refusal: type[Any], bases: tuple[type, ...]) -> type[Any]:
     own = {"__init__": Exception.__init__, "__str__": Exception.__str__, "__repr__": Exception.__repr__}
-    return type(TokenRejected.__name__, (TokenRejected, *bases), {**own, "__module__": TokenRejected.__module__})
+    return type(refusal.__name__, (refusal, *bases), {**own, "__module__": refusal.__module__})

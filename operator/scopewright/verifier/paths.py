@@ -50,4 +50,4 @@ def _raw_path_below_root(scope: Scope) -> str:
     slashes = scope["root_path"].count("/")
     parts = raw.split("/", slashes + 1)
     rest = f"/{parts[-1]}" if len(parts) > slashes + 1 else ""
-    return rest if unquote(rest) == below else quote(below)
+    return next((sent for sent in (rest, raw) if unquote(sent) == below), quote(below))

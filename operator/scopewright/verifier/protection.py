@@ -60,12 +60,13 @@ class Protection:
         self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if dpop else ("Bearer",)
         self._schemes = ("bearer", "dpop") if dpop else ("bearer",)
 
-    async def token(self, request: ReceivedRequest) -> Token | None:
+    async def token(self, request: ReceivedRequest, *, optional: bool = False) -> Token | None:
         """The verified token of a request; None if it needs no token, and has none or is on a public path.
 
-        Raises `TokenRejected` or `KeysUnavailable`: the response is then `refusal`.
+        `optional` is for a route where every path is optional. Raises `TokenRejected` or `KeysUnavailable`: the
+        response is then `refusal`.
         """
-        arguments = self._arguments(request)
+        arguments = self._arguments(request, optional)
         return None if arguments is None else await self.verifier.verify(**arguments)
 
     def token_sync(self, request: ReceivedRequest) -> Token | None:
@@ -73,12 +74,12 @@ class Protection:
         arguments = self._arguments(request)
         return None if arguments is None else self.verifier.verify_sync(**arguments)
 
-    def _arguments(self, request: ReceivedRequest) -> dict[str, Any] | None:
+    def _arguments(self, request: ReceivedRequest, optional: bool = False) -> dict[str, Any] | None:
         """The arguments of `Verifier.verify`, or None if no token is to be verified."""
         authentication = self.authentication.of(request.path, request.raw_path)
         if authentication is Authentication.NONE:
             return None
-        if authentication is Authentication.OPTIONAL and not has_token(request.authorization):
+        if (optional or authentication is Authentication.OPTIONAL) and not has_token(request.authorization):
             return None
         scheme, token = sent_token(request.authorization, request.query, self._schemes)
         if scheme == "bearer":
@@ -107,6 +108,13 @@ class Protection:
             ("Content-Length", str(len(body))),
         ]
         return RefusalResponse(refusal.status, [*first, *fixed], body)
+
+    def exception_headers(self, refusal: TokenRejected | KeysUnavailable) -> dict[str, str]:
+        """The headers of `refusal` for HTTP exceptions that have a body of their own. Challenges are joined."""
+        headers = {"Cache-Control": "no-store"}
+        if isinstance(refusal, TokenRejected):
+            return headers | {"WWW-Authenticate": ", ".join(self.challenges(refusal))}
+        return headers | {"Retry-After": str(refusal.retry_after)}
 
     def challenges(self, refusal: TokenRejected) -> list[str]:
         """A challenge for the scheme that was used, or else for the first; with 401, one for each other scheme."""

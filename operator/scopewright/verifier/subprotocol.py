@@ -1,14 +1,13 @@
 """The token of a browser's websocket, which cannot set headers: a value of Sec-WebSocket-Protocol (RFC 6455 §4.1)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
+from scopewright.verifier.paths import Scope
 from scopewright.verifier.refusals import Reason, TokenRejected
 
 TOKEN_PREFIX: Final = "bearer.scopewright."  # noqa: S105  # the prefix of a subprotocol
 _HEADER: Final = b"sec-websocket-protocol"
-
-Headers = list[tuple[bytes, bytes]]
 
 
 def offered_token(offered: Iterable[str]) -> str | None:
@@ -33,7 +32,16 @@ def without_token(offered: Iterable[str]) -> list[str]:
     return [name for name in offered if not name.startswith(TOKEN_PREFIX)]
 
 
-def headers_without_token(headers: Iterable[tuple[bytes, bytes]], offered: Sequence[str]) -> Headers:
-    """The headers, with `offered` as the only subprotocols."""
-    kept = [(name, value) for name, value in headers if name.lower() != _HEADER]
-    return [*kept, (_HEADER, ", ".join(offered).encode("latin-1"))]
+def with_token_in_header(scope: Scope) -> Scope:
+    """The ASGI scope of a websocket, with its token in the header Authorization and not among the subprotocols.
+
+    Raises `TokenRejected` for subprotocols that are ambiguous.
+    """
+    offered: list[str] = list(scope.get("subprotocols", ())) if scope["type"] == "websocket" else []
+    token = offered_token(offered)
+    if token is None:
+        return scope
+    kept = without_token(offered)
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() != _HEADER]
+    headers += [(_HEADER, ", ".join(kept).encode("latin-1")), (b"authorization", f"Bearer {token}".encode("latin-1"))]
+    return {**scope, "subprotocols": kept, "headers": headers}

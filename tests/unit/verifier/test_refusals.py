@@ -66,7 +66,7 @@ def test_scheme_is_case_insensitive(header: str | list[str]) -> None:
         ("DPoP abc", "", Reason.MISSING),
         ([], "access_token=abc", Reason.MISSING),
         ("Bearer a b", "", Reason.MALFORMED),
-        ("Bearer a, Bearer b", "", Reason.MALFORMED),
+        ("Bearer a, Bearer b", "", Reason.TWO_WAYS),
         ("Bearer ä", "", Reason.MALFORMED),
         ("Bearer abc", "x=1&access_token=abc", Reason.TWO_WAYS),
         ("Bearer abc", "access%5Ftoken=abc", None),

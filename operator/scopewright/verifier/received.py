@@ -1,0 +1,67 @@
+"""Reads a `ReceivedRequest` from an ASGI scope or a WSGI environ (PEP 3333)."""
+
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+from scopewright.verifier.paths import Scope, path_below_root, url_of
+from scopewright.verifier.protection import ReceivedRequest
+
+Environ = MutableMapping[str, Any]
+
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+
+
+def request_of_scope(scope: Scope, base_url: str | Callable[[Scope], str] | None) -> ReceivedRequest:
+    raw_path = scope.get("raw_path")
+    return ReceivedRequest(
+        method=scope.get("method", "GET"),  # a websocket's handshake has none
+        path=path_below_root(scope),
+        raw_path=raw_path.decode("latin-1").partition("?")[0] if raw_path is not None else None,
+        query=scope.get("query_string", b"").decode("latin-1"),
+        authorization=_values(scope, b"authorization"),
+        dpop=_values(scope, b"dpop") if base_url is not None else (),
+        url=lambda: url_of(base_url(scope) if callable(base_url) else str(base_url), scope),
+    )
+
+
+def request_of_environ(environ: Environ, base_url: str | Callable[[Environ], str] | None) -> ReceivedRequest:
+    """A server joins the values of a repeated header by commas, or passes only one of them."""
+    bound = (lambda: base_url(environ)) if callable(base_url) else base_url
+    root, path = (_decoded(environ.get(name, "")) for name in ("SCRIPT_NAME", "PATH_INFO"))
+    return request_of_meta(environ, root, path, path_as_sent(environ), bound)
+
+
+def request_of_meta(
+    meta: Mapping[str, Any], root: str, path: str, raw_path: str | None, base_url: str | Callable[[], str] | None
+) -> ReceivedRequest:
+    """`meta` has the method, the query and the headers of a WSGI environ. `root` and `path` are decoded."""
+    sent = None if raw_path is None else raw_path.encode("latin-1", "replace")
+    scope = {"root_path": root, "path": root + path, "raw_path": sent}
+    return ReceivedRequest(
+        method=meta["REQUEST_METHOD"],
+        path=path,
+        raw_path=raw_path,
+        query=meta.get("QUERY_STRING", ""),
+        authorization=[meta["HTTP_AUTHORIZATION"]] if "HTTP_AUTHORIZATION" in meta else [],
+        dpop=[meta["HTTP_DPOP"]] if base_url is not None and "HTTP_DPOP" in meta else (),
+        url=lambda: url_of(base_url() if callable(base_url) else str(base_url), scope),
+    )
+
+
+def path_as_sent(environ: Mapping[str, Any]) -> str | None:
+    """Servers other than that of the standard library pass it, under one of two names."""
+    sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if not isinstance(sent, str):
+        return None
+    origin = _ORIGIN.match(sent)  # the absolute form (RFC 9112 §3.2.2)
+    return sent[origin.end() if origin else 0 :].partition("?")[0]
+
+
+def _decoded(path: str) -> str:
+    """PEP 3333 passes the bytes of a path as Latin-1."""
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _values(scope: Scope, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == header]
