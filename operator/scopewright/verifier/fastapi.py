@@ -1,0 +1,125 @@
+"""Protects routes of FastAPI: dependencies that return the verified token. No middleware is needed."""
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated
+
+from fastapi import HTTPException, Response, Security, WebSocketException, status
+from fastapi.openapi.models import HTTPBearer
+from fastapi.requests import HTTPConnection
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+
+from scopewright.verifier.frameworks import refusal_as
+from scopewright.verifier.paths import Scope
+from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
+from scopewright.verifier.received import request_of_scope
+from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
+from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.subprotocol import with_token_in_header
+from scopewright.verifier.token import Token
+from scopewright.verifier.token_verifier import TokenVerifier
+
+_requirement_of = functools.lru_cache(maxsize=1024)(Requirement.of)  # of the scopes of a route
+_VERIFIED_KEY = "scopewright.verified"
+
+
+class TokenAuth(SecurityBase):
+    """A dependency: `Annotated[Token, Security(auth, scopes=["payroll.read"])]`.
+
+    A token needs the scopes of the route, of its routers and application, and `scopes`. Refusals are HTTPExceptions
+    with the headers of RFC 6750 §3 (and `TokenRejected` or `KeysUnavailable`); a websocket is closed with 1008 before
+    it is accepted. `scheme_name` and `description` are shown on the page /docs. `base_url` accepts DPoP, and
+    `websocket_subprotocol` the tokens of browsers' websockets, as in `RequireToken`.
+    """
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        *,
+        scopes: Iterable[str] = (),
+        realm: str | None = None,
+        base_url: str | Callable[[Scope], str] | None = None,
+        websocket_subprotocol: bool = False,
+        scheme_name: str = "AccessToken",
+        description: str = "An access token of the issuer (RFC 9068).",
+    ) -> None:
+        check_base_url(base_url)
+        self.protection = Protection(verifier, scopes=scopes, realm=realm, dpop=base_url is not None)
+        self.base_url = base_url
+        self.websocket_subprotocol = websocket_subprotocol
+        self.scheme_name = scheme_name
+        self.model = HTTPBearer(bearerFormat="JWT", description=description)
+        self.optional = _OptionalTokenAuth(self)
+        """A dependency that returns None if no token is sent. A token that is sent must be valid."""
+
+    async def __call__(self, connection: HTTPConnection, response: Response, security_scopes: SecurityScopes) -> Token:
+        token = await self.verified(connection, response, optional=False)
+        return self.checked(token, _requirement_of(tuple(security_scopes.scopes)), connection)
+
+    def require(
+        self, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()
+    ) -> Callable[..., Awaitable[Token]]:
+        """A dependency for a token with all of `scopes`, one of `any_of` and one of `roles`.
+
+        Use it as `Annotated[Token, Security(auth.require(any_of=["payroll.read", "payroll.audit"]))]`.
+        """
+        requirement = Requirement.of(scopes, any_of, roles)
+
+        async def required(
+            connection: HTTPConnection, token: Annotated[Token, Security(self, scopes=sorted(requirement.scopes))]
+        ) -> Token:
+            return self.checked(token, requirement, connection)
+
+        return required
+
+    async def verified(self, connection: HTTPConnection, response: Response, *, optional: bool) -> Token | None:
+        """The verified token, which may lack the scopes of the route. Raises HTTPException or WebSocketException."""
+        scope = connection.scope
+        nonce_headers: dict[str, str] = {}
+        try:
+            if self.websocket_subprotocol:
+                scope.update(with_token_in_header(scope))
+            request = request_of_scope(scope, self.base_url)
+            nonce_headers = dict(self.protection.nonce_headers(request.dpop))
+            response.headers.update(nonce_headers)
+            return await self._verified_once(request, scope, optional)
+        except (TokenRejected, KeysUnavailable) as refusal:
+            raise self._exception(refusal, scope, nonce_headers) from None
+
+    async def _verified_once(self, request: ReceivedRequest, scope: Scope, optional: bool) -> Token | None:
+        """A route may depend on the same `TokenAuth` several times. A DPoP proof is accepted once."""
+        verified: dict[TokenAuth, tuple[object, Token]] = scope.setdefault(_VERIFIED_KEY, {})
+        sent = request._asdict() | {"url": None}
+        known = verified.get(self)
+        if known is not None and known[0] == sent:
+            return known[1]
+        token = await self.protection.token(request, optional=optional)
+        if token is not None:
+            verified[self] = (sent, token)
+        return token
+
+    def checked(self, token: Token | None, requirement: Requirement, connection: HTTPConnection) -> Token:
+        """The token, if it meets the requirement. Raises HTTPException or WebSocketException."""
+        try:
+            return requirement.check(token)
+        except TokenRejected as refusal:
+            raise self._exception(refusal, connection.scope, {}) from None
+
+    def _exception(self, refusal: TokenRejected | KeysUnavailable, scope: Scope, headers: dict[str, str]) -> Exception:
+        if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
+            return WebSocketException(status.WS_1008_POLICY_VIOLATION, refusal.description[:120])
+        return refusal_as((HTTPException,), refusal, headers=self.protection.exception_headers(refusal) | headers)
+
+
+class _OptionalTokenAuth(SecurityBase):
+    def __init__(self, auth: TokenAuth) -> None:
+        self._auth = auth
+        self.scheme_name, self.model = auth.scheme_name, auth.model
+
+    async def __call__(
+        self, connection: HTTPConnection, response: Response, security_scopes: SecurityScopes
+    ) -> Token | None:
+        token = await self._auth.verified(connection, response, optional=True)
+        requirement = _requirement_of(tuple(security_scopes.scopes))
+        return None if token is None else self._auth.checked(token, requirement, connection)
