@@ -2,16 +2,15 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import django
 import httpx
 import pytest
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
 from django.urls import path as django_path
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -27,6 +26,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 from scopewright.verifier import Token, TokenRejected, Verifier, protect, require
 from tests.harness.clock import Clock
+from tests.unit.verifier.django_settings import configure_django
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, token
 
 errors: list[str] = []
@@ -181,9 +181,7 @@ urlpatterns = [
 
 
 def django_application() -> Any:
-    if not settings.configured:
-        settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x" * 50, LOGGING_CONFIG=None)
-        django.setup()
+    configure_django()
     return get_asgi_application()
 
 
@@ -202,10 +200,12 @@ APPLICATIONS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.fixture(params=sorted(APPLICATIONS))
-def app(request: pytest.FixtureRequest) -> Any:
+def app(request: pytest.FixtureRequest) -> Iterator[Any]:
     errors.clear()
     verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
-    return protect(APPLICATIONS[request.param](), verifier, public=("/public",))
+    application = APPLICATIONS[request.param]()
+    with override_settings(ROOT_URLCONF=__name__):
+        yield protect(application, verifier, public=("/public",))
 
 
 async def get(app: Any, path: str, sent: str | None) -> httpx.Response:

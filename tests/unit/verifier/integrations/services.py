@@ -1,0 +1,304 @@
+"""The service of `service.py` in each framework. A new integration is one function more in `SERVICES`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Annotated, Any, Final
+
+import flask
+from django.core.asgi import get_asgi_application
+from django.core.signals import got_request_exception
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
+from django.urls import re_path
+from fastapi import APIRouter, FastAPI, Request, Security
+from litestar import Litestar
+from litestar import Request as LitestarRequest
+from litestar import Response as LitestarResponse
+from litestar import get as litestar_get
+from litestar.logging import LoggingConfig
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from scopewright.verifier import Token, Verifier, asgi, wsgi
+from scopewright.verifier import django as for_django
+from scopewright.verifier import fastapi as for_fastapi
+from scopewright.verifier import flask as for_flask
+from tests.unit.verifier.django_settings import configure_django
+from tests.unit.verifier.integrations.service import BASE_URL, OPTIONAL, PUBLIC, Record, Service
+from tests.unit.verifier.integrations.transports import AsgiService, WsgiService
+
+ANY_OF: Final = ("payroll.read", "payroll.audit")
+ROLES: Final = ("auditor", "owner")
+METHODS: Final = ["GET", "POST", "DELETE"]
+
+
+def caller(token: Token | None) -> str:
+    return token.client_id if token else "anonymous"
+
+
+# Starlette, and Litestar, behind the ASGI middleware
+
+
+def starlette_app(record: Record) -> Any:
+    async def view(request: StarletteRequest) -> Response:
+        path = request.url.path
+        if path == "/write":
+            asgi.require(request, "payroll.write")
+        elif path == "/audit":
+            asgi.require(request, any_of=ANY_OF, roles=ROLES)
+        elif path.startswith("/salaries/"):
+            asgi.require(request, "payroll.read")
+        record.seen.append(request.scope["path"])
+        if path == "/broken":
+            raise ZeroDivisionError
+        return PlainTextResponse(caller(asgi.current_token(request)))
+
+    async def on_error(request: StarletteRequest, error: Exception) -> Response:
+        record.errors.append(repr(error))
+        return JSONResponse({}, 500)
+
+    return Starlette(routes=[Route("/{path:path}", view, methods=METHODS)], exception_handlers={Exception: on_error})
+
+
+def litestar_app(record: Record) -> Any:
+    @litestar_get(["/", "/{path:path}"])
+    async def view(request: LitestarRequest[Any, Any, Any]) -> str:
+        path = request.scope["path"]
+        if path == "/write":
+            asgi.require(request, "payroll.write")
+        elif path == "/audit":
+            asgi.require(request, any_of=ANY_OF, roles=ROLES)
+        elif path.startswith("/salaries/"):
+            asgi.require(request, "payroll.read")
+        record.seen.append(path)
+        if path == "/broken":
+            raise ZeroDivisionError
+        return caller(asgi.current_token(request))
+
+    def on_error(request: Any, error: Exception) -> Any:
+        record.errors.append(repr(error))
+        return LitestarResponse({}, status_code=500)
+
+    logging = LoggingConfig(configure_root_logger=False)
+    return Litestar([view], exception_handlers={Exception: on_error}, logging_config=logging, openapi_config=None)
+
+
+def behind_asgi(app: Callable[[Record], Any]) -> Callable[[Verifier], AbstractContextManager[Service]]:
+    def service(verifier: Verifier) -> AbstractContextManager[Service]:
+        record = Record()
+        protected = asgi.protect(app(record), verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+        return nullcontext(AsgiService(protected, record))
+
+    return service
+
+
+# Plain WSGI
+
+
+def wsgi_app(record: Record) -> Any:
+    def app(environ: Any, start_response: Any) -> Any:
+        path = environ["PATH_INFO"]
+        if path == "/write":
+            wsgi.require(environ, "payroll.write")
+        elif path == "/audit":
+            wsgi.require(environ, any_of=ANY_OF, roles=ROLES)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if path.startswith("/salaries/"):
+            wsgi.require(environ, "payroll.read")
+        record.seen.append(path)
+        yield caller(wsgi.current_token(environ)).encode()
+
+    return app
+
+
+def plain_wsgi(raw_uri: bool) -> Callable[[Verifier], AbstractContextManager[Service]]:
+    def service(verifier: Verifier) -> AbstractContextManager[Service]:
+        record = Record()
+        protected = wsgi.protect(wsgi_app(record), verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+        return nullcontext(WsgiService(protected, record, raw_uri=raw_uri))
+
+    return service
+
+
+# FastAPI
+
+
+def fastapi_service(verifier: Verifier) -> AbstractContextManager[Service]:
+    record = Record()
+    auth = for_fastapi.TokenAuth(verifier, base_url=BASE_URL)
+    app = FastAPI(openapi_url=None)
+    api = APIRouter(dependencies=[Security(auth)])
+
+    def seen(request: Request) -> None:
+        record.seen.append(request.scope["path"])
+
+    @app.get("/healthz")
+    @app.get("/assets/{name}")
+    @app.get("/assets/a/{name}")
+    async def public(request: Request) -> str:
+        record.seen.append(request.scope["path"].removesuffix("\n"))  # which Starlette's routes ignore
+        return "anonymous"
+
+    @app.get("/maybe")
+    async def maybe(request: Request, token: Annotated[Token | None, Security(auth.optional)]) -> str:
+        seen(request)
+        return caller(token)
+
+    @api.api_route("/salaries/{path:path}", methods=METHODS)
+    async def salaries(request: Request, token: Annotated[Token, Security(auth, scopes=["payroll.read"])]) -> str:
+        seen(request)
+        return caller(token)
+
+    @api.get("/write")
+    def write(request: Request, token: Annotated[Token, Security(auth, scopes=["payroll.write"])]) -> str:
+        seen(request)
+        return caller(token)
+
+    @api.get("/audit")
+    def audit(request: Request, token: Annotated[Token, Security(auth.require(any_of=ANY_OF, roles=ROLES))]) -> str:
+        seen(request)
+        return caller(token)
+
+    @api.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    @api.api_route("/{path:path}", methods=METHODS)
+    def other(request: Request) -> str:
+        seen(request)
+        return "other"
+
+    @app.exception_handler(Exception)
+    async def on_error(request: Request, error: Exception) -> JSONResponse:
+        record.errors.append(repr(error))
+        return JSONResponse({}, 500)
+
+    app.include_router(api)
+    return nullcontext(AsgiService(app, record))
+
+
+# Flask
+
+
+@contextmanager
+def flask_service(verifier: Verifier) -> Iterator[Service]:
+    record = Record()
+    auth = for_flask.TokenAuth(verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+    app = flask.Flask(__name__, static_folder=None)
+    auth.init_app(app)
+
+    def seen() -> str:
+        record.seen.append(flask.request.path)
+        return caller(for_flask.current_token())
+
+    @app.route("/salaries/<path:path>", methods=METHODS)
+    @auth.require("payroll.read")
+    def salaries(path: str) -> str:
+        return seen()
+
+    @app.get("/write")
+    @auth.require("payroll.write")
+    async def write() -> str:
+        return seen()
+
+    @app.get("/audit")
+    @auth.require(any_of=ANY_OF, roles=ROLES)
+    def audit() -> str:
+        return seen()
+
+    @app.get("/broken")
+    def broken() -> str:
+        raise ZeroDivisionError
+
+    @app.get("/")
+    @app.route("/<path:path>", methods=METHODS)
+    def other(path: str = "") -> str:
+        return seen()
+
+    def on_error(sender: Any, exception: Exception, **_: Any) -> None:
+        record.errors.append(repr(exception))
+
+    with flask.got_request_exception.connected_to(on_error, app):
+        yield WsgiService(app, record)
+
+
+# Django
+
+
+def django_service(asynchronous: bool) -> Callable[[Verifier], AbstractContextManager[Service]]:
+    @contextmanager
+    def service(verifier: Verifier) -> Iterator[Service]:
+        record = Record()
+
+        def on_error(sender: Any, **_: Any) -> None:
+            record.errors.append("signal")
+
+        options = {"verifier": verifier, "public": PUBLIC, "optional": OPTIONAL, "base_url": BASE_URL}
+        middleware = ["scopewright.verifier.django.TokenMiddleware"]
+        configure_django()
+        got_request_exception.connect(on_error)
+        try:
+            with override_settings(
+                ROOT_URLCONF=_DjangoUrls(record, asynchronous), SCOPEWRIGHT=options, MIDDLEWARE=middleware
+            ):
+                if asynchronous:
+                    yield AsgiService(get_asgi_application(), record)
+                else:
+                    yield WsgiService(get_wsgi_application(), record)
+        finally:
+            got_request_exception.disconnect(on_error)
+
+    return service
+
+
+class _DjangoUrls:
+    """The module of URLs. It is hashable, as Django requires."""
+
+    def __init__(self, record: Record, asynchronous: bool) -> None:
+        self._record = record
+
+        @for_django.require("payroll.read")
+        def salaries(request: HttpRequest, path: str) -> HttpResponse:
+            return self._seen(request)
+
+        @for_django.require("payroll.read")
+        async def salaries_async(request: HttpRequest, path: str) -> HttpResponse:
+            return self._seen(request)
+
+        self.urlpatterns = [
+            re_path("^salaries/(?P<path>.*)$", salaries_async if asynchronous else salaries),
+            re_path("^write$", self._write_async if asynchronous else self._write),
+            re_path("^audit$", for_django.require(any_of=ANY_OF, roles=ROLES)(self._seen)),
+            re_path("^broken$", self._broken),
+            re_path("^.*$", self._seen),
+        ]
+
+    def _seen(self, request: HttpRequest) -> HttpResponse:
+        self._record.seen.append(request.path_info)
+        return HttpResponse(caller(for_django.current_token(request)))
+
+    def _write(self, request: HttpRequest) -> HttpResponse:
+        for_django.require(request, "payroll.write")
+        return self._seen(request)
+
+    async def _write_async(self, request: HttpRequest) -> HttpResponse:
+        for_django.require(request, "payroll.write")
+        return self._seen(request)
+
+    def _broken(self, request: HttpRequest) -> HttpResponse:
+        raise ZeroDivisionError
+
+
+SERVICES: Final[dict[str, Callable[[Verifier], AbstractContextManager[Service]]]] = {
+    "starlette": behind_asgi(starlette_app),
+    "litestar": behind_asgi(litestar_app),
+    "fastapi": fastapi_service,
+    "wsgi": plain_wsgi(raw_uri=True),
+    "wsgi without RAW_URI": plain_wsgi(raw_uri=False),
+    "flask": flask_service,
+    "django over WSGI": django_service(asynchronous=False),
+    "django over ASGI": django_service(asynchronous=True),
+}
