@@ -62,7 +62,8 @@ class CredentialValues:
                 continue
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} takes a string, not {type(value).__name__}")
-            if value is not None and not (value and value.isprintable()):
+            is_json = each.name == "private_key"  # may have line ends
+            if value is not None and not is_json and not (value and value.isprintable()):
                 raise SecretError(f"{name} is empty or holds control characters; put the value there, and nothing else")
 
 

@@ -52,8 +52,8 @@ def _advice_on_client(error: str, client: str, credentials: MountedCredentials) 
             f"names the ServiceAccount that the Pod runs as, and that the token's audience is {credentials.issuer}"
         )
     return (
-        f"the issuer refuses {client} with the mounted credential; a rotated Secret takes up to two minutes "
-        "to reach the mount, otherwise see that the OAuthClient is Ready and not disabled"
+        f"the issuer refuses {client} with this credential; a rotated Secret takes up to two minutes to reach a mount, "
+        "and variables need a restart; otherwise see that the OAuthClient is Ready and not disabled"
     )
 
 

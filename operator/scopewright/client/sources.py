@@ -106,8 +106,8 @@ def _secret_dir(environment: Environment, clock: Clock) -> _Found | str:
         return f"{variable}, the directory where the Secret of the OAuthClient is mounted, is not set"
     if not Path(path).is_dir():
         raise SecretError(f"{variable} is {path}, which is not a directory; mount the Secret of the OAuthClient there")
-    secret = MountedSecret(path, service_account_token=environment.values.service_account_token, clock=clock)
-    return secret, f"{path}, which {variable} names"
+    token_file = environment.values.service_account_token or Path(path) / "token"
+    return MountedSecret(path, service_account_token=token_file, clock=clock), f"{path}, which {variable} names"
 
 
 def _variables(environment: Environment, clock: Clock) -> _Found | str:
@@ -164,7 +164,7 @@ def choose_source(
     if path is not None and given:
         raise ValueError(f"the path of a mounted Secret is given, and {given} too; pass one of both")
     if path is not None:
-        return MountedSecret(path, clock=clock) if isinstance(path, str | os.PathLike) else path, frozenset()
+        return _at(path, clock), frozenset()
     if given:
         try:
             return values.source(ARGUMENT_NAMES, clock), frozenset()
@@ -172,3 +172,13 @@ def choose_source(
             raise ValueError(error.description) from None
     environment = Environment()
     return find_credentials(environment, clock), environment.allow_http
+
+
+def _at(path: str | os.PathLike[str] | CredentialSource, clock: Clock) -> CredentialSource:
+    if path == "":
+        raise ValueError("the path of the mounted Secret is empty; omit it to use the environment")
+    if isinstance(path, str | os.PathLike):
+        return MountedSecret(path, clock=clock)
+    if not callable(getattr(path, "read", None)):
+        raise TypeError(f"path takes the directory of a mounted Secret, not {type(path).__name__}")
+    return path

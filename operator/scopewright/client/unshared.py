@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -52,7 +53,7 @@ class UnsharedRequests:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
                 if isinstance(self._http, httpx.AsyncClient):
                     return await run(flow, self._http, self._clock)
-                return await asyncio.wrap_future(self._start(flow))
+                return await asyncio.wrap_future(self._start(_in_time(flow)))
         except TimeoutError:
             raise _too_slow() from None
         except Exception as error:
@@ -62,7 +63,7 @@ class UnsharedRequests:
         """`run` for threads. Raises RuntimeError if `http` is an `AsyncClient`."""
         if isinstance(self._http, httpx.AsyncClient):
             raise RuntimeError("http= is an AsyncClient, which sync code cannot use: pass a Client, or await instead")  # noqa: TRY004
-        started = self._start(flow)
+        started = self._start(_in_time(flow))
         try:
             return started.result(MAX_WAIT_SECONDS)
         except TimeoutError:
@@ -121,6 +122,21 @@ class DaemonThreads:
                     return
                 work = self._waiting.popleft()
             work()
+
+
+def _in_time(flow: Flow[T]) -> Flow[T]:
+    """Begins no step of `flow` after its caller has stopped to wait."""
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
+    answer: Any = None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        if time.monotonic() > deadline:
+            raise _too_slow()
+        answer = yield step
 
 
 def _too_slow() -> TokenError:

@@ -206,7 +206,7 @@ def test_no_repr_or_error_contains_a_credential(keyed: Mount, clock: FakeClock) 
     with pytest.raises(TokenError) as caught:
         auth(keyed, issuer).token_sync()
     assert caught.value.error == "invalid_client"
-    assert "two minutes to reach the mount" in caught.value.description
+    assert "two minutes to reach a mount" in caught.value.description
     assert "[hidden]" in caught.value.description
     assert issuer.forms[0]["client_assertion"] not in caught.value.description
     assert json.loads(private_key("one"))["d"] not in repr(MountedSecret(keyed.path).read())

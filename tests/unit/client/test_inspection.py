@@ -19,7 +19,7 @@ from tests.harness.samples import ISSUER, PAYROLL, SECRET
 from tests.harness.transport import IssuerTransport
 from tests.unit.client.support import FakeClock, IssuerServer, Mount, busy, refused
 from tests.unit.client.test_authentication import Issuer, private_key, projected
-from tests.unit.forked import slow_issuer
+from tests.unit.forked import slow_issuer, wait_until
 
 OAUTH = "/.well-known/oauth-authorization-server"
 Ask = Callable[[ClientCredentials, str], object]
@@ -234,6 +234,26 @@ def test_wait_for_an_answer_is_bounded(
         assert "no answer within" in error_of(introspect_async if asynchronous else introspect, auth).description
     finally:
         ended.set()
+
+
+def test_no_request_is_sent_for_a_caller_that_waits_no_more(
+    mount: Mount, issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that flows without a caller do not occupy the threads."""
+    monkeypatch.setattr(unshared, "MAX_WAIT_SECONDS", 0.02)
+    released, answered = threading.Event(), threading.Event()
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        released.wait(30)
+        return issuer(request)
+
+    auth = ClientCredentials(mount.path, http=httpx.Client(transport=httpx.MockTransport(slow)))
+    error_of(introspect, auth)
+    released.set()
+    auth._unshared._threads.run(answered.set)
+    assert answered.wait(30)
+    wait_until(lambda: auth._unshared._threads._running == 0)
+    assert issuer.paths == [OAUTH]
 
 
 async def test_cancelled_task_leaves_other_requests_alone(mount: Mount, issuer: IssuerServer) -> None:

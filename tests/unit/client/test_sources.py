@@ -178,6 +178,7 @@ def test_rotated_directory_of_the_chain_is_read_again(mount: Mount, variables: S
         ),
         ({"path": "/x", "client_id": "a.b", "issuer": ISSUER}, "given, and client_id= and issuer= too; pass one of"),
         ({"client_id": "a.b", "issuer": ISSUER, "private_key": "x"}, "private_key= is not a private JWK"),
+        ({"path": ""}, "the path of the mounted Secret is empty; omit it to use the environment"),
         ({"client_id": "", "issuer": ISSUER, "client_secret": "x"}, "client_id= is empty or holds control characters"),
     ],
 )
@@ -190,6 +191,9 @@ def test_argument_of_another_type_is_a_type_error() -> None:
     key: Any = json.loads(private_key("one"))
     with pytest.raises(TypeError, match="private_key= takes a string, not dict"):
         ClientCredentials(client_id="a.b", issuer=ISSUER, private_key=key)
+    for path in (7, b"/var/run/secrets/oauth"):
+        with pytest.raises(TypeError, match="path takes the directory of a mounted Secret, not"):
+            ClientCredentials(path)  # type: ignore[arg-type]
 
 
 def test_client_secret_of_the_arguments_is_sent(endpoint: Endpoint, clock: FakeClock) -> None:
@@ -203,7 +207,8 @@ def test_client_secret_of_the_arguments_is_sent(endpoint: Endpoint, clock: FakeC
 
 def test_private_key_of_a_variable_signs_assertions(variables: SetVariables, clock: FakeClock) -> None:
     issuer = Issuer(clock, private_key("one"))
-    variables(**ID, SCOPEWRIGHT_TOKEN_ENDPOINT=TOKEN_ENDPOINT, SCOPEWRIGHT_PRIVATE_KEY=private_key("one"))
+    lines = private_key("one").replace(", ", ",\n  ")
+    variables(**ID, SCOPEWRIGHT_TOKEN_ENDPOINT=TOKEN_ENDPOINT, SCOPEWRIGHT_PRIVATE_KEY=lines)
     variables(SCOPEWRIGHT_CLIENT_SECRET="")
     assert ClientCredentials(http=issuer.client(), clock=clock).token_sync().value == "token-1"
 

@@ -165,7 +165,7 @@ def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        ("invalid_client", "two minutes to reach the mount"),
+        ("invalid_client", "two minutes to reach a mount"),
         ("invalid_scope", "AccessGranted"),
         ("invalid_target", "https://payroll.hr.example"),
         ("unauthorized_client", "spec.grantTypes"),
