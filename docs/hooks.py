@@ -20,6 +20,7 @@ PAGES: Final = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "README.md": "readme.md",
+    "examples/compose/README.md": "examples/compose.md",
     "examples/hr/README.md": "examples/hr.md",
     "tests/simulation/README.md": "simulation.md",
 }

@@ -1,19 +1,17 @@
 """`scopewright dev`: reconcile and serve a directory of manifests on a laptop."""
 
 import asyncio
-import os
 import socket
-from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from scopewright.api import OAuthClient
 from scopewright.cli.settings import parse_address
+from scopewright.client.sources import Environment
 from scopewright.config_file import load_config
 from scopewright.controller.local_cluster import LocalCluster
 from scopewright.controller.local_operator import LocalOperator
@@ -21,7 +19,7 @@ from scopewright.core.access import requested_access
 from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
-from scopewright.origins import Hosts, host_names, host_of, is_among
+from scopewright.origins import Hosts, HttpUrl, host_of, is_among
 from scopewright.stores.directory.store import DirectoryStore
 
 ALLOW_HTTP: Final = "SCOPEWRIGHT_ALLOW_HTTP"
@@ -37,7 +35,7 @@ def dev_config(
     listening: socket.socket,
     *,
     allow_http: bool = False,
-    http_hosts: Collection[str] = (),
+    http_hosts: Hosts = frozenset(),
 ) -> tuple[Config, str]:
     """Return the configuration, and a note to print about its issuer (may be empty).
 
@@ -55,7 +53,7 @@ def dev_config(
         )
     config = load_config(file, {"issuer": issuer_url}, {"issuer": served}, allow_http=True)
     if not allow_http:
-        _require_secure(config.issuer, host_names(ALLOW_HTTP, http_hosts))
+        _require_secure(config.issuer, http_hosts)
     if issuer_url is None and config.issuer.startswith("https:"):
         note = f"{file} names the issuer {config.issuer}, and dev serves {served} instead; --issuer-url overrides that"
         return load_config(file, {"issuer": served}), note
@@ -65,8 +63,7 @@ def dev_config(
 
 
 def _require_secure(issuer: str, http_hosts: Hosts) -> None:
-    url = httpx.URL(issuer)
-    if is_plain_http(issuer) and not is_among(url, http_hosts):
+    if is_plain_http(issuer) and not is_among(url := HttpUrl.parse(issuer), http_hosts):
         raise Rejected(
             "PlainHttp",
             f"the issuer {issuer} is plain HTTP and not on loopback, and everybody on its network can read secrets "
@@ -75,9 +72,12 @@ def _require_secure(issuer: str, http_hosts: Hosts) -> None:
         )
 
 
-def http_hosts() -> list[str]:
-    """Return the hosts of the variable SCOPEWRIGHT_ALLOW_HTTP, separated by commas."""
-    return [name for name in os.environ.get(ALLOW_HTTP, "").replace(" ", "").split(",") if name]
+def http_hosts() -> Hosts:
+    """Return the hosts of the variable SCOPEWRIGHT_ALLOW_HTTP, as the libraries read it."""
+    try:
+        return Environment().allow_http
+    except ValueError as error:
+        raise Rejected("BadHosts", str(error)) from None
 
 
 def _served(listen_on: str, listening: socket.socket) -> str | None:

@@ -14,6 +14,8 @@ GOOD: Final = 0
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
+INTERRUPTED: Final = 130
+"""As of a process that SIGINT ends in a shell."""
 
 ABOUT: Final = {
     "token": "Print an access token of an OAuthClient, for curl and scripts.",
@@ -51,10 +53,12 @@ def run(arguments: Sequence[str]) -> int:
         return command(parser(arguments[0]).parse(arguments[1:]))
     except UsageError as error:
         return fail(USAGE, str(error))
-    except BrokenPipeError:
-        # The reader has ended. Python would report the same error again when it flushes at exit.
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        # Python would report the same error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return REFUSED
+        return fail(USAGE, f"standard input or output cannot be used: {error.strerror}")
 
 
 def fail(code: int, message: str) -> int:

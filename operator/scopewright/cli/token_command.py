@@ -37,8 +37,8 @@ def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
         options["scope"] = arguments.scope
     credentials = ClientCredentials.from_env(**options)
     if arguments.allow_http:
-        issuer = HttpUrl.parse(credentials.source.read().issuer)
-        credentials = ClientCredentials.from_env(**options, allow_http=[host_of(issuer)])
+        options["allow_http"] = [host_of(HttpUrl.parse(credentials.source.read().issuer))]
+        credentials = ClientCredentials.from_env(**options)
     return credentials
 
 

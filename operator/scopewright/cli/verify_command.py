@@ -10,6 +10,7 @@ from typing import Final
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
 from scopewright.origins import HttpUrl, host_of
 from scopewright.verifier import KeysUnavailable, Token, TokenRejected, Verifier
+from scopewright.verifier.options import AUDIENCE, ISSUER, VerifierOptions
 
 _MAX_BYTES: Final = 64 * 1024
 """Of standard input. The verifier itself accepts shorter tokens."""
@@ -32,19 +33,18 @@ def verify_input(arguments: argparse.Namespace) -> int:
 
 
 def _verifier(arguments: argparse.Namespace) -> Verifier:
-    issuer = arguments.issuer or os.environ.get("SCOPEWRIGHT_ISSUER")
-    audience = arguments.audience or os.environ.get("SCOPEWRIGHT_AUDIENCE")
+    issuer = arguments.issuer or os.environ.get(ISSUER)
     if not issuer:
-        raise UsageError("pass --issuer URL, or set SCOPEWRIGHT_ISSUER")
-    if not audience:
-        raise UsageError("pass --audience URI, or set SCOPEWRIGHT_AUDIENCE")
-    allowed = [host_of(HttpUrl.parse(issuer))] if arguments.allow_http else []
-    return Verifier(issuer, audience, allow_http=allowed)
+        raise UsageError(f"pass --issuer URL, or set {ISSUER}")
+    if not (arguments.audience or os.environ.get(AUDIENCE)):
+        raise UsageError(f"pass --audience URI, or set {AUDIENCE}")
+    options = VerifierOptions(allow_http=[host_of(HttpUrl.parse(issuer))]) if arguments.allow_http else {}
+    return Verifier.from_env(issuer=arguments.issuer, audience=arguments.audience, **options)
 
 
 def _read() -> str:
     """Return the token, without white space around it. Raise UsageError if there is none."""
-    data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    data = sys.stdin.buffer.read(_MAX_BYTES + 1) if sys.stdin else b""  # None: it is closed
     if len(data) > _MAX_BYTES:
         raise UsageError(f"standard input has more than {_MAX_BYTES} bytes, which is not a token")
     token = data.decode("ascii", "replace").strip()

@@ -54,16 +54,19 @@ def test_an_http_issuer_of_another_host_needs_the_permission(file: Path) -> None
     file.write_text(f"issuer: {CONTAINER}\n")
     for source in ({"issuer_url": CONTAINER}, {"file": file}):
         with pytest.raises(Rejected, match=r"add --allow-http .* SCOPEWRIGHT_ALLOW_HTTP=issuer$"):
-            config_of("0.0.0.0:0", **source, http_hosts=["payroll", "issuer:8081"])
-        for allowed in ({"allow_http": True}, {"http_hosts": ["issuer"]}, {"http_hosts": ["issuer:8080"]}):
+            config_of("0.0.0.0:0", **source, http_hosts=frozenset({"payroll", "issuer:8081"}))
+        for allowed in ({"allow_http": True}, {"http_hosts": {"issuer"}}, {"http_hosts": {"issuer:8080"}}):
             assert config_of("0.0.0.0:0", **source, **allowed)[0] == CONTAINER
 
 
 def test_the_hosts_of_the_variable_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCOPEWRIGHT_ALLOW_HTTP", "issuer, payroll:8000,")
-    assert http_hosts() == ["issuer", "payroll:8000"]
+    assert http_hosts() == {"issuer", "payroll:8000"}
     monkeypatch.delenv("SCOPEWRIGHT_ALLOW_HTTP")
-    assert http_hosts() == []
+    assert http_hosts() == frozenset()
+    monkeypatch.setenv("SCOPEWRIGHT_ALLOW_HTTP", "http://issuer:8080")
+    with pytest.raises(Rejected, match=r"SCOPEWRIGHT_ALLOW_HTTP takes hosts"):
+        http_hosts()
 
 
 def test_an_http_issuer_in_the_file_is_used(file: Path) -> None:

@@ -217,10 +217,17 @@ def test_plain_http_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
         assert "no answer from http://issuer.test:8080" in done.stderr
 
 
-def test_a_reader_that_ends_is_no_error(mounted: Path) -> None:
-    script = f'"{SCOPEWRIGHT}" token --secret "{mounted}" | true'
-    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False, timeout=30)
-    assert done.stderr == ""
+def test_output_that_cannot_be_written_is_reported_once(mounted: Path) -> None:
+    command = f'"{SCOPEWRIGHT}" token --secret "{mounted}"'
+    for script, why in (
+        (f"{command} > /dev/full", "No space left on device"),
+        (f"{command} | (exec <&-)", "Broken pipe"),
+    ):
+        done = subprocess.run(
+            ["/bin/bash", "-c", f"set -o pipefail; {script}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr == f"scopewright: standard input or output cannot be used: {why}\n"
 
 
 # verify
@@ -298,6 +305,13 @@ def test_another_issuer_in_the_metadata_is_a_wrong_argument(issuer: Issuer) -> N
         f"pass issuer='{issuer.url}'"
         in run("verify", "--issuer", other, "--audience", AUDIENCE, given="x", code=2).stderr
     )
+
+
+def test_standard_input_that_is_closed_is_empty(issuer: Issuer) -> None:
+    command = f'"{SCOPEWRIGHT}" verify --issuer {issuer.url} --audience a <&-'
+    done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no token on standard input" in done.stderr
 
 
 def test_bytes_that_are_not_text_are_refused(issuer: Issuer) -> None:
