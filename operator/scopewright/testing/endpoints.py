@@ -4,7 +4,6 @@ Paths, parameters and errors are those of the real issuer. Any client may have a
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -230,7 +229,7 @@ def _basic(header: str) -> tuple[str, str]:
     scheme, _, encoded = header.partition(" ")
     try:
         user, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         colon = ""
     if scheme.lower() != "basic" or not colon:
         raise _OAuthRefusal("invalid_client", "authenticate with HTTP Basic", 401, _CHALLENGE)

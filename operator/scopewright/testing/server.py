@@ -55,7 +55,8 @@ def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: bytes) -> None:
             url = f"http://127.0.0.1:{self.connection.getsockname()[1]}{self.path}"
-            response = answer(httpx.Request(self.command, url, headers=self.headers.items(), content=body))
+            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
+            response = answer(httpx.Request(self.command, url, headers=headers, content=body))
             self.send_response(response.status_code)
             for name, value in response.headers.items():
                 self.send_header(name, value)

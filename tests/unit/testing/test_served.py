@@ -147,6 +147,13 @@ async def test_bad_requests_get_the_errors_of_the_real_issuer(
     assert fake.headers.get("www-authenticate") == real.headers.get("www-authenticate")
 
 
+@pytest.mark.parametrize("header", [b"Bearer abc", b"Basic", b"Basic !", b"Basic YQ==", b"Basic \xe4", b"Basic /w=="])
+def test_malformed_credentials_are_refused(url: str, header: bytes) -> None:
+    form = {"grant_type": "client_credentials"}
+    refused = httpx.post(f"{url}/token", data=form, headers=[(b"Authorization", header)])
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+
+
 def test_other_methods_paths_and_bodies_are_refused(issuer: FakeIssuer, url: str) -> None:
     wrong_method = httpx.get(f"{url}/token")
     assert (wrong_method.status_code, wrong_method.headers["allow"]) == (405, "POST")
