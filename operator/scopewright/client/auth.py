@@ -44,11 +44,12 @@ class ClientOptions(TypedDict, total=False):
 class ClientCredentials(HttpxAuth):
     """Sends `Authorization: Bearer` with a token for `resource` (RFC 8707) and `scope` (names, or space-delimited).
 
-    The credential is that of the Secret mounted at `path`; or `client_id` and `issuer` with one of `client_secret`,
-    `private_key` (a JWK) and `service_account_token` (the file of a projected token). Without these arguments it is
-    looked for in `SCOPEWRIGHT_SECRET_DIR`, `SCOPEWRIGHT_CLIENT_ID`, `SERVICE_BINDING_ROOT` and
-    `/var/run/secrets/oauth`; then `SCOPEWRIGHT_ALLOW_HTTP` is read too. The first that exists is used. Raises
-    `SecretError` if there is none, or if it is incomplete, and ValueError for arguments that contradict each other.
+    The credential is that of the Secret mounted at `path`, which may be a `MountedSecret` or another
+    `CredentialSource`; or `client_id` and `issuer` with one of `client_secret`, `private_key` (a JWK) and
+    `service_account_token` (the file of a projected token). Without these arguments it is looked for in
+    `SCOPEWRIGHT_SECRET_DIR`, `SCOPEWRIGHT_CLIENT_ID`, `SERVICE_BINDING_ROOT` and `/var/run/secrets/oauth`; then
+    `SCOPEWRIGHT_ALLOW_HTTP` is read too. The first that exists is used. Raises `SecretError` if there is none, or if it
+    is incomplete, and ValueError for arguments that contradict each other.
 
     Both `resource` and `scope` default to the values in the Secret. All threads and tasks that use this object share
     the token. It is renewed before it expires. If the API answers 401 `invalid_token`, the request is sent once more

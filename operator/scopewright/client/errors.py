@@ -1,4 +1,4 @@
-"""Errors of token requests. Each text says what to do, and contains no secret."""
+"""Errors of requests to the issuer. Each text says what to do, and contains no secret."""
 
 import re
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ _combinations: "dict[tuple[type[TokenError], type[Exception]], type[TokenError]]
 
 
 class TokenError(Exception):
-    """The token request failed. `error` is the code of RFC 6749 §5.2 (or `temporarily_unavailable`,
-    `invalid_response`), `description` says what to do, and `status` is that of the token endpoint, None without a
-    response. `retry_after` is in seconds, or None if a retry does not help.
+    """A request to the issuer failed, or a token must not be sent. `error` is the code of RFC 6749 §5.2, or
+    `temporarily_unavailable`, `invalid_response` or `invalid_secret`. `description` says what to do. `status` is that of
+    the issuer's response, None without one. `retry_after` is in seconds, or None if a retry does not help.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ def unexpected(outcome: object) -> TokenError:
 
 
 class SecretError(TokenError):
-    """The mounted Secret cannot be used; `error` is `invalid_secret`."""
+    """The credential cannot be read or is incomplete; `error` is `invalid_secret`."""
 
     def __init__(self, description: str) -> None:
         super().__init__("invalid_secret", description)
