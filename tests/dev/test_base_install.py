@@ -11,7 +11,7 @@ from tests.dev.test_dev import PAYROLL, WORKER
 from tests.running import Running
 
 AUDIENCE: Final = "https://payroll-api.payroll.svc"
-LIBRARIES: Final = ("client", "verifier")
+LIBRARIES: Final = ("client", "verifier", "testing")
 SERVERS: Final = ("kopf", "kubernetes", "typer", "pydantic", "yaml", "aiohttp", "uvloop", "rich", "pytest")
 
 
@@ -36,6 +36,11 @@ def test_nothing_of_the_servers_is_installed(base: BaseInstall) -> None:
 def test_each_name_of_a_library_can_be_imported(library: str, base: BaseInstall) -> None:
     names = f"import scopewright.{library} as library; print(all(hasattr(library, n) for n in library.__all__))"
     assert base.python(names) == "True"
+
+
+def test_the_plugin_of_pytest_is_registered(base: BaseInstall) -> None:
+    entries = "from importlib.metadata import entry_points; print([e.value for e in entry_points(group='pytest11')])"
+    assert base.python(entries) == "['scopewright.pytest_plugin']"
 
 
 def test_a_token_is_printed_and_verified(base: BaseInstall, dev: Running) -> None:
