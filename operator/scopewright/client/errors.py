@@ -15,8 +15,8 @@ _combinations: "dict[tuple[type[TokenError], type[Exception]], type[TokenError]]
 
 class TokenError(Exception):
     """A request to the issuer failed, or a token must not be sent. `error` is the code of RFC 6749 §5.2, or
-    `temporarily_unavailable`, `invalid_response` or `invalid_secret`. `description` says what to do. `status` is that of
-    the issuer's response, None without one. `retry_after` is in seconds, or None if a retry does not help.
+    `temporarily_unavailable`, `invalid_response` or `invalid_secret`. `description` says what to do. `status` is of the
+    issuer's response, None without one. `retry_after` is in seconds, or None if a retry does not help.
     """
 
     def __init__(
