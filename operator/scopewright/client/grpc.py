@@ -1,7 +1,7 @@
 """The adapter for gRPC: `grpc.composite_channel_credentials(grpc.ssl_channel_credentials(), call_credentials(…))`.
 
-gRPC asks for the metadata of each RPC on a thread of its own, or on the event loop: nothing here waits. It sends call
-credentials over TLS only, or to loopback with `grpc.local_channel_credentials`.
+gRPC asks for the metadata of each RPC on a thread of its own: nothing here waits. It sends call credentials over TLS
+only, or to loopback with `grpc.local_channel_credentials`; `insecure_channel` is for the rest.
 """
 
 from urllib.parse import urlsplit
@@ -11,7 +11,10 @@ import httpx
 
 from scopewright.client.auth import ClientCredentials
 from scopewright.client.errors import TokenError
+from scopewright.client.grpcchannels import aio_insecure_channel, check_usable, insecure_channel
 from scopewright.client.request_flow import TokenSender, url_of
+
+__all__ = ["aio_insecure_channel", "call_credentials", "insecure_channel"]
 
 
 def call_credentials(credentials: ClientCredentials) -> grpc.CallCredentials:
@@ -20,10 +23,7 @@ def call_credentials(credentials: ClientCredentials) -> grpc.CallCredentials:
     An RPC for which there is no token ends with UNAVAILABLE and the description of the `TokenError`. Raises ValueError
     for credentials with `dpop`, which has no proofs for gRPC, and for those with an `AsyncClient` as `http`.
     """
-    if credentials.sender.is_bound:
-        raise ValueError("gRPC has no DPoP proofs: make the ClientCredentials without dpop=")
-    if credentials.sender.tokens.needs_event_loop:
-        raise ValueError("gRPC asks for tokens outside the event loop: pass a Client as http=, and not an AsyncClient")
+    check_usable(credentials)
     return grpc.metadata_call_credentials(_TokenPlugin(credentials.sender), "scopewright")
 
 

@@ -12,8 +12,8 @@ import grpc.aio
 import httpx
 import pytest
 
-from scopewright.client import ClientCredentials
-from scopewright.client.grpc import call_credentials
+from scopewright.client import ClientCredentials, TokenError
+from scopewright.client.grpc import aio_insecure_channel, call_credentials, insecure_channel
 from tests.controlplane.certificates import Authority
 from tests.unit.client.support import Endpoint, FakeClock, Mount, busy
 from tests.unit.forked import slow_issuer
@@ -26,20 +26,34 @@ LOOPBACK = grpc.local_channel_credentials(grpc.LocalConnectionType.LOCAL_TCP)
 
 
 class _Echo(grpc.GenericRpcHandler):
-    """Returns the authorization metadata."""
+    """Returns the authorization metadata, if it is `good`."""
+
+    def __init__(self, good: str | None) -> None:
+        self._good = good
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         metadata = {str(name): value for name, value in handler_call_details.invocation_metadata}
-        sent = str(metadata.get("authorization", "none")).encode()
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: sent)
+        sent = str(metadata.get("authorization", "none"))
+
+        def answer(request: Any, context: grpc.ServicerContext) -> bytes:
+            if self._good not in (None, sent):
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is invalid")
+            return sent.encode()
+
+        method = str(handler_call_details.method).rpartition("/")[2]
+        if method == "Stream":
+            return grpc.stream_stream_rpc_method_handler(lambda request, context: iter([answer(request, context)]))
+        if method == "Collect":
+            return grpc.stream_unary_rpc_method_handler(answer)
+        return grpc.unary_unary_rpc_method_handler(answer)
 
 
 @contextmanager
-def grpc_server(credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
+def grpc_server(credentials: grpc.ServerCredentials | None = None, good: str | None = None) -> Iterator[str]:
     """Without credentials: plaintext."""
     with ThreadPoolExecutor(40) as threads:
         server = grpc.server(threads)
-        server.add_generic_rpc_handlers((_Echo(),))
+        server.add_generic_rpc_handlers((_Echo(good),))
         address = "127.0.0.1:0"
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         server.start()
@@ -52,7 +66,12 @@ def _outcome(error: grpc.RpcError) -> Outcome:
     return call.code(), call.details()
 
 
-def call_sync(target: str, credentials: grpc.ChannelCredentials, count: int = 1) -> list[Outcome]:
+def call_sync(target: str, auth: ClientCredentials, trusted: grpc.ChannelCredentials, count: int = 1) -> list[Outcome]:
+    credentials = grpc.composite_channel_credentials(trusted, call_credentials(auth))
+    return calls_sync(grpc.secure_channel(target, credentials), count)
+
+
+def calls_sync(channel: grpc.Channel, count: int) -> list[Outcome]:
     def one(_: int) -> Outcome:
         try:
             answer: bytes = method(b"", timeout=LIMIT)
@@ -60,25 +79,35 @@ def call_sync(target: str, credentials: grpc.ChannelCredentials, count: int = 1)
             return _outcome(error)
         return answer.decode()
 
-    with grpc.secure_channel(target, credentials) as channel, ThreadPoolExecutor(count) as threads:
+    with channel, ThreadPoolExecutor(count) as threads:
         method: Any = channel.unary_unary(METHOD)
         return list(threads.map(one, range(count)))
 
 
-def call_async(target: str, credentials: grpc.ChannelCredentials, count: int = 1) -> list[Outcome]:
+def call_aio(target: str, auth: ClientCredentials, trusted: grpc.ChannelCredentials, count: int = 1) -> list[Outcome]:
+    credentials = grpc.composite_channel_credentials(trusted, call_credentials(auth))
+    return asyncio.run(calls_aio(lambda: grpc.aio.secure_channel(target, credentials), count))
+
+
+async def calls_aio(connect: Callable[[], grpc.aio.Channel], count: int) -> list[Outcome]:
     async def one(method: Any) -> Outcome:
         try:
             answer: bytes = await method(b"", timeout=LIMIT)
-        except grpc.aio.AioRpcError as error:
+        except grpc.RpcError as error:
             return _outcome(error)
         return answer.decode()
 
-    async def many() -> list[Outcome]:
-        async with grpc.aio.secure_channel(target, credentials) as channel:
-            method: Any = channel.unary_unary(METHOD)
-            return await asyncio.gather(*(one(method) for _ in range(count)))
+    async with connect() as channel:
+        method: Any = channel.unary_unary(METHOD)
+        return await asyncio.gather(*(one(method) for _ in range(count)))
 
-    return asyncio.run(many())
+
+def plaintext_sync(target: str, auth: ClientCredentials, _: object, count: int = 1) -> list[Outcome]:
+    return calls_sync(insecure_channel(target, auth), count)
+
+
+def plaintext_aio(target: str, auth: ClientCredentials, _: object, count: int = 1) -> list[Outcome]:
+    return asyncio.run(calls_aio(lambda: aio_insecure_channel(target, auth), count))
 
 
 @pytest.fixture
@@ -87,15 +116,19 @@ def target() -> Iterator[str]:
         yield target
 
 
-@pytest.fixture(params=[call_sync, call_async], ids=["sync", "aio"])
+@pytest.fixture(params=[call_sync, call_aio, plaintext_sync, plaintext_aio], ids=lambda called: called.__name__)
 def call(request: pytest.FixtureRequest, target: str) -> Call:
     def called(auth: ClientCredentials, count: int = 1) -> list[Outcome]:
-        outcomes: list[Outcome] = request.param(
-            target, grpc.composite_channel_credentials(LOOPBACK, call_credentials(auth)), count
-        )
+        outcomes: list[Outcome] = request.param(target, auth, LOOPBACK, count)
         return outcomes
 
     return called
+
+
+def single_error(outcomes: list[Outcome]) -> tuple[grpc.StatusCode, str]:
+    [outcome] = outcomes
+    assert isinstance(outcome, tuple)
+    return outcome
 
 
 @pytest.fixture
@@ -133,37 +166,32 @@ def test_invalidated_token_is_replaced(auth: ClientCredentials, call: Call) -> N
     assert call(auth) == ["Bearer token-2"]
 
 
-def test_rpc_without_a_token_is_unavailable_with_a_description(
-    auth: ClientCredentials, call: Call, endpoint: Endpoint
-) -> None:
+def test_rpc_without_a_token_ends_with_a_description(auth: ClientCredentials, call: Call, endpoint: Endpoint) -> None:
     endpoint.answers = [httpx.Response(400, json={"error": "invalid_scope"}) for _ in range(9)]
-    [(code, details)] = [outcome for outcome in call(auth) if isinstance(outcome, tuple)]
-    assert code is grpc.StatusCode.UNAVAILABLE
+    code, details = single_error(call(auth))
+    assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
     assert "invalid_scope" in details
 
 
 def test_missing_secret_is_described(tmp_path: Path, call: Call) -> None:
-    [(code, details)] = [outcome for outcome in call(ClientCredentials(tmp_path / "no")) if isinstance(outcome, tuple)]
-    assert code is grpc.StatusCode.UNAVAILABLE
-    assert "is not a directory" in details
+    assert "is not a directory" in single_error(call(ClientCredentials(tmp_path / "no")))[1]
 
 
-def test_token_is_sent_to_the_given_hosts_only(mount: Mount, endpoint: Endpoint, call: Call) -> None:
+@pytest.mark.parametrize("called", [call_sync, call_aio])
+def test_token_is_sent_to_the_given_hosts_only(mount: Mount, endpoint: Endpoint, target: str, called: Call) -> None:
     auth = ClientCredentials(mount.path, http=endpoint.client(), hosts=("payroll.payroll.svc",))
-    [(code, details)] = [outcome for outcome in call(auth) if isinstance(outcome, tuple)]
+    code, details = single_error(called(target, auth, LOOPBACK))
     assert (code, "hosts=" in details) == (grpc.StatusCode.UNAVAILABLE, True)
     allowed = ClientCredentials(mount.path, http=endpoint.client(), hosts=("127.0.0.1",))
-    assert call(allowed) == ["Bearer token-1"]
+    assert called(target, allowed, LOOPBACK) == ["Bearer token-1"]
 
 
-@pytest.mark.parametrize("called", [call_sync, call_async], ids=["sync", "aio"])
+@pytest.mark.parametrize("called", [call_sync, call_aio])
 def test_token_is_sent_over_tls(auth: ClientCredentials, tmp_path: Path, called: Call) -> None:
     authority = Authority.at(tmp_path)
     certificate, key = authority.server()
-    trusted = grpc.ssl_channel_credentials(authority.pem)
     with grpc_server(grpc.ssl_server_credentials([(key, certificate)])) as target:
-        channel = grpc.composite_channel_credentials(trusted, call_credentials(auth))
-        assert called(target, channel) == ["Bearer token-1"]
+        assert called(target, auth, grpc.ssl_channel_credentials(authority.pem)) == ["Bearer token-1"]
 
 
 def test_rpcs_do_not_wait_beyond_their_deadline(tmp_path: Path, target: str) -> None:
@@ -184,5 +212,65 @@ def test_rpcs_do_not_wait_beyond_their_deadline(tmp_path: Path, target: str) -> 
     ("options", "argument"), [({"dpop": True}, "dpop="), ({"http": httpx.AsyncClient()}, "http=")], ids=["dpop", "http"]
 )
 def test_options_that_grpc_cannot_use_are_refused(mount: Mount, options: Mapping[str, Any], argument: str) -> None:
-    with pytest.raises(ValueError, match=argument):
-        call_credentials(ClientCredentials(mount.path, **options))
+    for make in (call_credentials, lambda auth: insecure_channel("127.0.0.1:1", auth)):
+        with pytest.raises(ValueError, match=argument):
+            make(ClientCredentials(mount.path, **options))
+
+
+PLAINTEXT = [insecure_channel, aio_insecure_channel]
+
+
+@pytest.mark.parametrize("connect", PLAINTEXT)
+@pytest.mark.parametrize(
+    "target",
+    ["payroll.svc:50051", "dns:///payroll.svc:50051", "dns://1.1.1.1/payroll.svc:1", "ipv4:10.0.0.1:1", "xds:///payroll",
+     "ipv4:127.0.0.1:1,10.0.0.1:1", "ipv6:[fd00::1]:1", "127.0.0.1@payroll.svc:1"],
+)  # fmt: skip
+async def test_channel_without_tls_to_another_host_is_refused(
+    auth: ClientCredentials, target: str, connect: Callable[[str, ClientCredentials], Any]
+) -> None:
+    with pytest.raises(TokenError, match=r"allow_http=|TLS"):
+        connect(target, auth)
+
+
+@pytest.mark.parametrize("target", ["payroll.svc:50051", "dns:///payroll.svc:50051", "localhost:1", "unix:/tmp/no"])
+def test_channel_without_tls_to_an_allowed_host_is_made(mount: Mount, target: str) -> None:
+    insecure_channel(target, ClientCredentials(mount.path, allow_http=("payroll.svc",))).close()
+
+
+@pytest.mark.parametrize("called", [plaintext_sync, plaintext_aio])
+def test_token_error_of_a_channel_without_tls_is_an_rpc_error_too(
+    auth: ClientCredentials, target: str, endpoint: Endpoint, clock: FakeClock, called: Call
+) -> None:
+    endpoint.answers = [httpx.Response(400, json={"error": "invalid_scope"})]
+    assert single_error(called(target, auth, None))[0] is grpc.StatusCode.UNAUTHENTICATED
+    clock.instant += 10
+    endpoint.answers = [busy("3600")] * 9
+    assert single_error(called(target, auth, None))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("called", [plaintext_sync, plaintext_aio])
+def test_rpc_after_an_unauthenticated_one_has_a_new_token(auth: ClientCredentials, called: Call) -> None:
+    with grpc_server(good="Bearer token-2") as target:
+        assert single_error(called(target, auth, None))[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert called(target, auth, None) == ["Bearer token-2"]
+
+
+def test_all_kinds_of_rpc_have_the_token(auth: ClientCredentials, target: str) -> None:
+    with insecure_channel(target, auth) as channel:
+        unary: Any = channel.unary_unary(METHOD)
+        assert unary.future(b"", metadata=(("n", "1"),), timeout=LIMIT).result() == b"Bearer token-1"
+        for kind in (channel.unary_stream, channel.stream_stream):
+            stream: Any = kind("/hr.Payroll/Stream")
+            sent: Any = b"" if kind == channel.unary_stream else iter([b""])
+            assert list(stream(sent, timeout=LIMIT)) == [b"Bearer token-1"]
+
+
+async def test_all_kinds_of_aio_rpc_have_the_token(auth: ClientCredentials, target: str) -> None:
+    async with aio_insecure_channel(target, auth) as channel:
+        for kind in (channel.unary_stream, channel.stream_stream):
+            stream: Any = kind("/hr.Payroll/Stream")
+            sent: Any = b"" if kind == channel.unary_stream else iter([b""])
+            assert [answer async for answer in stream(sent, timeout=LIMIT)] == [b"Bearer token-1"]
+        unary: Any = channel.stream_unary("/hr.Payroll/Collect")
+        assert await unary(iter([b""]), timeout=LIMIT) == b"Bearer token-1"
