@@ -52,7 +52,7 @@ TOLERATED: Final[dict[str, str]] = {
     "nbf as -1": "go-oidc jose nimbus spring pyjwt",
     "nbf as N": "go-oidc nimbus spring",
     "nbf as True": "pyjwt",
-    "sub as None": "go-oidc",
+    "no sub": "go-oidc",
     "sub as ''": "go-oidc jose nimbus spring pyjwt",
     "sub as 0": "jose nimbus spring",
     "sub as True": "jose",

@@ -120,21 +120,18 @@ def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
 
 def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Token:
     claims = signed.claims
-    audience = _strings(claims.get("aud"))
+    audience = _strings(_required(claims, "aud"))
     if not any(name in audience for name in policy.audiences):
         raise TokenRejected(Reason.AUDIENCE, expected=" or ".join(policy.audiences))
-    expires_at = _instant(claims, "exp")
-    if expires_at is None:
-        raise TokenRejected(Reason.MALFORMED)
+    expires_at = _instant(_required(claims, "exp"))
     if now >= expires_at + policy.leeway:
         raise TokenRejected(Reason.EXPIRED)
     for name in ("nbf", "iat"):
-        starts = _instant(claims, name)
-        if starts is not None and starts > now + policy.leeway:
+        if name in claims and _instant(claims[name]) > now + policy.leeway:
             raise TokenRejected(Reason.NOT_YET_VALID)
     return Token(
-        subject=_name(claims, "sub"),
-        client_id=_name(claims, "client_id"),
+        subject=_name(_required(claims, "sub")),
+        client_id=_name(_required(claims, "client_id")),
         scopes=_scopes(claims),
         issuer=policy.issuer,
         audience=audience,
@@ -167,23 +164,25 @@ def _actor(act: Any, remaining: int) -> Actor:
     """A token with an `act` that cannot be read is refused: without it, the actor would pass for the subject."""
     if not isinstance(act, dict) or remaining == 0:
         raise TokenRejected(Reason.MALFORMED)
-    client_id = _name(act, "client_id") if "client_id" in act else None
-    subject = client_id if client_id and "sub" not in act else _name(act, "sub")
+    client_id = _name(act["client_id"]) if "client_id" in act else None
+    subject = client_id if client_id and "sub" not in act else _name(act.get("sub"))
     return Actor(subject, client_id, _actor(act["act"], remaining - 1) if "act" in act else None)
 
 
-def _instant(claims: Mapping[str, Any], name: str) -> float | None:
-    """A NumericDate (RFC 7519 §2), or None where the claim is absent."""
-    if name not in claims:
-        return None
-    value = claims[name]
+def _instant(value: Any) -> float:
+    """A NumericDate (RFC 7519 §2)."""
     if not is_numeric_date(value):
         raise TokenRejected(Reason.MALFORMED)
     return float(value)
 
 
-def _name(claims: Mapping[str, Any], name: str) -> str:
-    value = claims.get(name)
+def _required(claims: Mapping[str, Any], name: str) -> Any:
+    if name not in claims:
+        raise TokenRejected(Reason.MISSING_CLAIM, expected=name)
+    return claims[name]
+
+
+def _name(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TokenRejected(Reason.MALFORMED)
     return value

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     TWO_WAYS = "two_ways"
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
+    MISSING_CLAIM = "missing_claim"
     TYPE = "type"
     ALGORITHM = "algorithm"
     UNKNOWN_KEY = "unknown_key"
@@ -43,6 +44,7 @@ ADVICE: dict[Reason, str] = {
     Reason.TWO_WAYS: "Send one access token, in one Authorization header and nowhere else",
     Reason.TOO_LARGE: "The access token is too large; ask for one with fewer scopes",
     Reason.MALFORMED: "The token is malformed; send the access token exactly as it was issued",
+    Reason.MISSING_CLAIM: "The access token has no claim {}; configure the issuer to add it (RFC 9068, section 2.2)",
     Reason.TYPE: "The token is not an access token of type at+jwt; send the access token and not an ID token",
     Reason.ALGORITHM: "The token is signed with an algorithm that is not accepted here",
     Reason.UNKNOWN_KEY: "The token is signed by a key that the issuer does not publish; ask the issuer for a new one",

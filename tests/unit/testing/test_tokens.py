@@ -107,7 +107,7 @@ def test_headers_authenticate_a_request(issuer: FakeIssuer) -> None:
         ({"audience": ["https://other.test", "https://api.test"]}, None),
         ({"claims": {"iss": "https://other.test"}}, Reason.ISSUER),
         ({"claims": {"nbf": 2**40}}, Reason.NOT_YET_VALID),
-        ({"claims": {"exp": None}}, Reason.MALFORMED),
+        ({"claims": {"exp": None}}, Reason.MISSING_CLAIM),
         ({"header": {"typ": "JWT"}}, Reason.TYPE),
         ({"header": {"alg": "none"}}, Reason.ALGORITHM),
         ({"header": {"kid": "another"}}, Reason.UNKNOWN_KEY),
