@@ -97,13 +97,13 @@ def find_credentials(environment: Environment, clock: Clock) -> CredentialSource
             return source
         tried.append(found)
     listed = "; ".join(f"({number}) {reason}" for number, reason in enumerate(tried, 1))
-    raise SecretError(f"no credentials were found: pass the path of a mounted Secret, or set one of these: {listed}")
+    raise SecretError(f"no credentials were found; pass the path of a mounted Secret, or provide one of: {listed}")
 
 
 def _secret_dir(environment: Environment, clock: Clock) -> _Found | str:
     variable, path = environment.name("SECRET_DIR"), environment.secret_dir
     if path is None:
-        return f"{variable}, the directory where the Secret of the OAuthClient is mounted, is not set"
+        return f"{variable}, the directory where the Secret of the OAuthClient is mounted: not set"
     if not Path(path).is_dir():
         raise SecretError(f"{variable} is {path}, which is not a directory; mount the Secret of the OAuthClient there")
     token_file = environment.values.service_account_token or Path(path) / "token"
@@ -115,17 +115,17 @@ def _variables(environment: Environment, clock: Clock) -> _Found | str:
     values, names = environment.values, environment.names
     if values.client_id is values.client_secret is values.private_key is None:
         credentials = ", ".join(environment.name(suffix) for suffix in _ONE_CREDENTIAL)
-        return f"{names['client_id']} is not set; it needs {names['issuer']} and one of {credentials}"
+        return f"{names['client_id']}, with {names['issuer']} and one of {credentials}: not set"
     return values.source(names, clock), f"{names['client_id']} and the variables beside it"
 
 
 def _service_binding(environment: Environment, clock: Clock) -> _Found | str:
     root = environment.binding_root
     if root is None:
-        return f"{BINDING_ROOT_VARIABLE}, the directory of service bindings, is not set"
+        return f"{BINDING_ROOT_VARIABLE}, the directory of service bindings: not set"
     bindings = [folder for folder in _folders(Path(root)) if _is_of_scopewright(folder)]
     if not bindings:
-        return f"{BINDING_ROOT_VARIABLE} is {root}, where no directory has an entry provider with the value scopewright"
+        return f"{BINDING_ROOT_VARIABLE}: no directory in {root} has an entry provider with the value scopewright"
     if len(bindings) > 1:
         raise SecretError(
             f"{BINDING_ROOT_VARIABLE} has several bindings whose provider is scopewright: "
@@ -150,7 +150,7 @@ def _is_of_scopewright(folder: Path) -> bool:
 
 def _standard_mount(environment: Environment, clock: Clock) -> _Found | str:
     if not STANDARD_MOUNT.is_dir():
-        return f"{STANDARD_MOUNT}, the default path of the mount, is not a directory"
+        return f"the Secret mounted at {STANDARD_MOUNT}: not a directory"
     return MountedSecret(STANDARD_MOUNT, clock=clock), str(STANDARD_MOUNT)
 
 
