@@ -30,6 +30,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _PUBLIC: Final = {"cache-control": "public, max-age=300"}
 _NO_STORE: Final = {"cache-control": "no-store", "pragma": "no-cache"}
 _CHALLENGE: Final = {"www-authenticate": 'Basic realm="scopewright", charset="UTF-8"'}
+_STATUS: Final = {"invalid_client": 401, "server_error": 500}
 _LEEWAY_SECONDS: Final = 60.0
 _INTROSPECTED: Final = ("scope", "client_id", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "act", "cnf", "roles")
 
@@ -137,7 +138,7 @@ class FakeEndpoints:
 
     def _token(self, request: httpx.Request, client: str, form: Form) -> httpx.Response:
         if self.refused is not None:
-            raise _OAuthRefusal(self.refused, "the test refuses it", 401 if self.refused == "invalid_client" else 400)
+            raise _OAuthRefusal(self.refused, "the test refuses it", _STATUS.get(self.refused, 400))
         subject_token = _subject_token(form)
         scopes = list(dict.fromkeys(_single(form, "scope").split()))
         proofs = request.headers.get_list("dpop")

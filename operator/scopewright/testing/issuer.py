@@ -14,7 +14,7 @@ from scopewright.testing.tokens import LIFETIME_SECONDS, FakeTokens
 from scopewright.verifier import Verifier
 from scopewright.verifier.options import VerifierOptions
 
-Refusal = Literal[
+TokenEndpointError = Literal[
     "invalid_client", "invalid_request", "invalid_scope", "invalid_target", "server_error", "unauthorized_client"
 ]
 
@@ -184,7 +184,7 @@ class FakeIssuer:
             self._endpoints.is_unavailable = False
 
     @contextmanager
-    def refusing(self, error: Refusal) -> Iterator[None]:
+    def refusing(self, error: TokenEndpointError) -> Iterator[None]:
         """Within the context, the token endpoint answers with this error, such as `invalid_scope`."""
         self._endpoints.refused = error
         try:

@@ -97,7 +97,7 @@ def test_credentials_report_an_unavailable_issuer_without_waiting(issuer: FakeIs
     assert issuer.credentials().token_sync()
 
 
-@pytest.mark.parametrize("error", ["invalid_scope", "invalid_target", "invalid_client", "unauthorized_client"])
+@pytest.mark.parametrize("error", ["invalid_scope", "invalid_target", "invalid_client", "server_error"])
 def test_credentials_report_the_error_of_the_issuer(issuer: FakeIssuer, error: Any) -> None:
     with issuer.refusing(error), pytest.raises(TokenError) as raised:
         issuer.credentials().token_sync()
