@@ -10,6 +10,7 @@ from scopewright.verifier.asgi import RequireToken, current_token, protect, requ
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
 from scopewright.verifier.feedcache import RevocationFeed
+from scopewright.verifier.introspection import Introspection, Introspector
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
@@ -23,6 +24,8 @@ __all__ = [
     "ALGORITHMS",
     "Actor",
     "AnyIssuer",
+    "Introspection",
+    "Introspector",
     "IssuerMismatch",
     "Key",
     "KeySet",

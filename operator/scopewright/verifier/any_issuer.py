@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures.thread import ThreadPoolExecutor
 
 from scopewright.verifier.dpop import set_challenge
+from scopewright.verifier.introspection import is_opaque
 from scopewright.verifier.jws import parse
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.token import Token
@@ -15,7 +16,8 @@ class AnyIssuer:
     """Verifies a token with the one of `verifiers` whose issuer is the token's `iss`, byte for byte.
 
     The claim only chooses: that verifier checks the token as if it were alone. Raises ValueError for two verifiers of
-    one issuer, and for different `nonces`: a response has only one.
+    one issuer, and for different `nonces`: a response has only one. An opaque token is verified by the one verifier
+    with `introspection`, if there is exactly one.
     """
 
     def __init__(self, *verifiers: Verifier) -> None:
@@ -28,6 +30,8 @@ class AnyIssuer:
         if len({id(verifier.nonces) for verifier in self._with_nonces}) > 1:
             raise ValueError("the verifiers have different nonces: pass the same Nonces to each of them")
         self._verifiers = verifiers
+        introspecting = [verifier for verifier in verifiers if verifier.introspects]
+        self._of_opaque = introspecting[0] if len(introspecting) == 1 else None
         self._max_token_bytes = max(verifier.policy.max_token_bytes for verifier in verifiers)
 
     @property
@@ -93,6 +97,8 @@ class AnyIssuer:
         if verifier is not None:  # the common case needs no parsing
             return verifier
         with set_challenge(proof, self.dpop_algorithms):
+            if self._of_opaque is not None and is_opaque(token):
+                return self._of_opaque
             issuer = parse(token, self._max_token_bytes).claims.get("iss")
             chosen = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
             if chosen is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from scopewright.verifier.jws import Signed, is_numeric_date, parse
+from scopewright.verifier.jws import is_numeric_date, parse
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.refusals import Reason, TokenRejected, quotable
 from scopewright.verifier.token import Actor, Token
@@ -96,7 +96,7 @@ def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tupl
         raise TokenRejected(Reason.ALGORITHM)
     if not key.verifies(signed.signing_input, signed.signature):
         raise TokenRejected(Reason.SIGNATURE)
-    return _check_claims(signed, policy, now, token), key
+    return check_claims(signed.claims, policy, now, token), key
 
 
 def require_scopes(token: Token, scopes: Iterable[str]) -> None:
@@ -118,8 +118,8 @@ def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
     return algorithm, kid
 
 
-def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Token:
-    claims = signed.claims
+def check_claims(claims: dict[str, Any], policy: Policy, now: float, token: str) -> Token:
+    """All claims but `iss`, which the caller has checked."""
     audience = _strings(_required(claims, "aud"))
     if not any(name in audience for name in policy.audiences):
         raise TokenRejected(Reason.AUDIENCE, expected=" or ".join(policy.audiences))

@@ -6,6 +6,7 @@ from typing import Final, TypedDict
 
 from scopewright.singleflight import Http
 from scopewright.verifier.feedcache import RevocationFeed
+from scopewright.verifier.introspection import Introspection, Introspector
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.replay import Replay
 
@@ -31,6 +32,7 @@ class VerifierOptions(TypedDict, total=False):
     replay: Replay | None
     nonces: Nonces | None
     revocations: bool | RevocationFeed
+    introspection: Introspector | Introspection | None
 
 
 def issuer_of(variables: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
-"""The remote side of an issuer, which verifiers of several audiences share: its keys and its revocations."""
+"""The remote side of an issuer, which verifiers of several audiences share: keys, revocations and introspection."""
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import Enum
 
 from scopewright.issuer_metadata import IssuerMismatch
@@ -9,28 +10,48 @@ from scopewright.singleflight import Http
 from scopewright.verifier.discovery import KeySource
 from scopewright.verifier.feedcache import FeedCache, RevocationFeed
 from scopewright.verifier.fetch import RemoteFeed, RemoteKeys
+from scopewright.verifier.introspection import Introspection
+from scopewright.verifier.introspection_requests import IntrospectionAnswer, IntrospectionRequests
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import KeysUnavailable
 
 
-class IssuerStep(Enum):
-    """What a verification needs of the issuer. The result of both is the current keys."""
+class FetchStep(Enum):
+    """Fetch what is due. The result of both is the current keys."""
 
     READY = "keys and revocations"
-    UNKNOWN_KID = "keys with a kid that is in no key set so far"
+    UNKNOWN_KID = "keys, because of a kid that is not in the key set"
+
+
+@dataclass(frozen=True, slots=True)
+class IntrospectStep:
+    """Ask the issuer about a token. The result is an `IntrospectionAnswer`."""
+
+    requests: IntrospectionRequests
+    token: str = field(repr=False)
+
+
+IssuerStep = FetchStep | IntrospectStep
+"""What a verification needs of the issuer."""
 
 
 class RemoteIssuer:
     """`keys` and `feed` are the caches, which need no I/O to read."""
 
     def __init__(
-        self, source: KeySource, http: Http | None, clock: Callable[[], float], feed: RevocationFeed | None
+        self,
+        source: KeySource,
+        http: Http | None,
+        clock: Callable[[], float],
+        feed: RevocationFeed | None,
+        introspection: Introspection | None,
     ) -> None:
         self.keys = KeyCache()
         self.feed = FeedCache(feed)
         self._remote_keys = RemoteKeys(source, http, clock, self.keys)
         self._remote_feed = RemoteFeed(source, feed.uri if feed else None, http, clock, self.feed)
+        self.introspection = IntrospectionRequests(introspection) if introspection is not None else None
 
     async def start(self, timeout: float) -> None:
         """Fetches keys and revocations that are due. Raises `IssuerMismatch` or `KeysUnavailable`."""
@@ -43,16 +64,20 @@ class RemoteIssuer:
             self._remote_keys.ready_sync(timeout)
             self._remote_feed.ready_sync(timeout)
 
-    async def perform(self, step: IssuerStep) -> KeySet:
+    async def perform(self, step: IssuerStep) -> KeySet | IntrospectionAnswer:
         """Raises `KeysUnavailable`."""
-        if step is IssuerStep.UNKNOWN_KID:
+        if isinstance(step, IntrospectStep):
+            return await step.requests.ask(step.token)
+        if step is FetchStep.UNKNOWN_KID:
             return await self._remote_keys.ready_for_unknown_kid()
         keys = await self._remote_keys.ready()
         await self._remote_feed.ready()
         return keys
 
-    def perform_sync(self, step: IssuerStep) -> KeySet:
-        if step is IssuerStep.UNKNOWN_KID:
+    def perform_sync(self, step: IssuerStep) -> KeySet | IntrospectionAnswer:
+        if isinstance(step, IntrospectStep):
+            return step.requests.ask_sync(step.token)
+        if step is FetchStep.UNKNOWN_KID:
             return self._remote_keys.ready_for_unknown_kid_sync()
         keys = self._remote_keys.ready_sync()
         self._remote_feed.ready_sync()

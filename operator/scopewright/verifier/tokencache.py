@@ -9,12 +9,15 @@ from scopewright.verifier.token import Token
 
 @dataclass(frozen=True, slots=True)
 class CachedToken:
-    """Valid until `until`, in seconds since 1970. `revoked` is the feed that the token was last checked against."""
+    """Valid until `until`, in seconds since 1970. `key` is None for an opaque token. `revoked` is the feed that the
+    token was last checked against.
+    """
 
     token: Token
-    key: Key
+    key: Key | None
     until: float
     revoked: Revoked | None = None
+    is_introspected: bool = False
 
 
 class TokenCache:

@@ -6,7 +6,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from scopewright.http_flow import run, run_sync
 from scopewright.origins import host_names
@@ -15,11 +15,20 @@ from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, requi
 from scopewright.verifier.discovery import KeySource
 from scopewright.verifier.dpop import DpopRules, require_first_use, set_challenge
 from scopewright.verifier.feedcache import RevocationFeed
-from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.introspection import (
+    Introspection,
+    Introspector,
+    check_answer,
+    check_opaque,
+    introspection_of,
+    is_opaque,
+)
+from scopewright.verifier.introspection_requests import IntrospectionAnswer, IntrospectionRequests
+from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.options import VerifierOptions, allow_http_of, audiences_of, issuer_of
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, TokenRejected
-from scopewright.verifier.remote_issuer import IssuerStep, RemoteIssuer
+from scopewright.verifier.remote_issuer import FetchStep, IntrospectStep, IssuerStep, RemoteIssuer
 from scopewright.verifier.replay import Replay
 from scopewright.verifier.token import Token
 from scopewright.verifier.tokencache import CachedToken, TokenCache
@@ -60,6 +69,7 @@ class Verifier:
         replay: Replay | None = None,
         nonces: Nonces | None = None,
         revocations: bool | RevocationFeed = False,
+        introspection: Introspector | Introspection | None = None,
     ) -> None:
         self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
         self._clock = clock
@@ -71,8 +81,8 @@ class Verifier:
         self.dpop_algorithms = self._dpop.algorithms
         source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
         feed = RevocationFeed() if revocations is True else revocations or None
-        self._remote = RemoteIssuer(source, http, clock, feed)
-        self._keys, self._feed = self._remote.keys, self._remote.feed
+        self._remote = RemoteIssuer(source, http, clock, feed, introspection_of(introspection))
+        self._keys, self._feed, self._introspection = self._remote.keys, self._remote.feed, self._remote.introspection
 
     @classmethod
     def from_env(
@@ -167,6 +177,11 @@ class Verifier:
         return self._dpop.nonce()
 
     @property
+    def introspects(self) -> bool:
+        """Whether opaque tokens are accepted."""
+        return self._introspection is not None
+
+    @property
     def nonces(self) -> Nonces | None:
         return self._dpop.nonces
 
@@ -190,40 +205,62 @@ class Verifier:
         if cached is None:
             return None
         now = self._clock()
-        if now >= cached.until or now >= self._keys.due or now >= self._feed.due:
+        if now >= cached.until:
             return None
-        return cached.token if cached.revoked is self._feed.revoked and self._is_published(cached) else None
+        if cached.key is None:  # of an opaque token
+            return cached.token
+        if now >= self._keys.due or now >= self._feed.due or cached.revoked is not self._feed.revoked:
+            return None
+        return cached.token if self._is_published(cached.key) else None
 
-    def _is_published(self, cached: CachedToken) -> bool:
+    def _is_published(self, key: Key) -> bool:
         keys = self._keys.keys
-        return keys is not None and cached.key in keys
+        return keys is not None and key in keys
 
-    def _steps(self, token: str) -> Generator[IssuerStep, KeySet, Token]:
-        """Verifies the token. Yields what it needs of the issuer, and receives the keys."""
-        keys = yield IssuerStep.READY
+    def _steps(self, token: str) -> Generator[IssuerStep, Any, Token]:
+        """Verifies the token. Yields what it needs of the issuer, and receives the results."""
+        if self._introspection is not None and is_opaque(token):
+            check_opaque(token, self.policy.max_token_bytes)
+            return (yield from self._introspected(self._introspection, token, None))
+        keys = yield FetchStep.READY
         try:
-            return self._check(token, keys)
+            checked = self._check(token, keys)
         except TokenRejected as refusal:
             if refusal.reason is not Reason.UNKNOWN_KEY:
                 raise
-        return self._check(token, (yield IssuerStep.UNKNOWN_KID))
+            checked = self._check(token, (yield FetchStep.UNKNOWN_KID))
+        if self._introspection is not None and not checked.is_introspected:
+            return (yield from self._introspected(self._introspection, token, checked))
+        self._verified.add(token, checked)
+        return checked.token
 
-    def _check(self, token: str, keys: KeySet) -> Token:
+    def _check(self, token: str, keys: KeySet) -> CachedToken:
         """Skips the signature of a cached token, and checks the token against each feed once."""
         now = self._clock()
         cached = self._verified.get(token)
-        if cached is None or now >= cached.until or not self._is_published(cached):
+        if cached is None or cached.key is None or now >= cached.until or not self._is_published(cached.key):
             self._verified.forget(token)
             verified, key = check_with_key(token, keys, self.policy, now)
-        elif cached.revoked is self._feed.revoked:
-            return cached.token
-        else:
-            verified, key = cached.token, cached.key
+            cached = CachedToken(verified, key, verified.expires_at + self.policy.leeway)
         revoked = self._feed.revoked
-        if revoked is not None and revoked.has_ended(verified.claims, key.kid):
+        if cached.key is None or cached.revoked is revoked:
+            return cached
+        if revoked is not None and revoked.has_ended(cached.token.claims, cached.key.kid):
             self._verified.forget(token)
             raise TokenRejected(Reason.REVOKED)
-        self._verified.add(token, CachedToken(verified, key, verified.expires_at + self.policy.leeway, revoked))
+        return dataclasses.replace(cached, revoked=revoked)
+
+    def _introspected(
+        self, requests: IntrospectionRequests, token: str, checked: CachedToken | None
+    ) -> Generator[IssuerStep, IntrospectionAnswer, Token]:
+        """The token, after the issuer has confirmed it. `checked` is None for an opaque token."""
+        answer = yield IntrospectStep(requests, token)
+        now = self._clock()
+        signed = checked.token if checked is not None else None
+        verified = check_answer(answer.members, self.policy, now, token, signed)
+        until = min(now + answer.fresh_for, verified.expires_at)
+        key, revoked = (checked.key, checked.revoked) if checked is not None else (None, None)
+        self._verified.add(token, CachedToken(verified, key, until, revoked, is_introspected=True))
         return verified
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:

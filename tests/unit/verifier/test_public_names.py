@@ -6,9 +6,9 @@ import scopewright.verifier as room
 def test_public_names_are_complete() -> None:
     """A name that is added must be kept; removing one breaks users."""
     names = (
-        "ALGORITHMS Actor AnyIssuer IssuerMismatch Key KeySet KeysUnavailable Nonces Policy Reason Replay ReplayMemory "
-        "RequireToken Requirement RevocationFeed Token TokenRejected TokenVerifier Verifier bearer_token check "
-        "current_token protect replay_key require"
+        "ALGORITHMS Actor AnyIssuer Introspection Introspector IssuerMismatch Key KeySet KeysUnavailable Nonces "
+        "Policy Reason Replay ReplayMemory RequireToken Requirement RevocationFeed Token TokenRejected "
+        "TokenVerifier Verifier bearer_token check current_token protect replay_key require"
     )
     assert room.__all__ == names.split()
     for name in room.__all__:
