@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
@@ -20,7 +20,13 @@ from scopewright.verifier.token_verifier import TokenVerifier
 
 BaseUrl = str | Callable[[web.Request], str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+
+class Middleware(Protocol):
+    """What `web.Application(middlewares=[…])` takes."""
+
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]: ...
+
 
 _EXCEPTIONS: Final[dict[int, type[web.HTTPException]]] = {
     400: web.HTTPBadRequest,

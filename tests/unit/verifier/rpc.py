@@ -96,20 +96,28 @@ def handlers_of(payroll: Any) -> grpc.GenericRpcHandler:
 @contextlib.asynccontextmanager
 async def running(
     server: str,
-    web: FakeIssuer,
+    issuer: FakeIssuer,
     scopes: Mapping[str, Any] | None = None,
     *,
     payroll: Any = None,
-    clock: Clock | None = None,
     verifier_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[str]:
+    """`serving`, with a verifier for the tokens of `issuer`."""
+    http: Any = issuer.client() if server == "sync" else issuer.async_client()
+    verifier = Verifier(ISSUER, AUDIENCE, http=http, clock=Clock(), **(verifier_options or {}))
+    async with serving(server, verifier, scopes, payroll=payroll, **options) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    server: str, verifier: Verifier, scopes: Mapping[str, Any] | None = None, *, payroll: Any = None, **options: Any
+) -> AsyncIterator[str]:
     """The address of a server whose methods need payroll.read, unless `scopes` is given."""
-    http: Any = web.client() if server == "sync" else web.async_client()
-    verifier = Verifier(ISSUER, AUDIENCE, http=http, clock=clock or Clock(), **(verifier_options or {}))
     needed = {method: ["payroll.read"] for method in METHODS} if scopes is None else scopes
-    default: dict[str, Callable[[], Any]] = {"sync": SyncPayroll, "aio": AioPayroll, "aio with writers": WritingPayroll}
-    handlers = handlers_of(payroll or default.get(server, SyncPayroll)())
+    payrolls: dict[str, Callable[[], Any]] = {"aio": AioPayroll, "aio with writers": WritingPayroll}
+    handlers = handlers_of(payroll or payrolls.get(server, SyncPayroll)())
     with ThreadPoolExecutor(8) as pool:
         if server == "sync":
             threaded = grpc.server(pool, interceptors=[TokenInterceptor(verifier, needed, **options)])
