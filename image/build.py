@@ -34,7 +34,11 @@ USER: Final = 65532
 EPOCH: Final = os.environ.get("SOURCE_DATE_EPOCH") or "315532800"
 """Modification time of every file in an image. Default: the earliest instant that a wheel can store."""
 
-_HR_REQUIREMENTS: Final = ("starlette==", "uvicorn==")
+_HR_REQUIREMENTS: Final = tuple(
+    f"{name}=="
+    for name in ("blinker", "fastapi", "flask", "gunicorn", "itsdangerous", "jinja2", "markupsafe",
+                 "packaging", "starlette", "uvicorn", "werkzeug")
+)  # fmt: skip
 """Their other dependencies are in the layer below."""
 _SUITE: Final = "bookworm"
 _PYTHON: Final = "python3.11"

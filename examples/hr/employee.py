@@ -1,4 +1,4 @@
-"""Employee: names and departments. Calls Leave Management for absences.
+"""Employee, on FastAPI: names and departments. Calls Leave Management for absences.
 
 GET /employees                 employee.read
 GET /employees/7               employee.read
@@ -10,15 +10,12 @@ from copy import deepcopy
 from typing import Any
 
 import httpx
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Security
+from fastapi.responses import JSONResponse
 
 from examples.hr import service
-from scopewright.verifier import Verifier, protect, require
+from scopewright.verifier import Verifier
+from scopewright.verifier.fastapi import TokenAuth
 
 EMPLOYEES = {
     3: {"id": 3, "name": "Grace Okafor", "department": "Research"},
@@ -27,54 +24,64 @@ EMPLOYEES = {
 }
 
 
-async def employees(request: Request) -> Response:
-    require(request, "employee.read")
-    return JSONResponse(list(request.app.state.employees.values()))
+def build(verifier: Verifier, leave: httpx.AsyncClient) -> FastAPI:
+    people: dict[int, dict[str, Any]] = deepcopy(EMPLOYEES)
+    auth = TokenAuth(verifier)
+    readers = APIRouter(dependencies=[Security(auth, scopes=["employee.read"])])
+    writers = APIRouter(dependencies=[Security(auth, scopes=["employee.write"])])
+
+    @readers.get("/employees")
+    async def employees() -> list[dict[str, Any]]:
+        return list(people.values())
+
+    @readers.get("/employees/{number}")
+    async def employee(number: int) -> dict[str, Any]:
+        return found(number)
+
+    @readers.get("/employees/{number}/absences")
+    async def absences(number: int) -> dict[str, Any]:
+        requests = await service.get_json(leave, f"/requests?employee={number}")
+        approved = [request for request in requests if request["status"] == "approved"]
+        return {"name": found(number)["name"], "absences": approved}
+
+    @writers.put("/employees/{number}/department")
+    async def move(number: int, request: Request) -> dict[str, Any]:
+        department = (await request.body()).decode(errors="replace").strip()
+        if not department.isprintable() or not 0 < len(department) <= 100:
+            raise HTTPException(422, "send the name of the department as text")
+        found(number)["department"] = department
+        return found(number)
+
+    def found(number: int) -> dict[str, Any]:
+        if number not in people:
+            raise HTTPException(404, "no such employee")
+        return people[number]
+
+    app = FastAPI(title="Employee", lifespan=service.closing(leave))
+    app.add_exception_handler(HTTPException, _refused)
+    for failure in service.FAILURES:
+        app.add_exception_handler(failure, _failed)
+    app.add_api_route("/healthz", _healthy)
+    app.include_router(readers)
+    app.include_router(writers)
+    return app
 
 
-async def employee(request: Request) -> Response:
-    require(request, "employee.read")
-    return JSONResponse(_found(request))
+async def _healthy() -> dict[str, str]:
+    return {"status": "ok"}
 
 
-async def move(request: Request) -> Response:
-    require(request, "employee.write")
-    department = (await request.body()).decode(errors="replace").strip()
-    if not department.isprintable() or not 0 < len(department) <= 100:
-        raise HTTPException(422, "send the name of the department as text")
-    _found(request)["department"] = department
-    return JSONResponse(_found(request))
+async def _refused(_: Request, refusal: Exception) -> JSONResponse:
+    """As in the other services: the answer has no `detail`. The headers have the challenge of a refused token."""
+    assert isinstance(refusal, HTTPException)
+    return JSONResponse({"error_description": refusal.detail}, refusal.status_code, refusal.headers)
 
 
-async def absences(request: Request) -> Response:
-    require(request, "employee.read")
-    person = _found(request)
-    requests = await service.get_json(request.app.state.leave, f"/requests?employee={person['id']}")
-    return JSONResponse({"name": person["name"], "absences": [r for r in requests if r["status"] == "approved"]})
+async def _failed(request: Request, failure: Exception) -> JSONResponse:
+    status, body = service.failure(request.url.path, failure)
+    return JSONResponse(body, status)
 
 
-def _found(request: Request) -> dict[str, Any]:
-    try:
-        person: dict[str, Any] = request.app.state.employees[request.path_params["id"]]
-    except KeyError:
-        raise HTTPException(404, "no such employee") from None
-    return person
-
-
-def build(verifier: Verifier, leave: httpx.AsyncClient) -> ASGIApp:
-    routes = [
-        Route("/healthz", service.healthy),
-        Route("/employees", employees),
-        Route("/employees/{id:int}", employee),
-        Route("/employees/{id:int}/department", move, methods=["PUT"]),
-        Route("/employees/{id:int}/absences", absences),
-    ]
-    app = Starlette(routes=routes, exception_handlers=service.ERRORS, lifespan=service.closing(leave))
-    app.state.employees = deepcopy(EMPLOYEES)
-    app.state.leave = leave
-    return protect(app, verifier, public=("/healthz",))
-
-
-def create() -> ASGIApp:
+def create() -> FastAPI:
     """uvicorn --factory examples.hr.employee:create"""
     return build(service.verifier(), leave=service.peer("leave"))

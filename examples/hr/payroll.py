@@ -1,4 +1,4 @@
-"""Payroll: salaries. Calls Employee for names.
+"""Payroll, on Starlette: salaries. Calls Employee for names.
 
 GET /salaries/7           payroll.read
 PUT /salaries/7           payroll.write
@@ -53,15 +53,33 @@ def _salary(request: Request) -> int:
 
 def build(verifier: Verifier, employee: httpx.AsyncClient) -> ASGIApp:
     routes = [
-        Route("/healthz", service.healthy),
+        Route("/healthz", _healthy),
         Route("/salaries/{id:int}", salary),
         Route("/salaries/{id:int}", change, methods=["PUT"]),
         Route("/salary-classes/{id:int}", salary_class),
     ]
-    app = Starlette(routes=routes, exception_handlers=service.ERRORS, lifespan=service.closing(employee))
+    app = Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: _refused, **dict.fromkeys(service.FAILURES, _failed)},
+        lifespan=service.closing(employee),
+    )
     app.state.salaries = dict(SALARIES)
     app.state.employee = employee
     return protect(app, verifier, public=("/healthz",))
+
+
+async def _healthy(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _refused(request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, HTTPException)
+    return JSONResponse({"error_description": refusal.detail}, refusal.status_code, refusal.headers)
+
+
+async def _failed(request: Request, failure: Exception) -> Response:
+    status, body = service.failure(request.url.path, failure)
+    return JSONResponse(body, status)
 
 
 def create() -> ASGIApp:

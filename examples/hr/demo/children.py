@@ -3,11 +3,12 @@
 import asyncio
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -64,8 +65,15 @@ class Child:
 
     async def wait_for_log(self, text: str) -> None:
         """Wait until its log contains the text."""
+
+        async def logged() -> bool:
+            return text in self._log_text()
+
+        await self.wait_until(logged)
+
+    async def wait_until(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while text not in self._log_text():
+        while not await is_ready():
             self.check()
             if time.monotonic() > deadline:
                 raise self._failure(f"is not ready after {READY_TIMEOUT_SECONDS:.0f} s")
@@ -84,6 +92,12 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._kill_workers()
+
+    def _kill_workers(self) -> None:
+        """A server that was killed leaves its worker processes, which are in its process group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _failure(self, what: str) -> DemoFailed:
         last = self._log_text().splitlines()[-LAST_LINES:]

@@ -1,5 +1,6 @@
 """Expected and actual answers, as a table."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,16 @@ class Answer:
 
     @classmethod
     def of(cls, response: httpx.Response) -> "Answer":
+        """A refusal is in the challenge (RFC 6750 §3): the body has the format of the service's framework."""
+        refusal = dict(_PARAMETER.findall(response.headers.get("www-authenticate", "")))
         try:
             body = response.json()
         except ValueError:
-            return cls(response.status_code, "", response.text[:200])
+            body = {"error_description": response.text[:200]}
         if response.is_success:
             return cls(response.status_code, "", _plain(body))
-        return cls(response.status_code, body.get("error", ""), body.get("error_description", ""))
+        described = body | refusal
+        return cls(response.status_code, described.get("error", ""), described.get("error_description", ""))
 
     def meets(self, expected: Expected) -> bool:
         return (self.status, self.error) == (expected.status, expected.error) and expected.text in self.text

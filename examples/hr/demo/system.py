@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,12 @@ from examples.hr.demo.children import Child, Children, free_ports
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 SERVICES = ("employee", "payroll", "leave")
+SERVERS = {
+    "employee": ("uvicorn", "--factory", "examples.hr.employee:create"),
+    "payroll": ("uvicorn", "--factory", "examples.hr.payroll:create"),
+    "leave": ("gunicorn", "--threads", "8", "examples.hr.leave:create()"),
+}
+"""The arguments of `python -m` that serve each service."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +63,29 @@ async def _start_issuer(system: System, children: Children) -> None:
 
 
 async def _start_services(system: System, children: Children) -> None:
-    started = [_start_service(system, children, name) for name in SERVICES]
-    for child in started:
-        await child.wait_for_log("Uvicorn running")
+    started = {name: _start_service(system, children, name) for name in SERVICES}
+    for name, child in started.items():
+        await child.wait_until(partial(_is_healthy, system.http, system.urls[name]))
+
+
+async def _is_healthy(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(f"{url}/healthz")).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _start_service(system: System, children: Children, name: str) -> Child:
     """With the settings of a container: a mounted Secret and environment variables."""
     env = {f"{peer.upper()}_URL": url for peer, url in system.urls.items()}
-    env["OAUTH_SECRET"] = str(system.secret(f"{name}.{name}-service"))
-    env["AUDIENCE"] = audience(name)
+    env["SCOPEWRIGHT_SECRET_DIR"] = str(system.secret(f"{name}.{name}-service"))
+    env["SCOPEWRIGHT_AUDIENCE"] = audience(name)
     env["LEEWAY"] = "0"  # one clock, so that an expired token is refused at once
-    port = system.urls[name].rpartition(":")[2]
-    return children.start(name, "uvicorn", "--factory", f"examples.hr.{name}:create", "--port", port, env=env)
+    address = system.urls[name].removeprefix("http://")
+    host, _, port = address.partition(":")
+    server, *arguments = SERVERS[name]
+    listen = ("--bind", address) if server == "gunicorn" else ("--host", host, "--port", port)
+    return children.start(name, server, *listen, *arguments, env=env)
 
 
 def audience(name: str) -> str:

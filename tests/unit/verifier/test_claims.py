@@ -80,8 +80,9 @@ def test_sub_client_id_and_aud_of_a_wrong_type_are_malformed(name: str, value: A
 
 @pytest.mark.parametrize("name", ["aud", "exp", "sub", "client_id"])
 def test_missing_claim_is_named(name: str) -> None:
+    missing: dict[str, Any] = {name: None}
     with pytest.raises(TokenRejected, match=f"The access token has no claim {name};") as refused:
-        check(token(**{name: None}), KEYS, POLICY, NOW)
+        check(token(**missing), KEYS, POLICY, NOW)
     assert refused.value.reason is Reason.MISSING_CLAIM
 
 
