@@ -5,8 +5,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -14,6 +15,7 @@ import httpx
 from scopewright.client.clock import Clock
 from scopewright.client.errors import TokenError, unexpected
 from scopewright.client.issuer_request import Flow
+from scopewright.client.outage import IssuerOutage
 from scopewright.client.transport import run, run_sync
 from scopewright.forks import new_http_client, restart_in_children
 from scopewright.singleflight import MAX_WAIT_SECONDS, Http
@@ -41,6 +43,7 @@ class UnsharedRequests:
         self._lock = threading.Lock()
         self._own: httpx.Client | None = None
         self._threads = DaemonThreads(_MAX_THREADS)
+        self._outage = IssuerOutage(self._clock.now)
 
     def after_fork(self) -> None:
         """Called in a forked child: connections and threads are the parent's."""
@@ -49,28 +52,34 @@ class UnsharedRequests:
         self._reset()
 
     async def run(self, flow: Flow[T]) -> T:
-        try:
+        with self._tracked():
             async with asyncio.timeout(MAX_WAIT_SECONDS):
                 if isinstance(self._http, httpx.AsyncClient):
                     return await run(flow, self._http, self._clock)
                 return await asyncio.wrap_future(self._start(_in_time(flow)))
-        except TimeoutError:
-            raise _too_slow() from None
-        except Exception as error:
-            raise _as_token_error(error) from None
 
     def run_sync(self, flow: Flow[T]) -> T:
         """`run` for threads. Raises RuntimeError if `http` is an `AsyncClient`."""
         if isinstance(self._http, httpx.AsyncClient):
             raise RuntimeError("http= is an AsyncClient, which sync code cannot use: pass a Client, or await instead")  # noqa: TRY004
-        started = self._start(_in_time(flow))
+        with self._tracked():
+            started = self._start(_in_time(flow))
+            try:
+                return started.result(MAX_WAIT_SECONDS)
+            finally:
+                started.cancel()
+
+    @contextmanager
+    def _tracked(self) -> Iterator[None]:
+        """Raises `TokenError` during an outage, and for any exception of the request."""
+        self._outage.check()
         try:
-            return started.result(MAX_WAIT_SECONDS)
-        except TimeoutError:
-            started.cancel()
-            raise _too_slow() from None
-        except Exception as error:
-            raise _as_token_error(error) from None
+            yield
+        except Exception as caught:
+            error = _as_token_error(caught)
+            self._outage.ended(error)
+            raise error from None
+        self._outage.ended(None)
 
     def _start(self, flow: Flow[T]) -> Future[T]:
         future = Future[T]()
@@ -139,9 +148,11 @@ def _in_time(flow: Flow[T]) -> Flow[T]:
         answer = yield step
 
 
+def _as_token_error(error: Exception) -> TokenError:
+    if isinstance(error, TokenError):
+        return error
+    return _too_slow() if isinstance(error, TimeoutError) else unexpected(error)
+
+
 def _too_slow() -> TokenError:
     return TokenError("temporarily_unavailable", f"no answer within {MAX_WAIT_SECONDS:.0f} s; try again")
-
-
-def _as_token_error(error: Exception) -> TokenError:
-    return error if isinstance(error, TokenError) else unexpected(error)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from scopewright.client import ClientCredentials, TokenError, unshared
+from scopewright.client.outage import IssuerOutage
 from scopewright.client.unshared import DaemonThreads
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
@@ -254,6 +255,49 @@ def test_no_request_is_sent_for_a_caller_that_waits_no_more(
     assert answered.wait(30)
     wait_until(lambda: auth._unshared._threads._running == 0)
     assert issuer.paths == [OAUTH]
+
+
+def test_requests_fail_at_once_while_the_issuer_is_unavailable(
+    auth: ClientCredentials, issuer: IssuerServer, clock: FakeClock
+) -> None:
+    """Otherwise each request to the service would wait for seconds, and send four to the issuer."""
+    auth.introspect_sync("t")
+    issuer.answers = [httpx.ConnectError("refused")] * 4
+    error_of(introspect, auth)
+    sent = len(issuer.requests)
+    for ask in (introspect, introspect_async, revoke):
+        caught = error_of(ask, auth)
+        assert (caught.error, caught.retry_after) == ("temporarily_unavailable", 1.0)
+    assert len(issuer.requests) == sent
+    clock.instant += 1
+    assert auth.introspect_sync("t")["active"] is True
+    assert auth.introspect_sync("t")["active"] is True
+
+
+def test_one_request_at_a_time_finds_out_whether_the_issuer_is_available(clock: FakeClock) -> None:
+    outage = IssuerOutage(clock.now)
+    outage.check()
+    outage.ended(TokenError("temporarily_unavailable", "busy", 503, retry_after=9.0))
+    for pause in (9.0, 5.0, 5.0):  # Retry-After, and a request that has not ended
+        clock.instant += pause - 0.1
+        with pytest.raises(TokenError, match="busy"):
+            outage.check()
+        clock.instant += 0.1
+        outage.check()
+    outage.ended(TokenError("invalid_client", "an answer"))
+    outage.check()
+    outage.check()
+
+
+def test_pause_is_bounded_whatever_the_issuer_and_the_clock_say(clock: FakeClock) -> None:
+    outage = IssuerOutage(clock.now)
+    for after, most in ((3600.0, 30.0), (None, 1.0)):
+        outage.ended(TokenError("temporarily_unavailable", "busy", retry_after=after))
+        clock.instant += most
+        outage.check()
+    outage.ended(TokenError("temporarily_unavailable", "busy"))
+    clock.instant -= 3600
+    outage.check()
 
 
 async def test_cancelled_task_leaves_other_requests_alone(mount: Mount, issuer: IssuerServer) -> None:
