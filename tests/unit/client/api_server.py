@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,11 +110,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def api_server() -> Iterator[ApiServer]:
+def api_server(kind: Callable[[str], ApiServer] = ApiServer) -> Iterator[ApiServer]:
     handler = type("Handler", (_Handler,), {})
     with _Server(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        handler.api = ApiServer(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
+        handler.api = kind(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
         threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True).start()
         try:
             yield handler.api  # type: ignore[attr-defined]
