@@ -110,6 +110,7 @@ VERIFIER_TO_DO: Final = {
     "algorithm": "Choose a SigningKey with an algorithm that the service accepts, or allow it there.",
     "proof": "Create a new proof for each request; the description has the error in this one.",
     "proof_nonce": "Create the proof again, with the nonce of the header DPoP-Nonce.",
+    "subprotocol": "Offer one more subprotocol, which the application selects.",
 }
 """Where the text of the refusal itself does not say, after a semicolon."""
 

@@ -18,7 +18,7 @@ from scopewright.verifier.grpchandlers import (
     refusing,
     refusing_sync,
 )
-from scopewright.verifier.patterns import Authentication
+from scopewright.verifier.patterns import PathAuthentication
 from scopewright.verifier.protection import Protection, ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.requirement import Requirement
@@ -104,7 +104,7 @@ class _MethodProtection:
         metadata = details.invocation_metadata or ()
         sent = [_text(value) for name, value in metadata if name.lower() == "authorization"]
         rule = self._rules.of(details.method)
-        if rule is Authentication.NONE or (rule is Authentication.OPTIONAL and not has_token(sent)):
+        if rule is PathAuthentication.NONE or (rule is PathAuthentication.OPTIONAL and not has_token(sent)):
             return None
         return ReceivedRequest(method="POST", path=details.method, url=lambda: details.method, authorization=sent)
 

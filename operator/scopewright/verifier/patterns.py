@@ -20,7 +20,7 @@ _AMBIGUOUS_ESCAPE: Final = re.compile(r"%(?:[01][0-9a-f]|7f|23|25|2f|3b|3f|5c)",
 _DOTS: Final = frozenset({".", ".."})
 
 
-class Authentication(StrEnum):
+class PathAuthentication(StrEnum):
     """Whether a request needs a token."""
 
     REQUIRED = "Required"
@@ -66,20 +66,20 @@ class AuthenticationByPath:
     """`public=` and `optional=` of an application. Paths that match neither need a token."""
 
     def __init__(self, public: Iterable[str] = (), optional: Iterable[str] = ()) -> None:
-        found = dict.fromkeys(_patterns("public=", public), Authentication.NONE)
+        found = dict.fromkeys(_patterns("public=", public), PathAuthentication.NONE)
         for pattern in _patterns("optional=", optional):
             if pattern in found:
                 raise ValueError(f"public= and optional= have the same pattern /{'/'.join(pattern.segments)}")
-            found[pattern] = Authentication.OPTIONAL
+            found[pattern] = PathAuthentication.OPTIONAL
         by_rank = sorted(found, key=lambda pattern: pattern.rank)
         self._authentications = [found[pattern] for pattern in by_rank]
         self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank), re.DOTALL)
 
-    def of(self, path: str, raw_path: str | None = None) -> Authentication:
+    def of(self, path: str, raw_path: str | None = None) -> PathAuthentication:
         """`path` is decoded, and begins below the application's root. `raw_path` is the path as it was sent."""
         match = self._regex.fullmatch(path) if self._authentications else None
         if match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
-            return Authentication.REQUIRED
+            return PathAuthentication.REQUIRED
         return self._authentications[(match.lastindex or 1) - 1]
 
 

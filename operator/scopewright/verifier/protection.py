@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from scopewright.verifier.bearer import has_token, sent_token
 from scopewright.verifier.check import required_scopes
 from scopewright.verifier.htu import normalised
-from scopewright.verifier.patterns import Authentication, AuthenticationByPath
+from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -77,9 +77,9 @@ class Protection:
     def _arguments(self, request: ReceivedRequest, optional: bool = False) -> dict[str, Any] | None:
         """The arguments of `Verifier.verify`, or None if no token is to be verified."""
         authentication = self.authentication.of(request.path, request.raw_path)
-        if authentication is Authentication.NONE:
+        if authentication is PathAuthentication.NONE:
             return None
-        if (optional or authentication is Authentication.OPTIONAL) and not has_token(request.authorization):
+        if (optional or authentication is PathAuthentication.OPTIONAL) and not has_token(request.authorization):
             return None
         scheme, token = sent_token(request.authorization, request.query, self._schemes)
         if scheme == "bearer":

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from scopewright.verifier.patterns import Authentication, PathPattern
+from scopewright.verifier.patterns import PathAuthentication, PathPattern
 from scopewright.verifier.requirement import Requirement
 
 Needs = str | Iterable[str] | Requirement
-Rule = Requirement | Authentication
+Rule = Requirement | PathAuthentication
 
 _METHOD: Final = re.compile(r"/[^/]+/[^/]+")
 
@@ -26,9 +26,9 @@ class MethodRules:
         for text, needs in scopes.items():
             self._add("scopes=", text, needs if isinstance(needs, Requirement) else Requirement.of(needs))
         for text in (public,) if isinstance(public, str) else public:
-            self._add("public=", text, Authentication.NONE)
+            self._add("public=", text, PathAuthentication.NONE)
         for text in (optional,) if isinstance(optional, str) else optional:
-            self._add("optional=", text, Authentication.OPTIONAL)
+            self._add("optional=", text, PathAuthentication.OPTIONAL)
         by_rank = sorted(self._by_pattern, key=lambda pattern: pattern.rank)
         self._rules = [self._by_pattern[pattern] for pattern in by_rank]
         self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank))

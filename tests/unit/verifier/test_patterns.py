@@ -2,7 +2,7 @@
 
 import pytest
 
-from scopewright.verifier.patterns import Authentication, AuthenticationByPath, PathPattern, is_canonical
+from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication, PathPattern, is_canonical
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ from scopewright.verifier.patterns import Authentication, AuthenticationByPath, 
 )
 def test_pattern_matches_whole_segments(pattern: str, matching: list[str], others: list[str]) -> None:
     paths = AuthenticationByPath(public=[pattern])
-    assert {path: paths.of(path) for path in matching} == dict.fromkeys(matching, Authentication.NONE)
-    assert {path: paths.of(path) for path in others} == dict.fromkeys(others, Authentication.REQUIRED)
+    assert {path: paths.of(path) for path in matching} == dict.fromkeys(matching, PathAuthentication.NONE)
+    assert {path: paths.of(path) for path in others} == dict.fromkeys(others, PathAuthentication.REQUIRED)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_text_that_is_no_pattern_is_refused_with_the_rule(text: str) -> None:
 def test_most_specific_pattern_decides_in_any_order() -> None:
     public, optional = ["/**", "/shop/cart/*"], ["/shop/**", "/shop/*/items"]
     expected = {
-        "/": Authentication.NONE,
-        "/shop": Authentication.OPTIONAL,
-        "/shop/cart/7": Authentication.NONE,
-        "/shop/cart/items": Authentication.NONE,
-        "/shop/books/items": Authentication.OPTIONAL,
+        "/": PathAuthentication.NONE,
+        "/shop": PathAuthentication.OPTIONAL,
+        "/shop/cart/7": PathAuthentication.NONE,
+        "/shop/cart/items": PathAuthentication.NONE,
+        "/shop/books/items": PathAuthentication.OPTIONAL,
     }
     for paths in (AuthenticationByPath(public, optional), AuthenticationByPath(public[::-1], optional[::-1])):
         assert {path: paths.of(path) for path in expected} == expected
@@ -94,11 +94,11 @@ def test_pattern_that_is_public_and_optional_is_refused() -> None:
 )
 def test_path_that_services_read_in_different_ways_is_not_canonical(path: str) -> None:
     assert not is_canonical(path)
-    assert AuthenticationByPath(public=["/**"], optional=["/a/**"]).of(path) is Authentication.REQUIRED
+    assert AuthenticationByPath(public=["/**"], optional=["/a/**"]).of(path) is PathAuthentication.REQUIRED
 
 
 @pytest.mark.parametrize("escape", ["%2F", "%2f", "%5C", "%5c", "%3B", "%3F", "%23", "%25", "%00", "%1f", "%7F"])
 def test_raw_path_with_an_ambiguous_escape_matches_no_pattern(escape: str) -> None:
     paths = AuthenticationByPath(public=["/**"])
-    assert paths.of("/a/b", f"/a{escape}b") is Authentication.REQUIRED
-    assert paths.of("/a b", "/a%20b") is Authentication.NONE
+    assert paths.of("/a/b", f"/a{escape}b") is PathAuthentication.REQUIRED
+    assert paths.of("/a b", "/a%20b") is PathAuthentication.NONE
