@@ -1,4 +1,4 @@
-"""The aiohttp middleware, on aiohttp's server: requests, paths, sub-applications and websockets."""
+"""What is particular to aiohttp: its HTTP exceptions, sub-applications and websockets."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from scopewright.verifier import Nonces, Verifier
 from scopewright.verifier.aiohttp import current_token, require, token_middleware
 from tests.harness.clock import Clock
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, FakeIssuer, bound_token, feed, proof, token
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, FakeIssuer, bound_token, proof, token
 
 WORKER = "leave.leave-worker"
 BASE_URL = "https://payroll.hr.example"
@@ -107,30 +107,16 @@ def no_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_valid_token_reaches_the_handler() -> None:
-    async with serving(protected()) as session:
-        status, _, body = await get(session, "/read", f"Bearer {token()}")
-        assert (status, json.loads(body)["client"]) == (200, WORKER)
-
-
-async def test_refusal_has_the_status_challenge_and_body_of_its_reason() -> None:
+async def test_refusal_has_a_challenge_and_a_json_body() -> None:
     async with serving(protected(realm="payroll")) as session:
         status, headers, body = await get(session, "/read")
         assert (status, headers["WWW-Authenticate"]) == (401, 'Bearer realm="payroll"')
         assert headers["Cache-Control"] == "no-store"
         assert headers["Content-Type"].startswith("application/json")
         assert "error" not in json.loads(body)
-        for sent in (token(exp=1), "garbage"):
-            status, headers, body = await get(session, "/read", f"Bearer {sent}")
-            assert (status, json.loads(body)["error"]) == (401, "invalid_token")
-            assert 'error="invalid_token"' in headers["WWW-Authenticate"]
-            assert sent not in body + str(headers)
-        twice = await get(session, "/read", f"Bearer {token()}", f"Bearer {token()}")
-        both = await get(session, "/read?access_token=x", f"Bearer {token()}")
-        for status, headers, _ in (twice, both):
-            assert (status, 'error="invalid_request"' in headers["WWW-Authenticate"]) == (400, True)
-        assert (await get(session, "/read", "Basic eDp5"))[0] == 401
-        assert (await get(session, "/unknown"))[0] == 401
+        status, headers, body = await get(session, "/unknown", "Bearer garbage")
+        assert (status, json.loads(body)["error"]) == (401, "invalid_token")
+        assert 'error="invalid_token"' in headers["WWW-Authenticate"]
 
 
 async def test_scope_of_a_handler_and_of_the_middleware_is_required() -> None:
@@ -143,23 +129,6 @@ async def test_scope_of_a_handler_and_of_the_middleware_is_required() -> None:
         assert (await get(session, "/read", f"Bearer {token()}"))[0] == 403
 
 
-async def test_revoked_token_is_refused() -> None:
-    issuer = FakeIssuer(KEY)
-    issuer.feed = feed(everybody=int(NOW))
-    async with serving(protected(verifier_of(issuer, revocations=True))) as session:
-        status, _, body = await get(session, "/read", f"Bearer {token()}")
-        assert (status, "revoked" in body) == (401, True)
-
-
-async def test_unreachable_issuer_is_503_with_retry_after() -> None:
-    issuer = FakeIssuer(KEY)
-    issuer.unavailable = True
-    async with serving(protected(verifier_of(issuer))) as session:
-        status, headers, body = await get(session, "/read", f"Bearer {token()}")
-        assert (status, headers["Retry-After"]) == (503, "1")
-        assert json.loads(body)["error"] == "temporarily_unavailable"
-
-
 async def test_public_path_has_no_token_and_optional_path_only_a_valid_one() -> None:
     async with serving(protected()) as session:
         for sent in ([], ["Bearer garbage"], [f"Bearer {token()}"]):
@@ -170,34 +139,6 @@ async def test_public_path_has_no_token_and_optional_path_only_a_valid_one() -> 
         assert (await get(session, "/optional", "Bearer garbage"))[0] == 401
 
 
-TARGETS = (
-    "//healthz",
-    "/healthz//",
-    "/./healthz",
-    "/assets/../read",
-    "/assets/%2e%2e/read",
-    "/assets/..%2fread",
-    "/assets/x%2f..%2fread",
-    "/assets/x;/../../read",
-    "/assets/x%00",
-    "/assets/%5c..%5cread",
-    "/healthz/../read",
-    "/read#/../healthz",
-    "/read?/healthz",
-    "/read/../healthz",
-    "/Healthz",
-    "/healthz%20",
-    "/healthz%2f",
-    "/%252fhealthz",
-    "http://payroll.example/read",
-    "http://healthz/read",
-    "http:///healthz",
-    "*",
-    "/assets/%ff",
-    "/assets/%c0%ae%c0%ae/read",
-)
-
-
 async def tried(port: int, target: str) -> tuple[int, str]:
     """The response to a request line as it stands, without a token."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -206,21 +147,6 @@ async def tried(port: int, target: str) -> tuple[int, str]:
     writer.close()
     await writer.wait_closed()
     return int(answer.split(" ", 2)[1]), answer
-
-
-@pytest.mark.parametrize("target", TARGETS)
-async def test_no_spelling_of_a_path_passes_for_a_public_one(target: str) -> None:
-    async def anything(request: web.Request) -> web.Response:
-        return web.Response(text="reached")
-
-    app = application(
-        token_middleware(verifier_of(), public=PUBLIC),
-        routes=[web.get("/healthz", read), web.get("/assets/{name}", read), web.get("/{path:.*}", anything)],
-    )
-    async with serving(app) as session:
-        status, answer = await tried(session._base_url.port, target)  # type: ignore[union-attr,arg-type]
-        assert status in (400, 401), answer
-        assert "reached" not in answer
 
 
 async def test_encoded_spelling_that_aiohttp_routes_to_a_public_path_is_public() -> None:

@@ -27,6 +27,7 @@ from scopewright.verifier import django as for_django
 from scopewright.verifier import fastapi as for_fastapi
 from scopewright.verifier import flask as for_flask
 from tests.unit.verifier.django_settings import configure_django
+from tests.unit.verifier.integrations.aiohttp_server import aiohttp_service
 from tests.unit.verifier.integrations.service import BASE_URL, OPTIONAL, PUBLIC, Record, Service
 from tests.unit.verifier.integrations.transports import AsgiService, WsgiService
 
@@ -299,6 +300,7 @@ SERVICES: Final[dict[str, Callable[[Verifier], AbstractContextManager[Service]]]
     "wsgi": plain_wsgi(raw_uri=True),
     "wsgi without RAW_URI": plain_wsgi(raw_uri=False),
     "flask": flask_service,
+    "aiohttp": aiohttp_service,
     "django over WSGI": django_service(asynchronous=False),
     "django over ASGI": django_service(asynchronous=True),
 }
