@@ -35,7 +35,7 @@ class IssuerOutage:
     def ended(self, error: TokenError | None) -> None:
         """A request has ended with this error, or has succeeded."""
         with self._lock:
-            self._error = error if error is not None and error.error == "temporarily_unavailable" else None
+            self._error = error.again() if error and error.error == "temporarily_unavailable" else None
             if self._error is not None:
                 pause = max(_MIN_PAUSE_SECONDS, min(self._error.retry_after or 0.0, _MAX_PAUSE_SECONDS))
                 self._retry_at = self._now() + pause
