@@ -49,13 +49,11 @@ class _TokenMiddleware:
         self._redirects = WeakKeyDictionary[ClientResponse, _Call]()  # aiohttp keeps the responses of a call
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        timer, url = request._timer, _url(request.url)  # noqa: SLF001  # nothing else is common to a call's requests
-        call = self._calls.get(id(timer)) or _Call(timer, url)
-        if call.has_left(url):
-            response = await handler(request)
-        else:
-            with raised_as(ClientError):
-                response = await self._send(request, url, handler)
+        timer = request._timer  # noqa: SLF001  # nothing else is common to the requests of a call
+        with raised_as(ClientError):
+            url = _url(request.url)
+            call = self._calls.get(id(timer)) or _Call(timer, url)
+            response = await (handler(request) if call.has_left(url) else self._send(request, url, handler))
         if response.status in _REDIRECTS:
             self._calls[id(timer)] = self._redirects[response] = call
         return response

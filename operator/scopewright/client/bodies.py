@@ -10,19 +10,23 @@ class RequestBody:
 
     def __init__(self, body: Any) -> None:
         self._body = body
-        self._position = None if body is None or isinstance(body, _IN_MEMORY) else _position(body)
-        self.can_repeat = body is None or isinstance(body, _IN_MEMORY) or self._position is not None
+        self._is_in_memory = body is None or isinstance(body, _IN_MEMORY)
+        self._position = None if self._is_in_memory else _position(body)
 
-    def rewind(self) -> None:
-        """Raises OSError if the file object cannot be rewound after all."""
-        if self._position is not None:
+    def rewind(self) -> bool:
+        """Whether the whole body can be sent again now."""
+        if self._position is None:
+            return self._is_in_memory
+        try:
             self._body.seek(self._position)
+        except (OSError, ValueError):  # the latter if it is closed
+            return False
+        return True
 
 
 def _position(body: Any) -> int | None:
     try:
-        position = body.tell()
-        body.seek(position)
-    except (AttributeError, OSError, ValueError):  # io.UnsupportedOperation is an OSError and a ValueError
+        position = body.tell() if hasattr(body, "seek") else None
+    except (AttributeError, OSError, ValueError):
         return None
     return position if isinstance(position, int) else None

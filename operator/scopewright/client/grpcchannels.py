@@ -59,8 +59,8 @@ def check_usable(credentials: ClientCredentials, *, in_event_loop: bool = False)
     """Raises ValueError."""
     if credentials.sender.is_bound:
         raise ValueError("gRPC has no DPoP proofs: make the ClientCredentials without dpop=")
-    if credentials.sender.tokens.needs_event_loop and not in_event_loop:
-        raise ValueError("gRPC asks for tokens outside the event loop: pass a Client as http=, and not an AsyncClient")
+    if not in_event_loop:
+        credentials.sender.check_sync()
 
 
 def _check_target(target: str, credentials: ClientCredentials) -> None:

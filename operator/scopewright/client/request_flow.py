@@ -14,7 +14,7 @@ import httpx
 
 from scopewright.client.destination import Destinations
 from scopewright.client.dpop import Prover
-from scopewright.client.errors import TokenError
+from scopewright.client.errors import TokenError, invalid_request
 from scopewright.client.shared_token import SharedToken
 from scopewright.client.token import AccessToken
 from scopewright.origins import origin
@@ -28,8 +28,8 @@ class ApiResponse:
     """What a flow reads of a response of the API.
 
     `url` is the one that answered: after redirects, not the one of the request. `challenges` are the values of
-    `WWW-Authenticate`, and `nonce` is that of `DPoP-Nonce`. `can_repeat` is False if the body of the request was a
-    stream, which cannot be sent twice.
+    `WWW-Authenticate`, and `nonce` is that of `DPoP-Nonce`. `can_repeat` may be False for any status but 401, and is so
+    if the body of the request was a stream, which cannot be sent twice.
     """
 
     status: int
@@ -79,6 +79,11 @@ class TokenSender:
         """Whether the tokens are bound to a key, so that each request needs a proof."""
         return self._prover is not None
 
+    def check_sync(self) -> None:
+        """Raises ValueError if tokens can be fetched only on an event loop."""
+        if self.tokens.needs_event_loop:
+            raise ValueError("tokens are needed outside of the event loop: pass a Client as http=, not an AsyncClient")
+
     def check(self, url: httpx.URL) -> None:
         """Raises `TokenError` if the token must not be sent to `url`."""
         self._destinations.check(url)
@@ -125,6 +130,12 @@ def _refuses(why: re.Pattern[str], url: httpx.URL, response: ApiResponse) -> boo
 
 
 def url_of(scheme: str, host: str, port: int | None, path: str, query: str = "") -> httpx.URL:
-    """A URL from the parts that another library has parsed. Parsed twice, it might be read as two different hosts."""
+    """A URL from the parts that another library has parsed. Parsed twice, it might be read as two different hosts.
+
+    Raises `TokenError` if it cannot be one.
+    """
     target = f"{path or '/'}?{query}" if query else path or "/"
-    return httpx.URL(scheme=scheme, host=host, port=port, raw_path=target.encode())
+    try:
+        return httpx.URL(scheme=scheme, host=host, port=port, raw_path=target.encode())
+    except httpx.InvalidURL as error:
+        raise invalid_request(f"no token is sent to a URL that cannot be read: {error}") from None

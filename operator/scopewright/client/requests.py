@@ -5,6 +5,7 @@ hook runs after each response, and before the redirect is sent: there a refused 
 the redirect are decided.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,11 +27,12 @@ class RequestsAuth(AuthBase):
     """Sends the token of `credentials`. Threads may share it. Errors are both `TokenError` and `RequestException`."""
 
     def __init__(self, credentials: ClientCredentials) -> None:
-        self._credentials = credentials
+        self._sender = credentials.sender
+        self._sender.check_sync()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        exchange = _Exchange(self._credentials.sender, request)
-        exchange.authorise(request)
+        with raised_as(requests.RequestException, request=request):
+            exchange = _Exchange(self._sender, request)
         request.register_hook("response", exchange.on_response)  # type: ignore[no-untyped-call]
         return request
 
@@ -39,21 +41,23 @@ class _Exchange:
     """One request of the application, with its repetitions and redirects."""
 
     def __init__(self, sender: TokenSender, request: requests.PreparedRequest) -> None:
+        url = _url(request.url)
         self._tokens = sender.tokens
-        self._origin = origin(_url(request.url))
-        self._steps = sender.flow(_url(request.url))
+        self._origin = origin(url)
+        self._steps = sender.flow(url)
         self._body = RequestBody(request.body)
         self._attempt: Attempt | None = None  # None: no token is sent any more
-
-    def authorise(self, request: requests.PreparedRequest) -> None:
-        with raised_as(requests.RequestException, request=request):
-            self._run_to_attempt(None)
+        self._run_to_attempt(None)
         self._set_headers(request, request)
+
+    def __getstate__(self) -> dict[str, None]:
+        """A response is pickled with its request, and a request with its hooks. The copy changes nothing."""
+        return {"_attempt": None}
 
     def on_response(self, response: requests.Response, **how: Any) -> requests.Response:
         """A response hook. `how` are the arguments with which the request was sent."""
         while self._attempt is not None and not response.is_redirect:
-            self._run_to_attempt(_api_response(response, can_repeat=self._body.can_repeat))
+            self._run_to_attempt(_api_response(response, self._body))
             if self._attempt is not None:
                 response = self._repeat(response, how)
         if self._attempt is not None:
@@ -72,7 +76,6 @@ class _Exchange:
     def _repeat(self, response: requests.Response, how: dict[str, Any]) -> requests.Response:
         request = response.request
         self._set_headers(request, request)
-        self._body.rewind()
         _ = response.content  # the connection can be used again
         response.close()
         repeated: requests.Response = response.connection.send(request, **how)
@@ -83,7 +86,10 @@ class _Exchange:
         """Sets the headers that requests will copy to the redirect: none if it leads to another origin."""
         with requests.Session() as session:
             session.trust_env = False
-            following: Any = next(session.resolve_redirects(response, response.request, yield_requests=True))
+            redirects: Iterator[Any] = session.resolve_redirects(response, response.request, yield_requests=True)
+            following = next(redirects, None)
+        if following is None:
+            return
         if origin(_url(following.url)) != self._origin:
             self._attempt = None
         self._set_headers(response.request, following)
@@ -103,7 +109,11 @@ def _url(url: str | None) -> httpx.URL:
     return url_of(parts.scheme, parts.hostname or "", parts.port, parts.path, parts.query)
 
 
-def _api_response(response: requests.Response, *, can_repeat: bool) -> ApiResponse:
-    headers = response.headers
-    challenges = [headers.get("WWW-Authenticate", "")]
-    return ApiResponse(response.status_code, _url(response.url), challenges, headers.get("DPoP-Nonce", ""), can_repeat)
+def _api_response(response: requests.Response, body: RequestBody) -> ApiResponse:
+    return ApiResponse(
+        response.status_code,
+        _url(response.url),
+        [response.headers.get("WWW-Authenticate", "")],
+        response.headers.get("DPoP-Nonce", ""),
+        can_repeat=response.status_code == 401 and body.rewind(),
+    )

@@ -79,6 +79,7 @@ class TokenPoolManager(urllib3.PoolManager):
         super().__init__(num_pools, headers, **connection_pool_kw)
         self.pool_classes_by_scheme = {"http": _TokenPool, "https": _TokenPoolWithTLS}
         self._sender = credentials.sender
+        self._sender.check_sync()
 
     def urlopen(  # type: ignore[override]
         self, method: str, url: str, redirect: bool = True, **kw: Any
@@ -104,10 +105,9 @@ class TokenPoolManager(urllib3.PoolManager):
                 continue
             if response is not None:
                 response.drain_conn()
-                body.rewind()
             authorised = _Authorised(step, target)
             response = super().urlopen(method, url, redirect, **kw, authorised=authorised)
-            answer = _api_response(response, authorised.answered, can_repeat=body.can_repeat)
+            answer = _api_response(response, authorised.answered, body)
 
 
 def _parsed(url: str) -> httpx.URL:
@@ -118,7 +118,11 @@ def _parsed(url: str) -> httpx.URL:
     )
 
 
-def _api_response(response: urllib3.BaseHTTPResponse, url: httpx.URL, *, can_repeat: bool) -> ApiResponse:
-    headers = response.headers
-    challenges = headers.getlist("www-authenticate")
-    return ApiResponse(response.status, url, challenges, headers.get("dpop-nonce", ""), can_repeat)
+def _api_response(response: urllib3.BaseHTTPResponse, url: httpx.URL, body: RequestBody) -> ApiResponse:
+    return ApiResponse(
+        response.status,
+        url,
+        response.headers.getlist("www-authenticate"),
+        response.headers.get("dpop-nonce", ""),
+        can_repeat=response.status == 401 and body.rewind(),
+    )

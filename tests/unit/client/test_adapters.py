@@ -257,6 +257,11 @@ def test_errors_are_those_of_the_library_but_not_the_ones_that_are_retried(
     assert api.sent == []
 
 
+def test_url_that_cannot_be_read_is_an_error_of_the_library(kind: type[Caller], caller: Caller) -> None:
+    with pytest.raises((kind.library, httpx.InvalidURL)):
+        caller.send("GET", "https://payroll.example/" + "x" * 70_000)
+
+
 def test_missing_secret_is_an_error_of_the_library_too(kind: type[Caller], tmp_path: Path, api: ApiServer) -> None:
     caller = kind(ClientCredentials(tmp_path / "no"))
     with pytest.raises(SecretError) as caught:

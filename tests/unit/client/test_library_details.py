@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 import requests
 import urllib3
@@ -39,6 +42,15 @@ def auth(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> ClientCredential
 @pytest.fixture
 def bound(mount: Mount) -> ClientCredentials:
     return ClientCredentials(mount.path, http=BoundEndpoint().client(), dpop=True)
+
+
+@pytest.mark.parametrize("make", [RequestsAuth, TokenPoolManager])
+async def test_async_client_for_the_issuer_is_refused_by_libraries_of_threads(
+    mount: Mount, make: Callable[[ClientCredentials], object]
+) -> None:
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(ValueError, match="http="):
+            make(ClientCredentials(mount.path, http=http))
 
 
 # requests
@@ -90,6 +102,35 @@ def test_streamed_response_can_be_read_after_a_repetition(auth: ClientCredential
     with requests.Session() as session:
         session.auth = RequestsAuth(auth)
         assert session.get(api.url, stream=True).text == "salaries"
+
+
+def test_response_can_be_pickled(auth: ClientCredentials, api: ApiServer) -> None:
+    response = requests.get(api.url, auth=RequestsAuth(auth), timeout=10)
+    copied = pickle.loads(pickle.dumps(response))
+    assert copied.text == "salaries"
+    with requests.Session() as session:
+        assert session.send(copied.request).status_code == 200
+
+
+def test_redirect_to_nowhere_is_returned(auth: ClientCredentials, api: ApiServer) -> None:
+    assert requests.get(f"{api.url}/to/x", auth=RequestsAuth(auth), timeout=10).status_code == 307
+
+
+def test_closed_file_is_not_sent_again(auth: ClientCredentials, api: ApiServer, tmp_path: Path) -> None:
+    api.good = {"token-2"}
+    file = (tmp_path / "slip").open("w+b")
+    file.write(b"pay")
+    file.seek(0)
+
+    def close(response: requests.Response, **_: Any) -> None:
+        file.close()
+
+    with requests.Session() as session:
+        session.hooks["response"] = [close]
+        session.auth = RequestsAuth(auth)
+        request = session.prepare_request(requests.Request("POST", api.url, data=file))
+        request.hooks["response"].reverse()  # so that the file is closed before the adapter sees the refusal
+        assert session.send(request).status_code == 401
 
 
 # urllib3
