@@ -8,8 +8,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from scopewright.client import ClientCredentials
 from scopewright.testing import FakeIssuer
-from scopewright.verifier import AnyIssuer, Reason, TokenRejected, Verifier
+from scopewright.verifier import AnyIssuer, Introspection, Reason, TokenRejected, Verifier
 from tests.documents import ROOT, document
 from tests.interop.keycloak import keycloak
 from tests.pages.page import Page
@@ -120,6 +121,27 @@ def test_id_token_is_refused(url: str, verifier: Verifier) -> None:
     with pytest.raises(TokenRejected) as refused:
         verifier.verify_sync(token_of("hr-desk", url, "id_token"))
     assert refused.value.reason is Reason.TYPE
+
+
+def test_introspection_refuses_a_revoked_token(url: str) -> None:
+    issuer = f"{url}/realms/hr"
+    api = ClientCredentials(client_id=API, client_secret="change-me-too", issuer=issuer)
+    caller = ClientCredentials(client_id="hr-desk", client_secret="change-me", issuer=issuer)
+    verifier = Verifier(issuer, API, introspection=Introspection(api, max_age=0))
+    token = caller.token_sync()
+    assert verifier.verify_sync(token.value).client_id == "hr-desk"
+    caller.revoke_sync(token)
+    with pytest.raises(TokenRejected) as refused:
+        verifier.verify_sync(token.value)
+    assert refused.value.reason is Reason.REVOKED
+
+
+def test_introspection_by_a_client_outside_the_audience_refuses_every_token(url: str) -> None:
+    issuer = f"{url}/realms/hr"
+    other = ClientCredentials(client_id="hr-desk", client_secret="change-me", issuer=issuer)
+    with pytest.raises(TokenRejected) as refused:
+        Verifier(issuer, API, introspection=other).verify_sync(token_of("hr-desk", url))
+    assert refused.value.reason is Reason.REVOKED
 
 
 def test_two_issuers_are_told_apart_by_iss(url: str, verifier: Verifier) -> None:
