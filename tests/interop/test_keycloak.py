@@ -45,13 +45,14 @@ def _realm() -> dict[str, Any]:
     client_id = _mapper("oidc-hardcoded-claim-mapper", claim_name="client_id") | {"name": "client_id"}
     client_id["config"]["claim.value"] = "login-with-mapper"
     login = {"serviceAccountsEnabled": False, "directAccessGrantsEnabled": True}
-    for name, changes in {
+    variants: dict[str, dict[str, Any]] = {
         "without-type": {"attributes": {}},
         "without-audience": {"protocolMappers": []},
         "with-roles": {"protocolMappers": [audience, roles]},
         "login": login,
         "login-with-mapper": {**login, "protocolMappers": [audience, client_id]},
-    }.items():
+    }
+    for name, changes in variants.items():
         realm["clients"].append({**realm["clients"][0], "clientId": name, **changes})
     return realm | {"users": [_USER]}
 
