@@ -115,6 +115,12 @@ def test_refused_token_is_replaced_and_the_request_repeated(caller: Caller, api:
     assert [request.body for request in api.sent] == [b"pay", b"pay"]
 
 
+def test_refused_token_is_replaced_once_for_all_requests(caller: Caller, api: ApiServer, endpoint: Endpoint) -> None:
+    api.good = {"token-2"}
+    assert caller.send_many(16, api.url) == [200] * 16
+    assert len(endpoint.requests) == 2
+
+
 def test_request_is_repeated_once_only(caller: Caller, api: ApiServer) -> None:
     api.good = set()
     assert caller.send("GET", api.url) == 401

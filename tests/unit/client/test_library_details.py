@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import io
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,29 @@ def test_streamed_response_can_be_read_after_a_repetition(auth: ClientCredential
     with requests.Session() as session:
         session.auth = RequestsAuth(auth)
         assert session.get(api.url, stream=True).text == "salaries"
+
+
+class Upgrade(requests.adapters.HTTPAdapter):
+    """Redirects http to https of the same host, which keeps `Authorization` in requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str | None, set[str]]] = []
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.sent.append((request.url, {"Authorization", "DPoP"} & set(request.headers)))
+        raw = urllib3.HTTPResponse(io.BytesIO(), {"Location": "https://localhost/"}, preload_content=False)
+        raw.status = 307 if str(request.url).startswith("http:") else 200
+        return self.build_response(request, raw)
+
+
+def test_upgrade_to_https_is_another_origin(bound: ClientCredentials) -> None:
+    with requests.Session() as session:
+        session.auth, adapter = RequestsAuth(bound), Upgrade()
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        assert session.get("http://localhost/").status_code == 200
+    assert adapter.sent == [("http://localhost/", {"Authorization", "DPoP"}), ("https://localhost/", set())]
 
 
 def test_response_can_be_pickled(auth: ClientCredentials, api: ApiServer) -> None:
