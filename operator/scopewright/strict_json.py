@@ -1,7 +1,7 @@
 """Parses JSON strictly. Shared by `verifier` and `client`."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -10,8 +10,9 @@ def json_object(data: bytes) -> dict[str, Any]:
     Raises ValueError.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        value = _DECODER.decode(data.decode("utf-8"))
+        if b"\\u" in data:  # no other way to write a surrogate in UTF-8
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -28,3 +29,6 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_no_name_twice, parse_constant=_no_constant)

@@ -96,14 +96,20 @@ class AnyIssuer:
         verifier = self._that_verified(token)
         if verifier is not None:  # the common case needs no parsing
             return verifier
-        with set_challenge(proof, self.dpop_algorithms):
-            if self._of_opaque is not None and is_opaque(token):
-                return self._of_opaque
-            issuer = parse(token, self._max_token_bytes).claims.get("iss")
-            chosen = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
-            if chosen is None:
-                raise TokenRejected(Reason.ISSUER, expected=" or ".join(self._by_issuer))
-            return chosen
+        try:
+            return self._of_issuer(token)
+        except TokenRejected as refusal:
+            set_challenge(refusal, proof, self.dpop_algorithms)
+            raise
+
+    def _of_issuer(self, token: str) -> Verifier:
+        if self._of_opaque is not None and is_opaque(token):
+            return self._of_opaque
+        issuer = parse(token, self._max_token_bytes).claims.get("iss")
+        chosen = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
+        if chosen is None:
+            raise TokenRejected(Reason.ISSUER, expected=" or ".join(self._by_issuer))
+        return chosen
 
 
 def _raise_first(outcomes: Sequence[BaseException | None]) -> None:

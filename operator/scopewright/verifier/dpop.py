@@ -1,7 +1,6 @@
 """The DPoP rules of a verifier: whether a token needs a proof, and whether a proof fits its request (RFC 9449)."""
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
@@ -66,16 +65,11 @@ def require_first_use(first: bool) -> None:
         raise TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
 
 
-@contextlib.contextmanager
-def set_challenge(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]:
+def set_challenge(refusal: TokenRejected, proof: object, proof_algorithms: Sequence[str]) -> None:
     """Sets the scheme that was used, and the accepted algorithms, for the challenge of a refusal."""
-    try:
-        yield
-    except TokenRejected as refusal:
-        refusal.proof_algorithms = proof_algorithms
-        if proof is not None:
-            refusal.scheme = "DPoP"
-        raise
+    refusal.proof_algorithms = proof_algorithms
+    if proof is not None:
+        refusal.scheme = "DPoP"
 
 
 def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:

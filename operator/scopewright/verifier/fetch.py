@@ -83,8 +83,12 @@ class _Remote(ABC, Generic[C, F, T]):
             self._fetching.wait_sync(flight, seconds)
         return self._usable()
 
-    def _begin(self) -> Future[None] | None:
+    def check_process(self) -> None:
+        """Raises RuntimeError if the HTTP client belongs to the process that forked this one."""
         self._fetching.check_process()
+
+    def _begin(self) -> Future[None] | None:
+        self.check_process()
         if self.cache.need(self._clock()) in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
             return None
         return self._fetching.begin(lambda: self.cache.need(self._clock()))

@@ -64,6 +64,11 @@ class RemoteIssuer:
             self._remote_keys.ready_sync(timeout)
             self._remote_feed.ready_sync(timeout)
 
+    def current_keys(self, now: float) -> KeySet | None:
+        """The keys, if neither they nor the revocations are due to be fetched; else None."""
+        self._remote_keys.check_process()
+        return self.keys.keys if now < self.keys.due and now < self.feed.due else None
+
     async def perform(self, step: IssuerStep) -> KeySet | IntrospectionAnswer:
         """Raises `KeysUnavailable`."""
         if isinstance(step, IntrospectStep):

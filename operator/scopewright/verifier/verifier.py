@@ -142,14 +142,17 @@ class Verifier:
         token was sent with the scheme DPoP (RFC 9449 §7.1): all values of the header DPoP (none: an empty list), with
         `method` and `url` of the request as the caller sees them.
         """
-        if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
-            return known
-        with set_challenge(proof, self.dpop_algorithms):
-            known = self._known(token)
+        known = self._known(token)
+        if known is not None and proof is None and not self._needs_proof(known):
+            return self._with_scopes(known, scopes)
+        try:
             verified = known if known is not None else await run(self._steps(token), self._remote.perform)
             first = self._dpop.check(verified, proof, method, url)
             require_first_use(await first if inspect.isawaitable(first) else first)
             return self._with_scopes(verified, scopes)
+        except TokenRejected as refusal:
+            set_challenge(refusal, proof, self.dpop_algorithms)
+            raise
 
     def verify_sync(
         self,
@@ -161,16 +164,19 @@ class Verifier:
         url: str = "",
     ) -> Token:
         """`verify` for threads (WSGI). It may block while keys are fetched."""
-        if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
-            return known
-        with set_challenge(proof, self.dpop_algorithms):
-            known = self._known(token)
+        known = self._known(token)
+        if known is not None and proof is None and not self._needs_proof(known):
+            return self._with_scopes(known, scopes)
+        try:
             verified = known if known is not None else run_sync(self._steps(token), self._remote.perform_sync)
             first = self._dpop.check(verified, proof, method, url)
             if inspect.isawaitable(first):
                 raise TypeError("verify_sync needs a replay memory whose first_use is not a coroutine")
             require_first_use(first)
             return self._with_scopes(verified, scopes)
+        except TokenRejected as refusal:
+            set_challenge(refusal, proof, self.dpop_algorithms)
+            raise
 
     def nonce(self) -> str | None:
         """The header DPoP-Nonce for every response to a DPoP request, or None for no header (RFC 9449 §9)."""
@@ -195,9 +201,12 @@ class Verifier:
         Never blocks. Raises `TokenRejected` if the token lacks a scope.
         """
         known = self._known(token)
-        if known is None or known.jkt is not None or self.dpop_required:
+        if known is None or self._needs_proof(known):
             return None
         return self._with_scopes(known, scopes)
+
+    def _needs_proof(self, token: Token) -> bool:
+        return token.jkt is not None or self.dpop_required
 
     def _known(self, token: str) -> Token | None:
         """The cached token if it is still valid. Its proof and its scopes are not checked."""
@@ -222,7 +231,9 @@ class Verifier:
         if self._introspection is not None and is_opaque(token):
             check_opaque(token, self.policy.max_token_bytes)
             return (yield from self._introspected(self._introspection, token, None))
-        keys = yield FetchStep.READY
+        keys = self._remote.current_keys(self._clock())
+        if keys is None:
+            keys = yield FetchStep.READY
         try:
             checked = self._check(token, keys)
         except TokenRejected as refusal:
@@ -239,7 +250,8 @@ class Verifier:
         now = self._clock()
         cached = self._verified.get(token)
         if cached is None or cached.key is None or now >= cached.until or not self._is_published(cached.key):
-            self._verified.forget(token)
+            if cached is not None:
+                self._verified.forget(token)
             verified, key = check_with_key(token, keys, self.policy, now)
             cached = CachedToken(verified, key, verified.expires_at + self.policy.leeway)
         revoked = self._feed.revoked
