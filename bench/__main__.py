@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import reconcile, rotation, startup, takeover, tokens
+from bench import reconcile, rotation, startup, takeover, tokens, verify
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.figures_file import write_figures
 from bench.machine import facts
@@ -16,7 +16,14 @@ from tests.controlplane import ControlPlaneError
 
 BENCHMARKS: dict[str, Benchmark] = {
     b.name: b
-    for b in (reconcile.BENCHMARK, rotation.BENCHMARK, startup.BENCHMARK, takeover.BENCHMARK, tokens.BENCHMARK)
+    for b in (
+        reconcile.BENCHMARK,
+        rotation.BENCHMARK,
+        startup.BENCHMARK,
+        takeover.BENCHMARK,
+        tokens.BENCHMARK,
+        verify.BENCHMARK,
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""Measures whole processes, from start to end: `scopewright token` beside curl, and the import of the verifier.
+"""Measures whole processes, from start to end: `scopewright token` beside curl, the verifier's import beside PyJWT's.
 
 They run in an environment with the base install alone, in turns, so that a busy machine slows all of them.
 """
@@ -67,6 +67,7 @@ def _commands(base: BaseInstall, issuer: Running) -> dict[str, Sequence[str | Pa
     form = ("--data", "grant_type=client_credentials", "--user", f"{client_id}:{client_secret}")
     return {
         "python -c pass": (python, "-c", "pass"),
+        "import jwt": (python, "-c", "import jwt"),
         "import scopewright.verifier": (python, "-c", "import scopewright.verifier"),
         "scopewright token": (base.bin / "scopewright", "token", "--secret", secret),
         "curl": ("curl", "--silent", "--show-error", "--fail", *form, f"{issuer.url}/token"),

@@ -62,7 +62,19 @@ def test_startup_writes_its_figures(tmp_path: Path) -> None:
     processes = json.loads((tmp_path / "startup.json").read_text())["processes"]
     assert processes["scopewright token"]["budget_ms"] == 300
     assert 0 < processes["python -c pass"]["p50_ms"] < processes["scopewright token"]["p50_ms"]
-    assert processes.keys() >= {"curl", "import scopewright.verifier"}
+    assert processes.keys() >= {"curl", "import jwt", "import scopewright.verifier"}
+
+
+def test_verify_writes_its_figures(tmp_path: Path) -> None:
+    running = _bench("verify", "--tokens", "20", "--out", str(tmp_path))
+    out, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    assert "PyJWT with PyJWKClient" in out
+    algorithms = json.loads((tmp_path / "verify.json").read_text())["algorithms"]
+    for algorithm in ("ES256", "RS256"):
+        verifiers = algorithms[algorithm]
+        assert verifiers.keys() == {"scopewright.verifier", "PyJWT", "PyJWT with PyJWKClient", "Authlib", "joserfc"}
+        assert all(each["new_per_second"] > 0 and each["seen_per_second"] > 0 for each in verifiers.values())
 
 
 def test_ctrl_c_ends_every_child_process(tmp_path: Path) -> None:
