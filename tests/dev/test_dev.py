@@ -301,6 +301,11 @@ def test_dev_serves_an_http_name_of_containers_if_it_is_allowed(dev: Dev) -> Non
     basic = (dev.secret("client_id"), dev.secret("client_secret"))
     answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
     assert jwt.decode(answer.json()["access_token"], options={"verify_signature": False})["iss"] == issuer
+    separate: list[str | Path] = ["issuer", "--source", dev.state, "--listen", "127.0.0.1:0"]
+    with subprocess.Popen([SCOPEWRIGHT, *separate], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().strip() == f"issuer ready at {issuer}"
+        process.terminate()
 
 
 def test_a_separate_issuer_serves_the_same_state(dev: Dev) -> None:
