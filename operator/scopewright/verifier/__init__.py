@@ -13,6 +13,7 @@ from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.introspection import Introspection, Introspector
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
+from scopewright.verifier.options import VerifierOptions
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.requirement import Requirement
@@ -42,6 +43,7 @@ __all__ = [
     "TokenRejected",
     "TokenVerifier",
     "Verifier",
+    "VerifierOptions",
     "bearer_token",
     "check",
     "current_token",

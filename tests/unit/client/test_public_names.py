@@ -1,10 +1,7 @@
-import inspect
-import re
-from collections.abc import Iterator
-
 import pytest
 
 import scopewright.client as room
+from tests.unit.public_signatures import signatures
 
 SIGNATURES = """
 AccessToken(value, scopes, expires_at, issued_at)
@@ -37,29 +34,6 @@ TokenError.again()
 """
 
 
-def _signature(function: object) -> str:
-    """Names, kinds and defaults of the parameters."""
-    assert callable(function)
-    parameters = [
-        each.replace(annotation=inspect.Parameter.empty)
-        for each in inspect.signature(function).parameters.values()
-        if each.name != "self"
-    ]
-    return re.sub(r"<.*?(\w+) (of|at) .*?>", r"\1", str(inspect.Signature(parameters)))
-
-
-def _signatures(name: str) -> Iterator[str]:
-    public = getattr(room, name)
-    if public is room.ClientOptions:
-        yield f"{name}: {' '.join(sorted(public.__annotations__))}"
-        return
-    if not getattr(public, "_is_protocol", False):
-        yield name + _signature(public)
-    for method in sorted(vars(public)):
-        if not method.startswith("_") and callable(getattr(public, method)):
-            yield f"{name}.{method}{_signature(getattr(public, method))}"
-
-
 def test_public_names_are_complete() -> None:
     """A name that is added must be kept; removing one breaks users."""
     names = (
@@ -71,7 +45,7 @@ def test_public_names_are_complete() -> None:
 
 def test_public_signatures_are_unchanged() -> None:
     """An argument that is added needs a default; renaming one or its default breaks users."""
-    assert [line for name in room.__all__ for line in _signatures(name)] == SIGNATURES.strip().splitlines()
+    assert signatures(room) == SIGNATURES.strip().splitlines()
 
 
 def test_the_earlier_name_of_the_credentials_is_the_same_class() -> None:
