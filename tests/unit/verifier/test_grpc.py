@@ -199,6 +199,37 @@ async def test_handler_may_catch_a_refusal_and_respond() -> None:
             assert (answer.code, answer.messages) == (Code.OK, ["without"])
 
 
+class EndingPayroll(SyncPayroll):
+    """Ends its calls itself."""
+
+    def unary_unary(self, request: bytes, context: Any) -> bytes:
+        context.abort(Code.NOT_FOUND, "no such employee")
+        raise AssertionError
+
+    def unary_stream(self, request: bytes, context: Any) -> Iterator[bytes]:
+        yield b"first"
+        context.abort(Code.NOT_FOUND, "no such employee")
+
+
+class AioEndingPayroll(AioPayroll):
+    async def unary_unary(self, request: bytes, context: Any) -> bytes:
+        await context.abort(Code.NOT_FOUND, "no such employee")
+        raise AssertionError
+
+    async def unary_stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"first"
+        await context.abort(Code.NOT_FOUND, "no such employee")
+
+
+@pytest.mark.parametrize(("server", "payroll"), [("sync", EndingPayroll), ("aio", AioEndingPayroll)])
+async def test_abort_of_a_handler_is_passed_on(server: str, payroll: Any) -> None:
+    async with running(server, FakeIssuer(KEY), payroll=payroll()) as address:
+        for method, messages in ((METHODS[0], []), (METHODS[1], ["first"])):
+            answer = await call(address, method, f"Bearer {token()}")
+            assert answer[:2] == (Code.NOT_FOUND, "no such employee")
+            assert answer.messages == messages
+
+
 class BrokenPayroll(SyncPayroll):
     """Lets the refusal of another token escape, as of one in a message."""
 

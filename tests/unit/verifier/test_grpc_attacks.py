@@ -5,7 +5,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
 import grpc
@@ -39,7 +39,7 @@ class Channel:
         call = self._method(b"", metadata=[("authorization", value) for value in values], timeout=30)
         with contextlib.suppress(grpc.RpcError):
             await call
-        trailing: Mapping[str, Any] = dict(await call.trailing_metadata())
+        trailing = {name: value for name, value in await call.trailing_metadata()}  # noqa: C416  # not a Mapping
         return Refusal(await call.code(), trailing.get("www-authenticate", ""))
 
 
