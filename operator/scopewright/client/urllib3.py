@@ -16,7 +16,7 @@ from urllib3.util import parse_url
 from scopewright.client.auth import ClientCredentials
 from scopewright.client.bodies import RequestBody
 from scopewright.client.errors import raised_as
-from scopewright.client.request_flow import ApiResponse, Attempt, url_of
+from scopewright.client.request_flow import ApiResponse, Attempt, TokenSender, url_of
 from scopewright.origins import origin
 
 
@@ -63,20 +63,10 @@ class _TokenPoolWithTLS(_TokenPool, urllib3.HTTPSConnectionPool):
     pass
 
 
-class TokenPoolManager(urllib3.PoolManager):
-    """A `PoolManager` that sends the token of `credentials`. Threads may share it.
+class _SendsToken(urllib3.PoolManager):
+    _sender: TokenSender
 
-    Errors are both `TokenError` and `urllib3.exceptions.HTTPError`.
-    """
-
-    def __init__(
-        self,
-        credentials: ClientCredentials,
-        num_pools: int = 10,
-        headers: Mapping[str, str] | None = None,
-        **connection_pool_kw: Any,
-    ) -> None:
-        super().__init__(num_pools, headers, **connection_pool_kw)
+    def _send_token_of(self, credentials: ClientCredentials) -> None:
         self.pool_classes_by_scheme = {"http": _TokenPool, "https": _TokenPoolWithTLS}
         self._sender = credentials.sender
         self._sender.check_sync()
@@ -108,6 +98,38 @@ class TokenPoolManager(urllib3.PoolManager):
             authorised = _Authorised(step, target)
             response = super().urlopen(method, url, redirect, **kw, authorised=authorised)
             answer = _api_response(response, authorised.answered, body)
+
+
+class TokenPoolManager(_SendsToken):
+    """A `PoolManager` that sends the token of `credentials`. Threads may share it.
+
+    Errors are both `TokenError` and `urllib3.exceptions.HTTPError`.
+    """
+
+    def __init__(
+        self,
+        credentials: ClientCredentials,
+        num_pools: int = 10,
+        headers: Mapping[str, str] | None = None,
+        **connection_pool_kw: Any,
+    ) -> None:
+        super().__init__(num_pools, headers, **connection_pool_kw)
+        self._send_token_of(credentials)
+
+
+class TokenProxyManager(_SendsToken, urllib3.ProxyManager):
+    """A `ProxyManager` that does the same. The proxy sees the tokens of requests over plain HTTP."""
+
+    def __init__(
+        self,
+        credentials: ClientCredentials,
+        proxy_url: str,
+        num_pools: int = 10,
+        headers: Mapping[str, str] | None = None,
+        **proxy_kw: Any,
+    ) -> None:
+        urllib3.ProxyManager.__init__(self, proxy_url, num_pools, headers, **proxy_kw)
+        self._send_token_of(credentials)
 
 
 def _parsed(url: str) -> httpx.URL:

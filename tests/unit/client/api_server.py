@@ -56,7 +56,7 @@ class ApiServer:
             return 401, headers | {"WWW-Authenticate": f'DPoP error="{refusal}"'}
         if self.good is not None and request.token not in self.good:
             return 401, headers | {"WWW-Authenticate": f'{scheme or "Bearer"} error="invalid_token"'}
-        if request.path.startswith("/to/"):
+        if "/to/" in request.path:
             return self.redirect_status, headers | {"Location": self.location}
         return 200, headers
 

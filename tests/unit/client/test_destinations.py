@@ -50,7 +50,7 @@ def serving() -> Iterator[Server]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         server = Server(f"http://127.0.0.1:{http.server_port}")
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=lambda: http.serve_forever(0.01), daemon=True).start()
         try:
             yield server
         finally:

@@ -17,7 +17,7 @@ import urllib3
 from scopewright.client import ClientCredentials
 from scopewright.client.aiohttp import token_middleware
 from scopewright.client.requests import RequestsAuth
-from scopewright.client.urllib3 import TokenPoolManager
+from scopewright.client.urllib3 import TokenPoolManager, TokenProxyManager
 from tests.unit.client.api_server import ApiServer, api_server
 from tests.unit.client.support import Endpoint, FakeClock, Mount
 from tests.unit.client.test_adapters import BoundEndpoint
@@ -52,6 +52,42 @@ async def test_async_client_for_the_issuer_is_refused_by_libraries_of_threads(
     async with httpx.AsyncClient() as http:
         with pytest.raises(ValueError, match="http="):
             make(ClientCredentials(mount.path, http=http))
+
+
+@pytest.fixture
+def in_cluster(mount: Mount, endpoint: Endpoint) -> ClientCredentials:
+    return ClientCredentials(mount.path, http=endpoint.client(), allow_http=("payroll.svc",))
+
+
+def test_request_of_requests_through_a_proxy_has_the_token(in_cluster: ClientCredentials, api: ApiServer) -> None:
+    with requests.Session() as session:
+        session.auth, session.proxies = RequestsAuth(in_cluster), {"http": api.url}
+        session.get("http://payroll.svc/salaries")
+    assert api.tokens == ["token-1"]
+
+
+def test_request_of_urllib3_through_a_proxy_has_the_token_only_for_its_origin(
+    in_cluster: ClientCredentials, api: ApiServer
+) -> None:
+    pools = TokenProxyManager(in_cluster, api.url)
+    pools.request("GET", "http://payroll.svc/salaries?year=2027")
+    api.location = "http://other.svc/"
+    pools.request("GET", "http://payroll.svc/to/x")
+    pools.clear()
+    assert {request.path: request.token for request in api.sent} == {
+        "http://payroll.svc/salaries?year=2027": "token-1",
+        "http://payroll.svc/to/x": "token-1",
+        "http://other.svc/": None,
+    }
+
+
+async def test_request_of_aiohttp_through_a_proxy_has_the_token(in_cluster: ClientCredentials, api: ApiServer) -> None:
+    async with (
+        aiohttp.ClientSession(middlewares=[token_middleware(in_cluster)], proxy=api.url) as session,
+        session.get("http://payroll.svc/salaries") as response,
+    ):
+        assert response.status == 200
+    assert api.tokens == ["token-1"]
 
 
 # requests
