@@ -29,7 +29,7 @@ CONCURRENCY: Final = 8
 LIFETIME_SECONDS: Final = 10
 STANDSTILL: Final = (7.3, 8.7)
 """Seconds after the first token. Tokens are renewed after 7.5 to 8.5 seconds."""
-END: Final = 12.0
+END: Final = 10.5
 
 
 class VerifyingApi(ApiServer):
