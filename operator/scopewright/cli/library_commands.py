@@ -4,16 +4,19 @@ Nothing here imports typer, nor any other package of the extras.
 """
 
 import argparse
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, NoReturn
 
 GOOD: Final = 0
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
+AUTHORITIES: Final = "SSL_CERT_FILE"
 INTERRUPTED: Final = 130
 """As of a process that SIGINT ends in a shell."""
 
@@ -48,9 +51,13 @@ class _Parser(argparse.ArgumentParser):
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. A failure is one line on standard error, without any credential."""
     logging.getLogger("scopewright").setLevel(logging.CRITICAL)  # the error below says the same
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        command = _COMMANDS[arguments[0]]
-        return command(parser(arguments[0]).parse(arguments[1:]))
+        parsed = parser(arguments[0]).parse(arguments[1:])
+        _check_authorities()
+        return _COMMANDS[arguments[0]](parsed)
     except UsageError as error:
         return fail(USAGE, str(error))
     except KeyboardInterrupt:
@@ -59,6 +66,13 @@ def run(arguments: Sequence[str]) -> int:
         # Python would report the same error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return fail(USAGE, f"standard input or output cannot be used: {error.strerror}")
+
+
+def _check_authorities() -> None:
+    """Raise UsageError if the variable of a private CA names no file: the libraries only know that a fetch failed."""
+    file = os.environ.get(AUTHORITIES)
+    if file and not Path(file).is_file():
+        raise UsageError(f"{AUTHORITIES} is {file}, which is not a file")
 
 
 def fail(code: int, message: str) -> int:

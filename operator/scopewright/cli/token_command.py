@@ -44,7 +44,7 @@ def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
 
 def _check_directory(text: str) -> None:
     """Raise UsageError for anything else. A text without a slash is not shown: it may be a client secret."""
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return
     shown = f"{text} is not a directory" if "/" in text else "that is not a directory"
     raise UsageError(f"--secret takes the directory where the Secret of the OAuthClient is mounted, and {shown}")

@@ -14,6 +14,7 @@ from scopewright.verifier.options import AUDIENCE, ISSUER, VerifierOptions
 
 _MAX_BYTES: Final = 64 * 1024
 """Of standard input. The verifier itself accepts shorter tokens."""
+_LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 
 
 def verify_input(arguments: argparse.Namespace) -> int:
@@ -62,14 +63,14 @@ def _refused(refusal: TokenRejected, *, as_json: bool) -> int:
 
 
 def _described(token: Token) -> str:
-    expires = datetime.fromtimestamp(token.expires_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    expires_at = datetime.fromtimestamp(min(token.expires_at, _LAST_SECOND), UTC)
     lines = {
         "client": token.client_id,
         "subject": token.subject,
         "audience": " ".join(token.audience),
         "scopes": " ".join(sorted(token.scopes)) or "none",
         "issuer": token.issuer,
-        "expires": expires,
+        "expires": expires_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
     return "\n".join(f"{name:<9} {_printable(value)}" for name, value in lines.items())
 

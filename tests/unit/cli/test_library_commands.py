@@ -197,6 +197,7 @@ def test_a_secret_that_cannot_be_used_is_a_wrong_argument(mounted: Path, tmp_pat
     ("arguments", "message"),
     [
         (["--secret", SECRET], "--secret takes the directory"),
+        (["--secret", ""], "--secret takes the directory"),
         ([f"--client-secret={SECRET}"], "no such flag: --client-secret"),
         ([f"--header={SECRET}"], "--header takes no value"),
         ([SECRET], "unexpected argument"),
@@ -215,6 +216,11 @@ def test_plain_http_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
     for flags, hosts in ((("--allow-http",), ""), ((), "other.test,issuer.test:8080")):
         done = run("token", "--secret", secret, *flags, code=3, SCOPEWRIGHT_ALLOW_HTTP=hosts)
         assert "no answer from http://issuer.test:8080" in done.stderr
+
+
+def test_a_missing_file_of_authorities_is_a_wrong_variable(mounted: Path) -> None:
+    done = run("token", "--secret", mounted, code=2, SSL_CERT_FILE="/nonexistent")
+    assert "SSL_CERT_FILE is /nonexistent, which is not a file" in done.stderr
 
 
 def test_output_that_cannot_be_written_is_reported_once(mounted: Path) -> None:
@@ -245,6 +251,16 @@ def test_issuer_and_audience_are_read_from_variables(issuer: Issuer) -> None:
     variables: Any = {"SCOPEWRIGHT_ISSUER": issuer.url, "SCOPEWRIGHT_AUDIENCE": AUDIENCE}
     run("verify", given=issuer.token(), **variables)
     run("verify", "--audience", "https://other.test", given=issuer.token(), code=1, **variables)
+
+
+def test_an_empty_scope_is_not_ignored(issuer: Issuer) -> None:
+    flags = ("--issuer", issuer.url, "--audience", AUDIENCE, "--scope", "")
+    assert "scope" in run("verify", *flags, given=issuer.token(scope="a"), code=2).stderr
+
+
+def test_a_time_that_no_calendar_has_is_shown_as_the_last_one(issuer: Issuer) -> None:
+    given = token(iss=issuer.url, iat=1, exp=1e15)
+    assert "expires   9999-12-31" in run("verify", "--issuer", issuer.url, "--audience", AUDIENCE, given=given).stdout
 
 
 def test_a_claim_cannot_control_the_terminal(issuer: Issuer) -> None:
