@@ -22,10 +22,10 @@ from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 from scopewright.verifier.verifier import Verifier
 
-View = TypeVar("View", bound=Callable[..., Any])
-BaseUrl = str | Callable[[Any], str] | None
+_View = TypeVar("_View", bound=Callable[..., Any])
+_BaseUrl = str | Callable[[Any], str] | None
 
-_ATTRIBUTE: Final = "scopewright_exchange"
+_ATTRIBUTE: Final = "scopewright_request"
 _PROTECTION_KEYS: Final = ("scopes", "public", "optional", "realm")
 _VERIFIER_KEYS: Final = tuple(inspect.signature(Verifier).parameters)
 
@@ -58,31 +58,31 @@ class TokenMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if iscoroutinefunction(self):
             return self._answer_async(request)
-        exchange = _Exchange(request, self.protection, self.base_url)
+        handled = _HandledRequest(request, self.protection, self.base_url)
         try:
-            exchange.accept(self.protection.token_sync(exchange.received))
+            handled.accept(self.protection.token_sync(handled.received))
         except (TokenRejected, KeysUnavailable) as refusal:
-            return exchange.refuse(refusal)
-        return exchange.finish(self.get_response(request))
+            return handled.refuse(refusal)
+        return handled.finish(self.get_response(request))
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponse:
-        exchange = _Exchange(request, self.protection, self.base_url)
+        handled = _HandledRequest(request, self.protection, self.base_url)
         try:
-            exchange.accept(await self.protection.token(exchange.received))
+            handled.accept(await self.protection.token(handled.received))
         except (TokenRejected, KeysUnavailable) as refusal:
-            return exchange.refuse(refusal)
-        return exchange.finish(await self.get_response(request))
+            return handled.refuse(refusal)
+        return handled.finish(await self.get_response(request))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A refusal that a view raised by `require` becomes the response."""
-        exchange: _Exchange | None = getattr(request, _ATTRIBUTE, None)
-        if exchange is None or exchange.refusal is None or exception is not exchange.refusal:
+        handled: _HandledRequest | None = getattr(request, _ATTRIBUTE, None)
+        if handled is None or handled.refusal is None or exception is not handled.refusal:
             return None
-        return exchange.refuse(exchange.refusal)
+        return handled.refuse(handled.refusal)
 
 
 @overload
-def require(*scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Callable[[View], View]: ...
+def require(*scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Callable[[_View], _View]: ...
 
 
 @overload
@@ -105,10 +105,10 @@ def require(*arguments: Any, any_of: Iterable[str] = (), roles: Iterable[str] = 
 
 def current_token(request: _Request) -> Token | None:
     """The token of this request; None on a public path, and on an optional path if none was sent."""
-    return _exchange_of(request).token
+    return _handled_request(request).token
 
 
-def _protected(view: View, requirement: Requirement) -> View:
+def _protected(view: _View, requirement: Requirement) -> _View:
     @functools.wraps(view)
     def protected(request: _Request, *args: Any, **kwargs: Any) -> Any:
         _check(request, requirement)
@@ -119,34 +119,34 @@ def _protected(view: View, requirement: Requirement) -> View:
         _check(request, requirement)
         return await view(request, *args, **kwargs)
 
-    return cast("View", protected_async if iscoroutinefunction(view) else protected)
+    return cast("_View", protected_async if iscoroutinefunction(view) else protected)
 
 
 def _check(request: _Request, requirement: Requirement) -> Token:
-    exchange = _exchange_of(request)
+    handled = _handled_request(request)
     try:
-        return requirement.check(exchange.token)
+        return requirement.check(handled.token)
     except TokenRejected as refusal:
-        exchange.refusal = refusal_as((PermissionDenied,), refusal)
-        raise exchange.refusal from None
+        handled.refusal = refusal_as((PermissionDenied,), refusal)
+        raise handled.refusal from None
 
 
-def _exchange_of(request: Any) -> "_Exchange":
+def _handled_request(request: Any) -> "_HandledRequest":
     if not hasattr(request, "META"):
         raise TypeError(
             f"require and current_token need a request, not {type(request).__name__}: "
             "write @require() with parentheses, and method_decorator for a method"
         )
-    exchange: _Exchange | None = getattr(request, _ATTRIBUTE, None)
-    if exchange is None:
+    handled: _HandledRequest | None = getattr(request, _ATTRIBUTE, None)
+    if handled is None:
         raise RuntimeError('add "scopewright.verifier.django.TokenMiddleware" to settings.MIDDLEWARE')
-    return exchange
+    return handled
 
 
-class _Exchange:
+class _HandledRequest:
     """One request and its response."""
 
-    def __init__(self, request: HttpRequest, protection: Protection, base_url: BaseUrl) -> None:
+    def __init__(self, request: HttpRequest, protection: Protection, base_url: _BaseUrl) -> None:
         self.token: Token | None = None
         self.refusal: TokenRejected | None = None
         self.received = _received(request, base_url)
@@ -180,7 +180,7 @@ class _Exchange:
         return response
 
 
-def _received(request: HttpRequest, base_url: BaseUrl) -> ReceivedRequest:
+def _received(request: HttpRequest, base_url: _BaseUrl) -> ReceivedRequest:
     """Django has decoded the paths of META."""
     raw_path = getattr(request, "scope", {}).get("raw_path")
     sent = path_as_sent(request.META) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
@@ -188,12 +188,12 @@ def _received(request: HttpRequest, base_url: BaseUrl) -> ReceivedRequest:
     return request_of_meta(request.META, request.META.get("SCRIPT_NAME", ""), request.path_info, sent, bound)
 
 
-def _configured(setting: Any) -> tuple[Protection, BaseUrl]:
+def _configured(setting: Any) -> tuple[Protection, _BaseUrl]:
     """Raises ImproperlyConfigured, which names the key."""
     if not isinstance(setting, Mapping):
         return _configured({"verifier": setting})
     options = dict(setting)
-    base_url: BaseUrl = options.pop("base_url", None)
+    base_url: _BaseUrl = options.pop("base_url", None)
     with _naming('SCOPEWRIGHT["base_url"]'):
         check_base_url(base_url)
     chosen = {key: options.pop(key) for key in _PROTECTION_KEYS if key in options}

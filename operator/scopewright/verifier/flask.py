@@ -16,8 +16,8 @@ from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 # Not in flask.g, which several requests share in a test with an application context.
 _TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the environ, not a token
@@ -59,18 +59,18 @@ class TokenAuth:
 
     def require(
         self, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """For views, sync or async: the token needs all of `scopes`, one of `any_of` and one of `roles`.
 
         Write it below `@app.route`, so that the view that is registered is the protected one.
         """
         requirement = Requirement.of(scopes, any_of, roles)
 
-        def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        def decorate(view: Callable[_P, _R]) -> Callable[_P, _R]:
             self._undecorated.add(view)
 
             @functools.wraps(view)
-            def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+            def protected(*args: _P.args, **kwargs: _P.kwargs) -> _R:
                 _current_auth().check(requirement)
                 return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
 

@@ -12,11 +12,11 @@ from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
-StartResponse = Callable[..., Any]
+_StartResponse = Callable[..., Any]
 Application = Callable[[Any, Any], Iterable[bytes]]  # servers and frameworks have their own types for the two
 
 _TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the environ, not a token
-_EXCHANGE_KEY = "scopewright.exchange"
+_HANDLED_KEY = "scopewright.handled_request"
 
 
 def protect(
@@ -41,15 +41,15 @@ def protect(
         verifier, scopes=scopes, public=public, optional=optional, realm=realm, dpop=base_url is not None
     )
 
-    def protected(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def protected(environ: Environ, start_response: _StartResponse) -> Iterable[bytes]:
         request = request_of_environ(environ, base_url)
-        exchange = _Exchange(protection, request, start_response)
+        handled = _HandledRequest(protection, request, start_response)
         try:
             environ[_TOKEN_KEY] = protection.token_sync(request)
         except (TokenRejected, KeysUnavailable) as refusal:
-            return exchange.refuse(refusal)
-        environ[_EXCHANGE_KEY] = exchange
-        return exchange.run(app, environ)
+            return handled.refuse(refusal)
+        environ[_HANDLED_KEY] = handled
+        return handled.run(app, environ)
 
     return protected
 
@@ -61,18 +61,18 @@ def require(request: Any, *scopes: str, any_of: Iterable[str] = (), roles: Itera
     (with 401 if there is no token). Call it before the first part of the body is sent.
     """
     environ = _environ(request)
-    exchange = _exchange(environ)
+    handled = _handled_request(environ)
     try:
         return Requirement.of(scopes, any_of, roles).check(environ[_TOKEN_KEY])
     except TokenRejected as refusal:
-        exchange.refusal = refusal
+        handled.refusal = refusal
         raise
 
 
 def current_token(request: Any) -> Token | None:
     """The token of this request; None on a public path, and on an optional path if none was sent."""
     environ = _environ(request)
-    _exchange(environ)
+    _handled_request(environ)
     token: Token | None = environ[_TOKEN_KEY]
     return token
 
@@ -82,17 +82,17 @@ def _environ(request: Any) -> Mapping[str, Any]:
     return environ
 
 
-def _exchange(environ: Mapping[str, Any]) -> "_Exchange":
-    exchange: _Exchange | None = environ.get(_EXCHANGE_KEY)
-    if exchange is None:
+def _handled_request(environ: Mapping[str, Any]) -> "_HandledRequest":
+    handled: _HandledRequest | None = environ.get(_HANDLED_KEY)
+    if handled is None:
         raise RuntimeError("the request did not pass protect(): wrap the WSGI application in it")
-    return exchange
+    return handled
 
 
-class _Exchange:
+class _HandledRequest:
     """One request and its response. A refusal raised by `require` becomes the response."""
 
-    def __init__(self, protection: Protection, request: ReceivedRequest, start_response: StartResponse) -> None:
+    def __init__(self, protection: Protection, request: ReceivedRequest, start_response: _StartResponse) -> None:
         self.refusal: TokenRejected | None = None
         self._protection = protection
         self._nonce_headers = protection.nonce_headers(request.dpop)
@@ -130,8 +130,8 @@ def _is_complete(body: Iterable[bytes], environ: Environ) -> bool:
 class _Body:
     """A body that is made while it is sent."""
 
-    def __init__(self, exchange: _Exchange, body: Iterable[bytes]) -> None:
-        self._exchange = exchange
+    def __init__(self, handled: _HandledRequest, body: Iterable[bytes]) -> None:
+        self._handled = handled
         self._parts = iter(body)
         self._close = getattr(body, "close", None)
 
@@ -142,7 +142,7 @@ class _Body:
         try:
             return next(self._parts)
         except TokenRejected as error:
-            refusal = self._exchange.refuse_raised(error)
+            refusal = self._handled.refuse_raised(error)
             self._parts = iter(refusal[1:])
             return refusal[0]
 
