@@ -15,7 +15,7 @@ class AsgiService:
 
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], record: Record, root_path: str = "") -> None:
         self.record = record
-        self._app = app
+        self.app = app
         self._root_path = root_path
 
     def send(self, target: str, headers: Headers = (), method: str = "GET") -> Answer:
@@ -34,9 +34,9 @@ class AsgiService:
             "server": ("127.0.0.1", 8000),
             "client": ("127.0.0.1", 40000),
         }
-        return asyncio.run(self._exchange(scope))
+        return asyncio.run(self._handle(scope))
 
-    async def _exchange(self, scope: dict[str, Any]) -> Answer:
+    async def _handle(self, scope: dict[str, Any]) -> Answer:
         sent: list[Any] = []
         received = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -47,7 +47,7 @@ class AsgiService:
             sent.append(message)
 
         with contextlib.suppress(ZeroDivisionError):  # Starlette raises the errors of views again, after the response
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         start = sent[0]
         headers = [(name.decode(), value.decode("latin-1")) for name, value in start.get("headers", ())]
         body = b"".join(message.get("body", b"") for message in sent[1:])
@@ -66,7 +66,7 @@ class WsgiService:
         script_name: str = "",
     ) -> None:
         self.record = record
-        self._app = app
+        self.app = app
         self._raw_uri = raw_uri
         self._script_name = script_name
 
@@ -93,9 +93,9 @@ class WsgiService:
         for name, value in headers:
             key = "HTTP_" + name.upper().replace("-", "_")
             environ[key] = f"{environ[key]},{value}" if key in environ else value
-        return self._exchange(environ)
+        return self._handle(environ)
 
-    def _exchange(self, environ: dict[str, Any]) -> Answer:
+    def _handle(self, environ: dict[str, Any]) -> Answer:
         started: list[tuple[str, Headers]] = []
         written: list[bytes] = []
 
@@ -109,7 +109,7 @@ class WsgiService:
                 exc_info = None
             return written.append
 
-        parts = self._app(environ, start_response)
+        parts = self.app(environ, start_response)
         try:
             for part in parts:
                 assert started
