@@ -1,7 +1,8 @@
 """gRPC server interceptors: verify the token in the metadata of each call, or refuse the call with a status."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -181,17 +182,28 @@ class AioTokenInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         self._protection = _MethodProtection(verifier, scopes, public, optional, realm)
 
-    async def intercept_service(
+    def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Request, Response] | None"]],
         handler_call_details: grpc.HandlerCallDetails,
+    ) -> Coroutine[Any, Any, "grpc.RpcMethodHandler[Request, Response] | None"]:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a coroutine as handler would end the thread that accepts calls
+            raise RuntimeError("AioTokenInterceptor is for grpc.aio.server: pass TokenInterceptor here") from None
+        return self._handler(continuation, handler_call_details)
+
+    async def _handler(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Request, Response] | None"]],
+        details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Request, Response] | None":
         try:
-            self._protection.require_listed(handler_call_details)
-            call = await self._protection.call(handler_call_details)
+            self._protection.require_listed(details)
+            call = await self._protection.call(details)
         except RpcRefused as refused:
             return refusing(refused.status)
-        handler = await continuation(handler_call_details)
+        handler = await continuation(details)
         if handler is None:
             return None
         return protected(handler, call) if is_async(handler) else protected_sync(handler, lambda: call)

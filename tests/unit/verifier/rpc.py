@@ -112,15 +112,23 @@ async def running(
 
 @contextlib.asynccontextmanager
 async def serving(
-    server: str, verifier: Verifier, scopes: Mapping[str, Any] | None = None, *, payroll: Any = None, **options: Any
+    server: str,
+    verifier: Verifier,
+    scopes: Mapping[str, Any] | None = None,
+    *,
+    payroll: Any = None,
+    interceptors: Sequence[Any] = (),
+    **options: Any,
 ) -> AsyncIterator[str]:
-    """The address of a server whose methods need payroll.read, unless `scopes` is given."""
+    """The address of a server whose methods need payroll.read, unless `scopes` is given. `interceptors` are those
+    before that of the verifier.
+    """
     needed = {method: ["payroll.read"] for method in METHODS} if scopes is None else scopes
     payrolls: dict[str, Callable[[], Any]] = {"aio": AioPayroll, "aio with writers": WritingPayroll}
     handlers = handlers_of(payroll or payrolls.get(server, SyncPayroll)())
     with ThreadPoolExecutor(8) as pool:
         if server == "sync":
-            threaded = grpc.server(pool, interceptors=[TokenInterceptor(verifier, needed, **options)])
+            threaded = grpc.server(pool, interceptors=[*interceptors, TokenInterceptor(verifier, needed, **options)])
             threaded.add_generic_rpc_handlers((handlers,))
             port = threaded.add_insecure_port("127.0.0.1:0")
             threaded.start()
@@ -129,7 +137,7 @@ async def serving(
             finally:
                 await asyncio.to_thread(threaded.stop(None).wait)
         else:
-            aio = grpc.aio.server(pool, interceptors=[AioTokenInterceptor(verifier, needed, **options)])
+            aio = grpc.aio.server(pool, interceptors=[*interceptors, AioTokenInterceptor(verifier, needed, **options)])
             aio.add_generic_rpc_handlers((handlers,))
             port = aio.add_insecure_port("127.0.0.1:0")
             await aio.start()

@@ -307,6 +307,18 @@ async def test_fetch_of_keys_delays_no_other_call(server: str) -> None:
         assert (await slow).code is Code.OK
 
 
+async def test_interceptor_of_the_other_server_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    verifier = Verifier(ISSUER, AUDIENCE)
+    with pytest.raises(ValueError, match="Interceptor must be ServerInterceptor"):
+        grpc.aio.server(interceptors=[TokenInterceptor(verifier, {})])  # type: ignore[list-item]
+    wrong: Any = AioTokenInterceptor(verifier, {UNARY: []})
+    async with running("sync", FakeIssuer(KEY), interceptors=[wrong]) as address:
+        for _ in range(2):
+            assert (await call(address, UNARY, f"Bearer {token()}")).code is Code.UNKNOWN
+    assert "pass TokenInterceptor here" in caplog.text
+    caplog.clear()
+
+
 def test_no_token_outside_a_call_is_a_runtime_error() -> None:
     for ask in (current_token, require):
         with pytest.raises(RuntimeError, match=r"interceptors=\[TokenInterceptor"):
