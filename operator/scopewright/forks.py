@@ -5,6 +5,7 @@ like that. Shared by `verifier` and `client`.
 """
 
 import importlib
+import logging
 import os
 import threading
 import weakref
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 # cryptography imports this on first use. A child that is forked while another thread imports a module can never import
 # it: the lock of that import is never released.
-IMPORTED_BEFORE_FORK: Final = (openssl,)
+IMPORTED_BEFORE_FORK: Final = (
+    openssl,
+    # Its hook must be registered before the one below: then a fork takes its lock, which imports take too, after ours.
+    logging,
+)
 
 _HTTP_MODULES: Final = ("httpx", "httpcore", "certifi", "encodings.idna")
 _fork_waits = threading.RLock()
@@ -47,7 +52,7 @@ def import_http() -> None:
 
 
 def new_http_client() -> "httpx.Client":
-    """Import httpx if needed. A fork also waits for the TLS context, whose first one initialises OpenSSL, once."""
+    """Import httpx if needed. A fork also waits for the TLS context: the first one initialises OpenSSL, once."""
     with _fork_waits:
         import_http()
         import httpx

@@ -30,9 +30,10 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-# The import of certifi takes a second, in which another thread forks.
+# The import of certifi takes a second, in which another thread forks. Then it takes the lock of logging, as a fork does.
 SLOW_IMPORT = """
-import importlib.abc, os, sys, threading, time
+import scopewright.forks
+import importlib.abc, logging, os, sys, threading, time
 from scopewright.verifier import Verifier
 
 issuer, sent = sys.argv[1:]
@@ -43,6 +44,7 @@ class Slow(importlib.abc.MetaPathFinder):
         if name == "certifi":
             importing.set()
             time.sleep(1)
+            logging.getLogger("certifi")
 
 sys.meta_path.insert(0, Slow())
 verifier = Verifier(issuer, "%s", clock=lambda: %r)
