@@ -18,14 +18,14 @@ from scopewright.verifier.subprotocol import offered_token, without_token
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
-BaseUrl = str | Callable[[web.Request], str]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_BaseUrl = str | Callable[[web.Request], str]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Middleware(Protocol):
+class _Middleware(Protocol):
     """What `web.Application(middlewares=[…])` takes."""
 
-    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]: ...
+    def __call__(self, request: web.Request, handler: _Handler) -> Awaitable[web.StreamResponse]: ...
 
 
 _EXCEPTIONS: Final[dict[int, type[web.HTTPException]]] = {
@@ -44,9 +44,9 @@ def token_middleware(
     public: Iterable[str] = (),
     optional: Iterable[str] = (),
     realm: str | None = None,
-    base_url: BaseUrl | None = None,
+    base_url: _BaseUrl | None = None,
     websocket_subprotocol: bool = False,
-) -> Middleware:
+) -> _Middleware:
     """A middleware for `web.Application(middlewares=[…])`, before those that need the token.
 
     Passes requests with a valid token on, and raises `HTTPBadRequest`, `HTTPUnauthorized`, `HTTPForbidden` or
@@ -72,7 +72,7 @@ def token_middleware(
     authentication = _RequestAuthentication(protection, base_url, websocket_subprotocol)
 
     @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
         nonce = protection.nonce_headers(_values(request, "DPoP"))
         try:
             response = await handler(await authentication.authenticated(request))
@@ -122,7 +122,7 @@ def _authenticated(request: web.Request) -> _Authenticated:
 
 
 class _RequestAuthentication:
-    def __init__(self, protection: Protection, base_url: BaseUrl | None, websocket_subprotocol: bool) -> None:
+    def __init__(self, protection: Protection, base_url: _BaseUrl | None, websocket_subprotocol: bool) -> None:
         self._protection = protection
         self._base_url = base_url
         self._websocket_subprotocol = websocket_subprotocol

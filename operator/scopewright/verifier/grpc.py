@@ -27,8 +27,8 @@ from scopewright.verifier.rpcmethods import MethodRules, Needs
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
 
 _STATUS_CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -154,9 +154,9 @@ class TokenInterceptor(grpc.ServerInterceptor):
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Request, Response] | None"],
+        continuation: Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[_Request, _Response] | None"],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Request, Response] | None":
+    ) -> "grpc.RpcMethodHandler[_Request, _Response] | None":
         try:
             self._protection.require_listed(handler_call_details)
         except RpcRefused as refused:
@@ -184,9 +184,11 @@ class AioTokenInterceptor(grpc.aio.ServerInterceptor):
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Request, Response] | None"]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[_Request, _Response] | None"]
+        ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Coroutine[Any, Any, "grpc.RpcMethodHandler[Request, Response] | None"]:
+    ) -> Coroutine[Any, Any, "grpc.RpcMethodHandler[_Request, _Response] | None"]:
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # a coroutine as handler would end the thread that accepts calls
@@ -195,9 +197,11 @@ class AioTokenInterceptor(grpc.aio.ServerInterceptor):
 
     async def _handler(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Request, Response] | None"]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[_Request, _Response] | None"]
+        ],
         details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Request, Response] | None":
+    ) -> "grpc.RpcMethodHandler[_Request, _Response] | None":
         try:
             self._protection.require_listed(details)
             call = await self._protection.call(details)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from aiohttp import web
@@ -55,7 +55,9 @@ def aiohttp_app(verifier: Verifier, record: Record) -> web.Application:
         return web.Response(text=token.client_id if token else "anonymous")
 
     @web.middleware
-    async def errors(request: web.Request, handler: for_aiohttp.Handler) -> web.StreamResponse:
+    async def errors(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
             return await handler(request)
         except web.HTTPException:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from scopewright.verifier import django, fastapi, flask, wsgi
+from scopewright.verifier import aiohttp, django, fastapi, flask, grpc, wsgi
 
 REQUIREMENT = "*scopes, any_of=(), roles=()"
+INTERCEPTOR = "verifier, scopes, *, public=(), optional=(), realm=None"
 PUBLIC: dict[ModuleType, dict[str, str]] = {
     wsgi: {
         "protect": "app, verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None",
@@ -26,6 +27,21 @@ PUBLIC: dict[ModuleType, dict[str, str]] = {
         "TokenAuth": "verifier, *, scopes=(), public=(), optional=(), realm=None, base_url=None",
         "TokenAuth.init_app": "self, app",
         "TokenAuth.require": f"self, {REQUIREMENT}",
+        "require": REQUIREMENT,
+        "current_token": "",
+    },
+    aiohttp: {
+        "token_middleware": (
+            "verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, websocket_subprotocol=False"
+        ),
+        "require": f"request, {REQUIREMENT}",
+        "current_token": "request",
+    },
+    grpc: {
+        "TokenInterceptor": INTERCEPTOR,
+        "TokenInterceptor.intercept_service": "self, continuation, handler_call_details",
+        "AioTokenInterceptor": INTERCEPTOR,
+        "AioTokenInterceptor.intercept_service": "self, continuation, handler_call_details",
         "require": REQUIREMENT,
         "current_token": "",
     },
