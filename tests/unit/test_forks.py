@@ -30,7 +30,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-# The import of certifi takes a second, in which another thread forks. Then it takes the lock of logging, as a fork does.
+# The import of certifi takes a second, in which another thread forks. Then it takes the lock of logging, as forks do.
 SLOW_IMPORT = """
 import scopewright.forks
 import importlib.abc, logging, os, sys, threading, time

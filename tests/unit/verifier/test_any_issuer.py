@@ -22,6 +22,7 @@ from scopewright.verifier import (
     any_issuer,
     protect,
 )
+from tests.cases.attacks import Attack, Forge, attacks
 from tests.harness.clock import Clock
 from tests.unit.verifier.support import (
     AUDIENCE,
@@ -33,6 +34,7 @@ from tests.unit.verifier.support import (
     URL,
     FakeIssuer,
     bound_token,
+    claims,
     proof,
     raw_token,
     token,
@@ -75,6 +77,11 @@ def test_token_of_each_issuer_is_verified_with_the_keys_of_that_issuer(verify: V
     for _ in range(2):  # the second time from the caches
         assert verify(both, token()).issuer == ISSUER
         assert verify(both, token(OTHER, iss=IDP)).issuer == IDP
+
+
+@pytest.mark.parametrize("attack", attacks(Forge(KEY, claims(), int(NOW))), ids=lambda attack: attack.name)
+def test_every_attack_is_refused_for_its_reason(attack: Attack) -> None:
+    assert refusal_of(AnyIssuer(of_idp(), of_scopewright()), attack.token).reason is attack.reason
 
 
 def test_token_with_the_issuer_of_one_and_the_key_of_the_other_is_refused() -> None:

@@ -17,6 +17,7 @@ from scopewright.verifier import (
     TokenVerifier,
     Verifier,
 )
+from tests.cases.attacks import Attack, Forge, attacks
 from tests.harness.clock import Clock
 from tests.unit.forked import LIMIT, in_child, wait_until
 from tests.unit.verifier.support import (
@@ -29,6 +30,7 @@ from tests.unit.verifier.support import (
     URL,
     FakeIssuer,
     bound_token,
+    claims,
     feed,
     proof,
     thumbprint,
@@ -172,6 +174,17 @@ def test_token_that_is_refused_locally_is_not_asked_about(sent: str, reason: Rea
     service = Service()
     assert service.refusal(sent) is reason
     assert service.introspector.asked == []
+
+
+@pytest.mark.parametrize("attack", attacks(Forge(KEY, claims(), int(NOW))), ids=lambda attack: attack.name)
+def test_every_attack_is_refused_even_if_the_issuer_would_confirm_it(attack: Attack) -> None:
+    service = Service()
+    if attack.token.count(".") == 2:
+        assert service.refusal(attack.token) is attack.reason
+        assert service.introspector.asked == []
+    else:  # it cannot be a signed token: only the issuer knows
+        service.introspector.answer = {"active": False}
+        assert service.refusal(attack.token) in (Reason.REVOKED, Reason.MALFORMED, Reason.TOO_LARGE)
 
 
 def test_opaque_token_without_introspection_is_malformed() -> None:
