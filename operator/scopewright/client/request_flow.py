@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -19,8 +19,25 @@ from scopewright.client.shared_token import SharedToken
 from scopewright.client.token import AccessToken
 from scopewright.origins import origin
 
-_INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
-_USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """An error code in a challenge. Two searches: one for both would take minutes for a long header of many schemes."""
+
+    scheme: re.Pattern[str]
+    error: re.Pattern[str]
+
+    def is_in(self, challenge: str) -> bool:
+        scheme = self.scheme.search(challenge)
+        return scheme is not None and self.error.search(challenge, scheme.end()) is not None
+
+
+_INVALID_TOKEN: Final = _Refusal(
+    re.compile(r"\b(?:bearer|dpop)\b", re.IGNORECASE), re.compile(r'\berror="?invalid_token"?', re.IGNORECASE)
+)
+_USE_NONCE: Final = _Refusal(
+    re.compile(r"\bdpop\b", re.IGNORECASE), re.compile(r'\berror="?use_dpop_nonce"?', re.IGNORECASE)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +137,12 @@ class TokenSender:
         return True
 
 
-def _refuses(why: re.Pattern[str], url: httpx.URL, response: ApiResponse) -> bool:
+def _refuses(why: _Refusal, url: httpx.URL, response: ApiResponse) -> bool:
     """Whether the API itself refused the request for this reason (RFC 6750 §3.1). A redirect elsewhere has no token."""
     return (
         response.status == 401
         and origin(response.url) == origin(url)
-        and any(why.search(challenge) for challenge in response.challenges)
+        and any(why.is_in(challenge) for challenge in response.challenges)
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,6 +146,16 @@ def test_other_refusals_are_returned_to_the_caller(auth: ClientCredentials, endp
         assert client.get("/salaries").status_code == 401
     assert len(api.sent) == 1
     assert len(endpoint.requests) == 1
+
+
+def test_time_for_a_challenge_grows_with_its_length_only(auth: ClientCredentials) -> None:
+    """A search that begins again at each scheme takes ten seconds for this header."""
+    api = Api(good=set())
+    api.challenge = "Bearer " * 9000
+    with call(api, auth) as client:
+        begun = time.process_time()
+        assert client.get("/salaries").status_code == 401
+    assert time.process_time() - begun < 2
 
 
 class Streaming(httpx.AsyncBaseTransport):
