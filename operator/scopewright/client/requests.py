@@ -16,7 +16,7 @@ from requests.auth import AuthBase
 
 from scopewright.client.auth import ClientCredentials
 from scopewright.client.bodies import RequestBody
-from scopewright.client.errors import raised_as
+from scopewright.client.errors import TokenError, raised_as
 from scopewright.client.request_flow import ApiResponse, Attempt, TokenSender, url_of
 from scopewright.origins import origin
 
@@ -47,20 +47,25 @@ class _Exchange:
         self._steps = sender.flow(url)
         self._body = RequestBody(request.body)
         self._attempt: Attempt | None = None  # None: no token is sent any more
+        self._has_ended = False
         self._run_to_attempt(None)
         self._set_headers(request, request)
 
     def __getstate__(self) -> dict[str, None]:
-        """A response is pickled with its request, and a request with its hooks. The copy changes nothing."""
+        """A response is pickled with its request, and a request with its hooks. The copy follows no redirect with
+        a token.
+        """
         return {"_attempt": None}
 
     def on_response(self, response: requests.Response, **how: Any) -> requests.Response:
-        """A response hook. `how` are the arguments with which the request was sent."""
-        while self._attempt is not None and not response.is_redirect:
+        """A response hook. `how` are the arguments with which the request was sent. An application may send a prepared
+        request several times: its redirects are checked each time.
+        """
+        while self._attempt is not None and not self._has_ended and not response.is_redirect:
             self._run_to_attempt(_api_response(response, self._body))
-            if self._attempt is not None:
+            if not self._has_ended:
                 response = self._repeat(response, how)
-        if self._attempt is not None:
+        if response.is_redirect:
             self._authorise_redirect(response)
         return response
 
@@ -69,7 +74,7 @@ class _Exchange:
             while isinstance(step := self._steps.send(answer), Future):
                 answer = self._tokens.wait_sync(step)
         except StopIteration:
-            self._attempt = None
+            self._has_ended = True
         else:
             self._attempt = step
 
@@ -84,14 +89,14 @@ class _Exchange:
 
     def _authorise_redirect(self, response: requests.Response) -> None:
         """Sets the headers that requests will copy to the redirect: none if it leads to another origin."""
-        with requests.Session() as session:
-            session.trust_env = False
-            redirects: Iterator[Any] = session.resolve_redirects(response, response.request, yield_requests=True)
-            following = next(redirects, None)
-        if following is None:
-            return
-        if origin(_url(following.url)) != self._origin:
-            self._attempt = None
+        try:
+            following = _following(response)
+            if following is None:
+                return
+            if self._attempt is not None and origin(_url(following.url)) != self._origin:
+                self._attempt = None
+        except (ValueError, TokenError):  # a Location that cannot be read; requests raises its own error if it follows
+            self._attempt, following = None, response.request
         self._set_headers(response.request, following)
 
     def _set_headers(self, request: requests.PreparedRequest, sent: requests.PreparedRequest) -> None:
@@ -101,6 +106,14 @@ class _Exchange:
             return
         for name in _SECURITY_HEADERS:
             request.headers.pop(name, None)
+
+
+def _following(response: requests.Response) -> requests.PreparedRequest | None:
+    """The request to which `response` redirects. Raises ValueError if its URL cannot be read."""
+    with requests.Session() as session:
+        session.trust_env = False
+        redirects: Iterator[Any] = session.resolve_redirects(response, response.request, yield_requests=True)
+        return next(redirects, None)
 
 
 def _url(url: str | None) -> httpx.URL:

@@ -121,6 +121,21 @@ def test_next_request_of_a_redirect_has_no_token_for_another_origin(
     assert [request.has_token_or_proof for request in other.sent] == [False]
 
 
+@pytest.mark.parametrize("location", ["http://payroll.example:99999/", "http://[::1", "http://payroll.example:x/"])
+def test_redirect_to_a_url_that_cannot_be_read_is_as_without_a_token(
+    auth: ClientCredentials, api: ApiServer, location: str
+) -> None:
+    api.location = location
+    outcomes = []
+    for each in (None, RequestsAuth(auth)):
+        for follow in (False, True):
+            try:
+                outcomes.append(str(requests.get(f"{api.url}/to/x", auth=each, allow_redirects=follow, timeout=10)))
+            except ValueError as error:  # requests.InvalidURL is one
+                outcomes.append(repr(error))
+    assert outcomes[:2] == outcomes[2:]
+
+
 def test_hooks_of_the_application_see_the_last_response(auth: ClientCredentials, api: ApiServer) -> None:
     api.good = {"token-2"}
     seen: list[int] = []
@@ -162,6 +177,17 @@ def test_upgrade_to_https_is_another_origin(bound: ClientCredentials) -> None:
         session.mount("https://", adapter)
         assert session.get("http://localhost/").status_code == 200
     assert adapter.sent == [("http://localhost/", {"Authorization", "DPoP"}), ("https://localhost/", set())]
+
+
+def test_copies_of_a_prepared_request_send_no_token_to_another_origin(bound: ClientCredentials) -> None:
+    with requests.Session() as session:
+        session.auth, adapter = RequestsAuth(bound), Upgrade()
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        prepared = session.prepare_request(requests.Request("GET", "http://localhost/"))
+        for copied in (prepared.copy(), prepared.copy(), pickle.loads(pickle.dumps(prepared))):
+            session.send(copied)
+    assert [headers for _, headers in adapter.sent] == [{"Authorization", "DPoP"}, set()] * 3
 
 
 def test_response_can_be_pickled(auth: ClientCredentials, api: ApiServer) -> None:
