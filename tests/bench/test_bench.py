@@ -114,7 +114,7 @@ def test_an_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "unknown benchmark reconcil; choose from: reconcile, rotation, takeover, tokens" in errors
+    assert "unknown benchmark reconcil; choose from: reconcile, rotation, startup, takeover, tokens, verify" in errors
 
 
 def test_rotation_counts_failures_and_finds_none(tmp_path: Path) -> None:
