@@ -29,6 +29,8 @@ class Service:
     main: str
     arguments: tuple[str, ...] = ()
     path: str = "/salaries"
+    unavailable: int = 503
+    """The status while the keys cannot be fetched."""
 
     @contextmanager
     def running(self, issuer: str, folder: Path) -> Iterator["Client"]:
@@ -98,6 +100,6 @@ SERVICES: Final = (
     Service("go-oidc", "go", "protect/go.md", "main"),
     Service("jose", "node", "protect/node.md", "service"),
     Service("nimbus", "java", "protect/java.md", "Service"),
-    Service("spring", "spring", "protect/spring.md", "payroll.Service", ("--server.port={port}",)),
+    Service("spring", "spring", "protect/spring.md", "payroll.Service", ("--server.port={port}",), unavailable=500),
     Service("pyjwt", "python", "protect/pyjwt.md", "service.py", ("--port={port}",), "/data"),
 )
