@@ -1,6 +1,7 @@
 """Call credentials for gRPC, with a real server on loopback, called by threads and by tasks."""
 
 import asyncio
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -274,3 +275,75 @@ async def test_all_kinds_of_aio_rpc_have_the_token(auth: ClientCredentials, targ
             assert [answer async for answer in stream(sent, timeout=LIMIT)] == [b"Bearer token-1"]
         unary: Any = channel.stream_unary("/hr.Payroll/Collect")
         assert await unary(iter([b""]), timeout=LIMIT) == b"Bearer token-1"
+
+
+class _Outer(grpc.UnaryUnaryClientInterceptor):
+    """An interceptor of the application, such as one for tracing."""
+
+    def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.ClientCallDetails, request: Any
+    ) -> Any:
+        call = continuation(client_call_details, request)
+        call.add_done_callback(lambda ended: self.codes.append(ended.code()))
+        return call
+
+    def __init__(self) -> None:
+        self.codes: list[grpc.StatusCode] = []
+
+
+def test_interceptor_of_the_application_sees_the_error_as_an_ended_call(
+    auth: ClientCredentials, target: str, endpoint: Endpoint
+) -> None:
+    endpoint.answers = [httpx.Response(400, json={"error": "invalid_scope"})]
+    outer = _Outer()
+    channel = grpc.intercept_channel(insecure_channel(target, auth), outer)
+    code, details = single_error(calls_sync(channel, 1))
+    assert (code, "invalid_scope" in details) == (grpc.StatusCode.UNAUTHENTICATED, True)
+    assert outer.codes == [grpc.StatusCode.UNAUTHENTICATED]
+
+
+def test_error_of_aio_is_the_one_of_the_library_and_can_be_pickled(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    endpoint.answers = [httpx.Response(400, json={"error": "invalid_scope"})]
+
+    async def one() -> None:
+        async with aio_insecure_channel("127.0.0.1:1", auth) as channel:
+            method: Any = channel.unary_unary(METHOD)
+            await method(b"", timeout=LIMIT)
+
+    with pytest.raises(grpc.aio.AioRpcError, match=r"^invalid_scope: ") as caught:
+        asyncio.run(one())
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(copied, TokenError)
+    assert isinstance(copied, grpc.aio.AioRpcError)
+    assert (copied.error, str(copied)) == ("invalid_scope", str(caught.value))
+
+
+def test_deadline_includes_the_wait_for_a_token(tmp_path: Path, target: str) -> None:
+    with slow_issuer() as issuer:
+        Mount(tmp_path / "oauth", issuer=issuer.url, token_endpoint=f"{issuer.url}/token")
+        auth = ClientCredentials(tmp_path / "oauth")
+
+        async def one() -> None:
+            async with aio_insecure_channel(target, auth) as channel:
+                method: Any = channel.unary_unary(METHOD)
+                await method(b"", timeout=0.2)
+
+        with issuer.busy_with(auth.token_sync), insecure_channel(target, auth) as channel:
+            method: Any = channel.unary_unary(METHOD)
+            for call in (lambda: method(b"", timeout=0.2), lambda: asyncio.run(one())):
+                with pytest.raises(grpc.RpcError) as caught:
+                    call()
+                code, details = _outcome(caught.value)
+                assert (code, "timeout=" in details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+            issuer.released.set()
+            assert method(b"", timeout=LIMIT) == b"Bearer token-1"
+
+
+@pytest.mark.parametrize("called", [plaintext_sync, plaintext_aio])
+def test_proxy_of_the_environment_gets_no_plain_text(
+    auth: ClientCredentials, target: str, called: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert called(target, auth, None) == ["Bearer token-1"]
