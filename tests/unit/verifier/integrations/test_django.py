@@ -67,6 +67,11 @@ def tolerant(request: HttpRequest) -> HttpResponse:
     return HttpResponse("with")
 
 
+def tolerant_and_broken(request: HttpRequest) -> HttpResponse:
+    tolerant(request)
+    return another_token(request)
+
+
 urlpatterns = [
     re_path("^read", view),
     re_path("^salaries$", Salaries.as_view()),
@@ -74,6 +79,7 @@ urlpatterns = [
     re_path("^async-writes$", AsyncWrites.as_view()),
     re_path("^another-token$", another_token),
     re_path("^tolerant$", tolerant),
+    re_path("^tolerant-and-broken$", tolerant_and_broken),
     re_path("^healthz$", lambda request: HttpResponse(str(current_token(request)))),
 ]
 
@@ -150,6 +156,12 @@ def test_unreachable_issuer_sends_no_mail_to_admins() -> None:
 def test_view_may_catch_a_refusal() -> None:
     answer = get("/tolerant", **READ)
     assert (answer.status_code, answer.content) == (403, b"without")
+
+
+def test_refusal_of_another_token_is_an_error_of_the_project() -> None:
+    for path in ("/another-token", "/tolerant-and-broken"):
+        with pytest.raises(TokenRejected, match="malformed"):
+            get(path, **READ)
 
 
 def test_public_path_ignores_a_token() -> None:

@@ -153,6 +153,34 @@ def test_encoded_slash_is_part_of_the_url_if_the_server_passes_it(raw_uri: bool,
     assert wsgi.send("/salaries/7%2F8", [("Authorization", f"DPoP {sent}"), ("DPoP", good)]).status == status
 
 
+def test_path_as_sent_may_lack_the_script_name() -> None:
+    """A proxy has removed it, and the application knows it from a header (`ProxyFix`)."""
+    sent = bound_token()
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "/v1",
+        "PATH_INFO": "/salaries/7/8",
+        "RAW_URI": "/salaries/7%2F8",
+        "HTTP_AUTHORIZATION": f"DPoP {sent}",
+        "HTTP_DPOP": proof(sent, htu=f"{BASE_URL}/v1/salaries/7%2F8"),
+    }
+    started: list[str] = []
+    protect(answer, new_verifier(), base_url=BASE_URL)(environ, lambda status, *_: started.append(status))
+    assert started == ["200 OK"]
+
+
+@pytest.mark.parametrize(("raw_uri", "status"), [(True, 401), (False, 200)])
+def test_encoded_slash_below_a_public_path_needs_a_token_if_it_is_known(raw_uri: bool, status: int) -> None:
+    """Without the path as it was sent, pattern and application see the same slash."""
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    wsgi = service(app, public=("/assets/**",), raw_uri=raw_uri)
+    assert wsgi.send("/assets/a%2Fb").status == status
+
+
 @pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
 def test_absolute_form_of_the_target_is_understood(name: str) -> None:
     sent = bound_token()
