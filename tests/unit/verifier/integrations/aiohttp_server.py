@@ -11,10 +11,19 @@ from aiohttp import web
 
 from scopewright.verifier import Verifier
 from scopewright.verifier import aiohttp as for_aiohttp
-from tests.unit.verifier.integrations.service import BASE_URL, OPTIONAL, PUBLIC, Answer, Headers, Record, Service
+from tests.unit.verifier.integrations.service import (
+    ANY_OF,
+    BASE_URL,
+    OPTIONAL,
+    PUBLIC,
+    ROLES,
+    Answer,
+    Headers,
+    Record,
+    Service,
+    caller,
+)
 
-ANY_OF: Final = ("payroll.read", "payroll.audit")
-ROLES: Final = ("auditor", "owner")
 MAX_HEADER_BYTES: Final = 20_000_000
 """Above the longest token of the tests: the server's own limit is 8 KB."""
 
@@ -51,8 +60,7 @@ def aiohttp_app(verifier: Verifier, record: Record) -> web.Application:
         record.seen.append(request.path)
         if request.path == "/broken":
             raise ZeroDivisionError
-        token = for_aiohttp.current_token(request)
-        return web.Response(text=token.client_id if token else "anonymous")
+        return web.Response(text=caller(for_aiohttp.current_token(request)))
 
     @web.middleware
     async def errors(

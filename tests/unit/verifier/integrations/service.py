@@ -17,12 +17,14 @@ from typing import Final, Protocol
 
 import httpx
 
-from scopewright.verifier import Verifier
+from scopewright.verifier import Token, Verifier
 from tests.harness.clock import Clock
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer
 
 PUBLIC: Final = ("/healthz", "/assets/**")
 OPTIONAL: Final = ("/maybe",)
+ANY_OF: Final = ("payroll.read", "payroll.audit")
+ROLES: Final = ("auditor", "owner")
 BASE_URL: Final = "https://payroll.hr.example"
 """The root of the service for callers, in the verification of DPoP proofs."""
 
@@ -59,6 +61,11 @@ class Service(Protocol):
 
     def send(self, target: str, headers: Headers = (), method: str = "GET") -> Answer:
         """Sends the target as it stands, without normalisation."""
+
+
+def caller(token: Token | None) -> str:
+    """The body of all responses but refusals and errors."""
+    return token.client_id if token else "anonymous"
 
 
 def bearer(token: str) -> Headers:
