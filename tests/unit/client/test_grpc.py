@@ -333,7 +333,7 @@ def test_deadline_includes_the_wait_for_a_token(tmp_path: Path, target: str) -> 
             for call in (lambda: method(b"", timeout=0.2), lambda: asyncio.run(one())):
                 with pytest.raises(grpc.RpcError) as caught:
                     call()
-                code, details = _outcome(caught.value)
+                code, details = single_error([_outcome(caught.value)])
                 assert (code, "timeout=" in details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
             issuer.released.set()
             assert method(b"", timeout=LIMIT) == b"Bearer token-1"
