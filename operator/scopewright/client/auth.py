@@ -163,7 +163,8 @@ class ClientCredentials(HttpxAuth):
         return tokens.result(in_time=flight is None or await tokens.wait(flight))
 
     def token_sync(self) -> AccessToken:
-        """`token` for threads."""
+        """`token` for threads. Raises ValueError if `http` is an `AsyncClient`."""
+        self.sender.check_sync()
         tokens = self.sender.tokens
         flight = tokens.begin()
         return tokens.result(in_time=flight is None or tokens.wait_sync(flight))

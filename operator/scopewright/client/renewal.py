@@ -9,6 +9,7 @@ _REFRESH_FRACTION = 0.75  # of its lifetime; plus up to a tenth, so that many Po
 _JITTER_FRACTION = 0.1
 _MARGIN_SECONDS = 5.0  # a token this close to its end may expire during the request
 _BACK_OFF_SECONDS = (1.0, 2.0, 5.0)
+_MAX_BACK_OFF_SECONDS = 30.0
 _REFUSAL_PAUSE_SECONDS = 10.0
 
 
@@ -29,18 +30,21 @@ class TokenRenewal:
         if credentials != self._credentials:
             self._changed(credentials)
         if self.token is None or now >= self.token.expires_at - min(_MARGIN_SECONDS, self._life() / 4):
-            return RefreshDecision.WAIT if now < self._retry_at else RefreshDecision.NOW
-        if now < self._retry_at:
+            return (
+                RefreshDecision.WAIT if _is_ahead(self._retry_at, now, _MAX_BACK_OFF_SECONDS) else RefreshDecision.NOW
+            )
+        if _is_ahead(self._retry_at, now, _MAX_BACK_OFF_SECONDS):
             return RefreshDecision.NOTHING
         if self._is_refused:
             return RefreshDecision.NOW
-        return RefreshDecision.NOTHING if now < self._refresh_at else RefreshDecision.SOON
+        is_fresh = self.token.issued_at <= now < self._refresh_at  # issued later than now: the clock was set back
+        return RefreshDecision.NOTHING if is_fresh else RefreshDecision.SOON
 
     def refuse(self, now: float, value: str) -> None:
         """An API refused this token: the next caller fetches another one. This is rate-limited, because an API that
         refuses every token would overload the issuer.
         """
-        if self._is_current(value) and now >= self._refused_until:
+        if self._is_current(value) and not _is_ahead(self._refused_until, now, _REFUSAL_PAUSE_SECONDS):
             self._refused_until = now + _REFUSAL_PAUSE_SECONDS
             self._is_refused = True
 
@@ -60,7 +64,8 @@ class TokenRenewal:
 
     def failed(self, error: TokenError, now: float) -> None:
         self.error = error
-        self._retry_at = now + max(_BACK_OFF_SECONDS[min(self._failures, 2)], min(error.retry_after or 0.0, 30.0))
+        asked = min(error.retry_after or 0.0, _MAX_BACK_OFF_SECONDS)
+        self._retry_at = now + max(_BACK_OFF_SECONDS[min(self._failures, 2)], asked)
         self._failures += 1
 
     def _is_current(self, value: str) -> bool:
@@ -77,3 +82,8 @@ class TokenRenewal:
 
     def _life(self) -> float:
         return self.token.expires_at - self.token.issued_at if self.token is not None else 0.0
+
+
+def _is_ahead(instant: float, now: float, most: float) -> bool:
+    """Whether the end of a pause of at most `most` seconds is still to come, also if the clock was set back."""
+    return now < instant <= now + most

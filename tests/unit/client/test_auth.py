@@ -71,6 +71,45 @@ def test_expired_token_is_not_used(auth: ClientCredentials, endpoint: Endpoint, 
     assert auth.token_sync().value == "token-2"
 
 
+def test_pause_after_a_failure_ends_if_the_clock_is_set_back(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    """A Pod that starts with a clock two hours ahead would be without a token for two hours."""
+    endpoint.answers = [httpx.Response(400, json={"error": "invalid_client"})]
+    with pytest.raises(TokenError):
+        auth.token_sync()
+    clock.instant -= 7200
+    assert auth.token_sync().value == "token-2"
+
+
+def test_token_is_replaced_if_the_clock_is_set_back(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    """Its end is unknown then. The pause between two refusals ends too."""
+    auth.token_sync()
+    auth.invalidate("token-1")
+    assert auth.token_sync().value == "token-2"
+    clock.instant -= 7200
+    auth.invalidate("token-2")
+    assert auth.token_sync().value == "token-3"
+    clock.instant -= 7200
+    wait_until(lambda: auth.token_sync().value == "token-4")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_sync_code_cannot_use_an_async_client(mount: Mount, endpoint: Endpoint, running: bool) -> None:
+    """On the event loop, it would wait for itself."""
+    auth = ClientCredentials(mount.path, http=endpoint.async_client())
+
+    async def on_the_event_loop() -> None:
+        auth.token_sync()
+
+    with pytest.raises(ValueError, match="pass a Client as http="):
+        asyncio.run(on_the_event_loop()) if running else auth.token_sync()
+    with pytest.raises(ValueError, match="pass a Client as http="):
+        httpx.get("https://payroll.example", auth=auth)
+
+
 def test_token_with_a_very_short_lifetime_is_used(
     auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
 ) -> None:
