@@ -89,9 +89,14 @@ def invalid_response(endpoint: str, what: str, status: int | None = 200) -> Toke
     )
 
 
+def unavailable(text: str) -> TokenError:
+    """No answer, and a retry may help."""
+    return TokenError("temporarily_unavailable", text, retry_after=1.0)
+
+
 def unexpected(outcome: object) -> TokenError:
     """The text of an unknown exception is omitted, because it may contain secrets."""
-    return TokenError("temporarily_unavailable", f"the request ended with {type(outcome).__name__}; try again")
+    return unavailable(f"the request ended with {type(outcome).__name__}; try again")
 
 
 class SecretError(TokenError):

@@ -8,7 +8,7 @@ import httpx
 
 from scopewright.client.clock import Clock
 from scopewright.client.credentials import MountedCredentials
-from scopewright.client.errors import TokenError, unexpected
+from scopewright.client.errors import TokenError, unavailable, unexpected
 from scopewright.client.grant import Granted
 from scopewright.client.issuer_request import Flow
 from scopewright.client.renewal import TokenRenewal
@@ -61,8 +61,8 @@ class SharedToken:
         if token is not None and self._clock.now() < token.expires_at:
             return token
         if not in_time:
-            raise TokenError("temporarily_unavailable", f"no token within {MAX_WAIT_SECONDS:.0f} s; try again")
-        raise error.again() if error is not None else TokenError("temporarily_unavailable", "no token; try again")
+            raise unavailable(f"no token within {MAX_WAIT_SECONDS:.0f} s; try again")
+        raise error.again() if error is not None else unavailable("no token; try again")
 
     def refuse(self, value: str) -> None:
         """The API refused the token with this value: the next caller fetches another one."""

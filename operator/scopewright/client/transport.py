@@ -7,7 +7,7 @@ import httpx
 
 from scopewright import http_flow
 from scopewright.client.clock import Clock
-from scopewright.client.errors import TokenError
+from scopewright.client.errors import TokenError, unavailable
 from scopewright.client.issuer_request import Flow, Wait
 from scopewright.http_flow import FetchError, HttpResponse, ResponseTooLarge
 
@@ -50,7 +50,7 @@ def _refused(request: httpx.Request, error: FetchError) -> TokenError:
     if isinstance(error, ResponseTooLarge):
         limit = request.extensions["max_bytes"]
         return TokenError("invalid_response", f"the answer of {request.url} is larger than {limit} bytes", 200)
-    return TokenError("temporarily_unavailable", f"{request.url} took longer than {_DEADLINE_SECONDS:.0f} s to answer")
+    return unavailable(f"{request.url} took longer than {_DEADLINE_SECONDS:.0f} s to answer")
 
 
 def _no_response(error: Exception) -> HttpResponse:

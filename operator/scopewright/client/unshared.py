@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from scopewright.client.clock import Clock
-from scopewright.client.errors import TokenError, unexpected
+from scopewright.client.errors import TokenError, unavailable, unexpected
 from scopewright.client.issuer_request import Flow
 from scopewright.client.outage import IssuerOutage
 from scopewright.client.transport import run, run_sync
@@ -155,4 +155,4 @@ def _as_token_error(error: Exception) -> TokenError:
 
 
 def _too_slow() -> TokenError:
-    return TokenError("temporarily_unavailable", f"no answer within {MAX_WAIT_SECONDS:.0f} s; try again")
+    return unavailable(f"no answer within {MAX_WAIT_SECONDS:.0f} s; try again")
