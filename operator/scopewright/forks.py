@@ -57,7 +57,7 @@ def new_http_client() -> "httpx.Client":
         import_http()
         import httpx
 
-        return httpx.Client()
+        return httpx.Client(mounts={"http://": None})
 
 
 def _after_fork() -> None:

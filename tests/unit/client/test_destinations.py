@@ -126,6 +126,20 @@ def test_request_through_a_proxy_keeps_the_token(mount: Mount, endpoint: Endpoin
         assert proxy.last() == {"authorization": "Bearer token-1"}
 
 
+def test_credential_for_an_issuer_on_loopback_is_not_sent_to_a_proxy(
+    servers: tuple[Server, Server], mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer, proxy = servers
+    mount.write(issuer=issuer.url, token_endpoint=f"{issuer.url}/token")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    with pytest.raises(TokenError, match="not a JSON object"):
+        ClientCredentials(mount.path).token_sync()
+    assert ([path for path, _ in issuer.seen], proxy.seen) == (["/token"], [])
+
+
 @pytest.mark.parametrize(
     ("first", "then", "kept"),
     [
