@@ -91,6 +91,11 @@ def identity(file: Path) -> tuple[int, int, int] | None:
     return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
+def is_directory(path: str | os.PathLike[str]) -> bool:
+    """False also if the path cannot be read, for which Path.is_dir raises an OSError."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def read_entry(file: Path) -> str | None:
     """The text of one entry without the trailing newline, or None if there is no such file. Raises `SecretError`."""
     try:
@@ -117,5 +122,5 @@ def read_entry(file: Path) -> str | None:
 
 
 def _without_blocking(path: str, flags: int) -> int:
-    """Without O_NONBLOCK, opening a named pipe blocks until there is a writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    """Without O_NONBLOCK, opening a named pipe blocks until there is a writer. Windows has neither."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

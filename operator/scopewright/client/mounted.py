@@ -7,7 +7,7 @@ from pathlib import Path
 from scopewright.client.clock import Clock
 from scopewright.client.credentials import MountedCredentials
 from scopewright.client.errors import SecretError
-from scopewright.client.files import FollowedFiles, Version, identity, read_entry
+from scopewright.client.files import FollowedFiles, Version, identity, is_directory, read_entry
 from scopewright.client.key import parse_private_key
 from scopewright.client.service_account import require_audience
 
@@ -82,7 +82,7 @@ class MountedSecret:
         )
 
     def _advice(self, missing: list[str]) -> str:
-        if not self.path.is_dir():
+        if not is_directory(self.path):
             return f"{self.path} is not a directory; mount the Secret of the OAuthClient there"
         return (
             f"{self.path} lacks {', '.join(missing)}; mount the whole Secret of an OAuthClient, "

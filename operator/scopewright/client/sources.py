@@ -15,7 +15,7 @@ from typing import Final
 from scopewright.client.clock import Clock
 from scopewright.client.credentials import CredentialSource
 from scopewright.client.errors import SecretError
-from scopewright.client.files import read_entry
+from scopewright.client.files import is_directory, read_entry
 from scopewright.client.given import CredentialValues
 from scopewright.client.mounted import MountedSecret
 from scopewright.origins import Hosts, host_names
@@ -104,8 +104,9 @@ def _secret_dir(environment: Environment, clock: Clock) -> _Found | str:
     variable, path = environment.name("SECRET_DIR"), environment.secret_dir
     if path is None:
         return f"{variable}, the directory where the Secret of the OAuthClient is mounted: not set"
-    if not Path(path).is_dir():
-        raise SecretError(f"{variable} is {path}, which is not a directory; mount the Secret of the OAuthClient there")
+    if not is_directory(path):
+        what = "is not a directory, or cannot be read; mount the Secret of the OAuthClient there"
+        raise SecretError(f"{variable} is {path}, which {what}")
     token_file = environment.values.service_account_token or Path(path) / "token"
     return MountedSecret(path, service_account_token=token_file, clock=clock), f"{path}, which {variable} names"
 
@@ -123,6 +124,8 @@ def _service_binding(environment: Environment, clock: Clock) -> _Found | str:
     root = environment.binding_root
     if root is None:
         return f"{BINDING_ROOT_VARIABLE}, the directory of service bindings: not set"
+    if not is_directory(root):
+        return f"{BINDING_ROOT_VARIABLE}: {root} is not a directory"
     bindings = [folder for folder in _folders(Path(root)) if _is_of_scopewright(folder)]
     if not bindings:
         return f"{BINDING_ROOT_VARIABLE}: no directory in {root} has an entry provider with the value scopewright"
@@ -135,10 +138,14 @@ def _service_binding(environment: Environment, clock: Clock) -> _Found | str:
 
 
 def _folders(root: Path) -> list[Path]:
+    """Without those that may not be read. Raises `SecretError`."""
     try:
-        return sorted(entry for entry in islice(root.iterdir(), _MAX_BINDINGS) if entry.is_dir())
-    except OSError:
-        return []
+        return sorted(entry for entry in islice(root.iterdir(), _MAX_BINDINGS) if is_directory(entry))
+    except OSError as error:
+        raise SecretError(
+            f"{BINDING_ROOT_VARIABLE} is {root}, which cannot be read: {error.strerror}; correct its permissions, or "
+            "remove the variable"
+        ) from None
 
 
 def _is_of_scopewright(folder: Path) -> bool:
@@ -149,7 +156,7 @@ def _is_of_scopewright(folder: Path) -> bool:
 
 
 def _standard_mount(environment: Environment, clock: Clock) -> _Found | str:
-    if not STANDARD_MOUNT.is_dir():
+    if not is_directory(STANDARD_MOUNT):
         return f"the Secret mounted at {STANDARD_MOUNT}: not a directory"
     return MountedSecret(STANDARD_MOUNT, clock=clock), str(STANDARD_MOUNT)
 

@@ -123,6 +123,30 @@ def test_incomplete_source_is_an_error_and_not_skipped(
     assert "SecretNumberOne" not in str(caught.value)
 
 
+def test_directory_that_cannot_be_read_is_an_error_and_not_skipped(
+    standard_mount: Path, variables: SetVariables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret(standard_mount, "from.standard")
+    variables(SCOPEWRIGHT_SECRET_DIR="x" * 5000)
+    with pytest.raises(SecretError, match="cannot be read"):
+        ClientCredentials()
+
+    def unreadable(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    variables(SCOPEWRIGHT_SECRET_DIR="", SERVICE_BINDING_ROOT=tmp_path)
+    monkeypatch.setattr(Path, "iterdir", unreadable)
+    with pytest.raises(SecretError, match=r"SERVICE_BINDING_ROOT is .* cannot be read: Permission denied; correct"):
+        ClientCredentials()
+
+
+def test_entry_that_cannot_be_read_does_not_hide_a_binding(variables: SetVariables, tmp_path: Path) -> None:
+    secret(tmp_path / "bindings/oauth", "from.binding")
+    (tmp_path / "bindings/broken").symlink_to("x" * 300)
+    variables(SERVICE_BINDING_ROOT=tmp_path / "bindings")
+    assert found().client_id == "from.binding"
+
+
 def test_variables_of_other_uses_are_not_a_source(standard_mount: Path, variables: SetVariables) -> None:
     """The verifier reads SCOPEWRIGHT_ISSUER, and a mounted Secret the token of the ServiceAccount."""
     variables(SCOPEWRIGHT_ISSUER=ISSUER, SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE="/x", SCOPEWRIGHT_CLIENT_ID="")
