@@ -85,10 +85,12 @@ class Endpoints:
 
 
 def _url(name: str, text: str) -> httpx.URL:
+    if "@" in text.partition("://")[2].partition("/")[0]:  # not shown: it may be a password
+        raise invalid_request(f"the {name} must be https, a URL without a user and a password: remove them")
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
-        raise invalid_request(f"the {name} must be https, a URL without a user, and is {text}")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise invalid_request(f"the {name} must be https, and is {text}")
     return url
