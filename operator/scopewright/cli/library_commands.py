@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, NoReturn
 
 GOOD: Final = 0
@@ -71,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 def _check_authorities() -> None:
     """Raise UsageError if the variable of a private CA names no file: the libraries only know that a fetch failed."""
     file = os.environ.get(AUTHORITIES)
-    if file and not Path(file).is_file():
+    if file and not os.path.isfile(file):  # noqa: PTH113  # Path.is_file raises an OSError if it may not be read
         raise UsageError(f"{AUTHORITIES} is {file}, which is not a file")
 
 

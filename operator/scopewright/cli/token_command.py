@@ -4,11 +4,11 @@ import argparse
 import json
 import os
 import time
-from pathlib import Path
 from typing import Final
 
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
 from scopewright.client import AccessToken, ClientCredentials, ClientOptions, TokenError
+from scopewright.client.files import is_directory
 from scopewright.origins import HttpUrl, host_of
 
 SECRET_DIR: Final = "SCOPEWRIGHT_SECRET_DIR"  # noqa: S105  # names a directory
@@ -44,7 +44,7 @@ def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
 
 def _check_directory(text: str) -> None:
     """Raise UsageError for anything else. A text without a slash is not shown: it may be a client secret."""
-    if text and Path(text).is_dir():
+    if text and is_directory(text):
         return
     shown = f"{text} is not a directory" if "/" in text else "that is not a directory"
     raise UsageError(f"--secret takes the directory where the Secret of the OAuthClient is mounted, and {shown}")

@@ -190,6 +190,7 @@ def test_a_secret_that_cannot_be_used_is_a_wrong_argument(mounted: Path, tmp_pat
     assert f"{mounted} lacks client_id" in run("token", "--secret", mounted, code=2).stderr
     missing = tmp_path / "missing"
     assert f"{missing} is not a directory" in run("token", "--secret", missing, code=2).stderr
+    assert "that is not a directory" in run("token", "--secret", "x" * 300, code=2).stderr  # an OSError of its own
     assert f"{missing}" in run("token", code=2, SCOPEWRIGHT_SECRET_DIR=str(missing)).stderr
 
 
