@@ -19,7 +19,9 @@ from made import keep
 
 from scopewright.issuer.serving.server import transport_refusal
 from scopewright.verifier import KeysUnavailable
+from scopewright.verifier.introspection import NO_ANSWER
 from scopewright.verifier.refusals import ADVICE, code_of
+from scopewright.verifier.replay import TOO_MANY_PROOFS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = Path(__file__).with_name("errors.md")
@@ -300,9 +302,8 @@ def page() -> str:
     for why, text in ADVICE.items():
         status, error = code_of(why)
         lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), why.value))
-    lines.append(
-        _verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", KeysUnavailable().description, "")
-    )
+    for text in (KeysUnavailable().description, NO_ANSWER, TOO_MANY_PROOFS):
+        lines.append(_verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", text, ""))
     return "\n".join([*lines, ""])
 
 

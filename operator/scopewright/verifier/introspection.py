@@ -10,7 +10,7 @@ from scopewright.verifier.check import Policy, check_claims
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.token import Token
 
-_DESCRIPTION: Final = "The issuer cannot be asked about the access token at present; try again"
+NO_ANSWER: Final = "The issuer cannot be asked about the access token at present; try again"
 _OPAQUE: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -91,7 +91,7 @@ def check_answer(answer: Mapping[str, Any], policy: Policy, now: float, token: s
 
 
 def unavailable(reason: str, retry_after: float = 1.0) -> KeysUnavailable:
-    return KeysUnavailable(retry_after, _DESCRIPTION, reason)
+    return KeysUnavailable(retry_after, NO_ANSWER, reason)
 
 
 def _require_active(answer: Mapping[str, Any]) -> None:

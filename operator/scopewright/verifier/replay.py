@@ -6,10 +6,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from scopewright.forks import restart_in_children
 from scopewright.verifier.refusals import KeysUnavailable
+
+TOO_MANY_PROOFS: Final = "Too many requests with a proof within two minutes; try again"
 
 
 class Replay(Protocol):
@@ -67,7 +69,7 @@ class ReplayMemory:
             if key in self._owners:
                 return False
             if not has_room(self._counts[owner], self._capacity - len(self._owners), self._share):
-                raise KeysUnavailable(5.0, "Too many requests with a proof within two minutes; try again")
+                raise KeysUnavailable(5.0, TOO_MANY_PROOFS)
             self._owners[key] = owner
             self._counts[owner] += 1
             heapq.heappush(self._expiries, (until, key))
