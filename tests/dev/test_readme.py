@@ -1,4 +1,4 @@
-"""The first steps of README.md and docs/libraries.md, run as they stand but for the ports."""
+"""The first steps of README.md, run as they stand but for the port. `tests/pages` runs the pages of the libraries."""
 
 import json
 import sys
@@ -30,10 +30,3 @@ def test_five_minutes_to_a_verified_token(tmp_path: Path, dev: Running) -> None:
     assert json.loads(by_curl)["scope"] == "payroll.read payroll.classes"
     assert by_library.startswith("Token(subject='staff.hr-desk'")
     assert len(page.commands[-1].expected) == 1
-
-
-def test_a_service_and_its_caller(tmp_path: Path, dev: Running) -> None:
-    program, commands = document(ROOT / "docs/libraries.md").blocks[:2]
-    page = Page("docs/libraries.md", {"hello.py": program.text}, [commands.text])
-    assert page.commands[-1].expected == ["{'caller': 'staff.hr-desk'}"]
-    page.run(tmp_path, dev.port, dev.state)
