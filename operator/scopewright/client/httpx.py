@@ -95,9 +95,10 @@ class RedirectGuard:
         self._application = application
         self._attempt: Attempt | None = None
         self._is_redirect = False
+        self._has_left = False
 
     def authorised(self, request: httpx.Request, attempt: Attempt) -> httpx.Request:
-        self._attempt, self._is_redirect = attempt, False
+        self._attempt, self._is_redirect, self._has_left = attempt, False, False
         request.headers.update(attempt.headers(request.method, request.url))
         return request
 
@@ -112,8 +113,12 @@ class RedirectGuard:
             await result
 
     def _before_sending(self, sent: Any) -> None:
+        if sent.method == b"CONNECT":  # to a proxy, before the request itself
+            sent.headers = _without_security(sent.headers)
+            return
         names = {name.lower() for name, _ in sent.headers}
-        if self._is_elsewhere(sent.url) or b"authorization" not in names:  # the latter after a redirect to and fro
+        self._has_left = self._has_left or self._is_elsewhere(sent.url)
+        if self._has_left:
             sent.headers = _without_security(sent.headers)
         elif self._is_redirect and b"dpop" in names and self._attempt is not None:
             fresh = self._attempt.headers(sent.method.decode("ascii"), _url_of(sent.url))

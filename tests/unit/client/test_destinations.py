@@ -159,6 +159,30 @@ def test_token_is_sent_for_the_same_scheme_host_and_port_only(first: str, then: 
     assert sent.headers == (headers if kept else headers[2:])
 
 
+def test_upgrade_to_https_and_back_gets_no_token() -> None:
+    """httpx keeps Authorization in an upgrade, and the other origin chooses the URL to come back to."""
+    request = httpx.Request("GET", "http://localhost/")
+    guard_redirects(request, asynchronous=False)
+    sent = []
+    for url in ("http://localhost/", "https://localhost/", "http://localhost/chosen"):
+        following = httpcore.Request("GET", url, headers=[(b"Authorization", b"Bearer t")])
+        request.extensions["trace"]("http11.send_request_headers.started", {"request": following})
+        sent.append(following.headers)
+    assert sent == [[(b"Authorization", b"Bearer t")], [], []]
+
+
+def test_request_to_a_proxy_does_not_end_the_token() -> None:
+    request = httpx.Request("GET", "https://payroll.example/")
+    guard_redirects(request, asynchronous=False)
+    for method, url, kept in (
+        ("CONNECT", "http://proxy.example:3128/", False),
+        ("GET", "https://payroll.example/", True),
+    ):
+        sent = httpcore.Request(method, url, headers=[(b"Authorization", b"Bearer t")])
+        request.extensions["trace"]("http11.send_request_headers.started", {"request": sent})
+        assert bool(sent.headers) is kept
+
+
 def test_trace_extension_of_the_application_still_works(
     servers: tuple[Server, Server], auth: ClientCredentials
 ) -> None:
