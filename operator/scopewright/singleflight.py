@@ -127,7 +127,13 @@ class SingleFlight(Generic[T]):
             task.add_done_callback(lambda ended: self._on_task_done(flight, ended))
         else:
             name = f"scopewright-{self._name}"
-            threading.Thread(target=self._run_in_thread, args=(flight,), name=name, daemon=True).start()
+            thread = threading.Thread(target=self._run_in_thread, args=(flight,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # at a limit of threads, or at the end of the process: a fetch that failed
+                self._on_fetched(error)
+                flight.set_result(None)
+                return flight
         self._started_at = time.monotonic()
         self._flight = flight  # the fetch cannot end earlier: _finish needs the lock, which is held here
         return flight

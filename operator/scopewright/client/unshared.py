@@ -116,12 +116,21 @@ class DaemonThreads:
         self._running = 0
 
     def run(self, work: Callable[[], None]) -> None:
-        """`work` must not raise."""
+        """`work` must not raise. Raises RuntimeError if no thread runs and none can be started."""
         with self._lock:
             self._waiting.append(work)
             if self._running < self._most:
-                threading.Thread(target=self._work, name="scopewright-request", daemon=True).start()
-                self._running += 1
+                self._start()
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name="scopewright-request", daemon=True).start()
+        except RuntimeError:  # at a limit of threads, or at the end of the process
+            if not self._running:
+                self._waiting.pop()
+                raise
+        else:
+            self._running += 1
 
     def _work(self) -> None:
         while True:

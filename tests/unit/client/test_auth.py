@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -108,6 +109,29 @@ def test_sync_code_cannot_use_an_async_client(mount: Mount, endpoint: Endpoint, 
         asyncio.run(on_the_event_loop()) if running else auth.token_sync()
     with pytest.raises(ValueError, match="pass a Client as http="):
         httpx.get("https://payroll.example", auth=auth)
+
+
+def test_token_is_used_while_no_thread_can_be_started(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a limit of the container. Later it is renewed."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    auth.token_sync()
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", start)
+        clock.instant += 550
+        assert auth.token_sync().value == "token-1"
+        clock.instant += 50
+        with call(Api(), auth) as client, pytest.raises(httpx.HTTPError, match="RuntimeError; try again"):
+            client.get("/salaries")
+        with pytest.raises(TokenError, match="RuntimeError; try again") as caught:
+            auth.revoke_sync("token-1")
+        assert caught.value.retry_after == 1.0
+    clock.instant += 10
+    assert auth.token_sync().value == "token-2"
 
 
 def test_token_with_a_very_short_lifetime_is_used(

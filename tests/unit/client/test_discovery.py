@@ -74,7 +74,10 @@ def test_metadata_of_another_issuer_is_refused(
         ("https://evil.example/token", "not of the same scheme, host and port as the issuer"),
         ("https://issuer.example:8443/token", "not of the same scheme, host and port as the issuer"),
         ("http://issuer.example/token", "the token_endpoint must be https"),
-        ("https://u:p@issuer.example/token", "the token_endpoint must be https, a URL without a user and a password: rem"),
+        (
+            "https://u:p@issuer.example/token",
+            "the token_endpoint must be https, a URL without a user and a password: rem",
+        ),
         ("/token", "the token_endpoint must be https"),
         (None, "names no token_endpoint"),
         (["https://issuer.example/token"], "names no token_endpoint"),
