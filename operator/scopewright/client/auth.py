@@ -91,7 +91,7 @@ class ClientCredentials(HttpxAuth):
         self._clock = clock or Clock()
         values = CredentialValues(client_id, client_secret, private_key, service_account_token, issuer, token_endpoint)
         self.source, default_allow_http = choose_source(path, values, self._clock)
-        self._destinations = Destinations(hosts, allow_http or default_allow_http)
+        self._destinations = Destinations(hosts, default_allow_http if allow_http == () else allow_http)
         self._prover = Prover.of(dpop)
         self._http = http
         endpoints = Endpoints(self._destinations.allow_http, self._clock.now)
