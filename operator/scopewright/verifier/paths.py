@@ -19,6 +19,16 @@ def path_below_root(scope: Scope) -> str:
     return below if path.startswith(root) and (not below or below.startswith("/")) else path
 
 
+def routed_path(scope: Scope) -> str | None:
+    """The path that patterns are compared with; None if routers disagree about it.
+
+    Not all routers look for `root_path` at the start alone: Litestar removes all up to its first occurrence.
+    """
+    below = path_below_root(scope)
+    root = (scope.get("root_path") or "").rstrip("/")
+    return None if root and below == scope["path"] and root in below else below
+
+
 def url_of(base_url: str, scope: Scope) -> str:
     """The URL of the request without its query, as on the wire if the server provides `raw_path`.
 

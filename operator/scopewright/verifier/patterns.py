@@ -75,10 +75,12 @@ class AuthenticationByPath:
         self._authentications = [found[pattern] for pattern in by_rank]
         self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank), re.DOTALL)
 
-    def of(self, path: str, raw_path: str | None = None) -> PathAuthentication:
-        """`path` is decoded, and begins below the application's root. `raw_path` is the path as it was sent."""
-        match = self._regex.fullmatch(path) if self._authentications else None
-        if match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
+    def of(self, path: str | None, raw_path: str | None = None) -> PathAuthentication:
+        """`path` is decoded, and begins below the application's root; None matches no pattern. `raw_path` is the path
+        as it was sent.
+        """
+        match = self._regex.fullmatch(path) if path is not None and self._authentications else None
+        if path is None or match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
             return PathAuthentication.REQUIRED
         return self._authentications[(match.lastindex or 1) - 1]
 

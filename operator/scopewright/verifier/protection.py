@@ -16,13 +16,14 @@ from scopewright.verifier.token_verifier import TokenVerifier
 class ReceivedRequest(NamedTuple):
     """A request as a framework received it.
 
-    `path` is decoded, and begins below the application's root; `raw_path` is the path as it was sent, if known.
+    `path` is decoded, and begins below the application's root; None matches no pattern. `raw_path` is the path as it
+    was sent, if known.
     `authorization` and `dpop` are all values of these headers. `url` returns the URL without its query as the caller
     sees it; it is called for DPoP alone.
     """
 
     method: str
-    path: str
+    path: str | None
     url: Callable[[], str]
     raw_path: str | None = None
     query: str = ""

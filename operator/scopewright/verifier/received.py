@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
-from scopewright.verifier.paths import Scope, path_below_root, url_of
+from scopewright.verifier.paths import Scope, routed_path, url_of
 from scopewright.verifier.protection import ReceivedRequest
 
 Environ = MutableMapping[str, Any]
@@ -16,7 +16,7 @@ def request_of_scope(scope: Scope, base_url: str | Callable[[Scope], str] | None
     raw_path = scope.get("raw_path")
     return ReceivedRequest(
         method=scope.get("method", "GET"),  # a websocket's handshake has none
-        path=path_below_root(scope),
+        path=routed_path(scope),
         raw_path=raw_path.decode("latin-1").partition("?")[0] if raw_path is not None else None,
         query=scope.get("query_string", b"").decode("latin-1"),
         authorization=_values(scope, b"authorization"),

@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from litestar import Litestar, get
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from scopewright.verifier import Verifier, protect, require
-from scopewright.verifier.paths import path_below_root, url_of
+from scopewright.verifier.paths import path_below_root, routed_path, url_of
 from tests.harness.clock import Clock
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, bound_token, proof
 
@@ -124,6 +125,41 @@ def scope(path: str, root_path: str = "", raw_path: bytes | None = None) -> dict
 )
 def test_path_below_root(path: str, root_path: str, below: str) -> None:
     assert path_below_root(scope(path, root_path)) == below
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "routed"),
+    [
+        ("/x", "/api", "/x"),
+        ("/x", "/", "/x"),
+        ("/api/api/x", "/api", "/api/x"),
+        ("/assets/api/x", "/api", None),
+        ("/apix", "/api", None),
+        ("/api/x", "/api/", None),
+        ("/assets/api/x", "/api/", None),
+    ],
+)
+def test_a_path_with_its_root_elsewhere_matches_no_pattern(path: str, root_path: str, routed: str | None) -> None:
+    assert routed_path(scope(path, root_path)) == routed
+
+
+@get("/admin")
+async def litestar_admin() -> str:
+    return "secret"
+
+
+@get("/assets/{name:path}")
+async def litestar_assets() -> str:
+    return "asset"
+
+
+async def test_litestar_below_a_root_path_opens_no_protected_route() -> None:
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
+    app = protect(Litestar([litestar_admin, litestar_assets], openapi_config=None), verifier, public=("/assets/**",))
+    transport = httpx.ASGITransport(app, root_path="/api")  # as gunicorn: the path does not begin with it
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answers = [await client.get(path) for path in ("/assets/x", "/api/assets/x", "/assets/api/admin")]
+    assert [answer.status_code for answer in answers] == [200, 200, 401]
 
 
 @pytest.mark.parametrize(
