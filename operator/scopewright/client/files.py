@@ -38,6 +38,7 @@ class FollowedFiles(Generic[T]):
         self._lock = threading.Lock()
         self._checked_at: float | None = None
         self._current: tuple[Version, T] | None = None
+        self._problem = ""  # with the version that is there now
         restart_in_children(self)
 
     def after_fork(self) -> None:
@@ -59,8 +60,11 @@ class FollowedFiles(Generic[T]):
             except SecretError as error:
                 if current is None:
                     raise
-                logger.warning("keeping the previous credentials: %s", error.description)
+                if error.description != self._problem:  # once, and not for each request
+                    logger.warning("keeping the previous credentials: %s", error.description)
+                self._problem = error.description
                 return current[1]
+            self._problem = ""
             return self._current[1]
 
     def _follow(self, current: tuple[Version, T] | None) -> tuple[Version, T]:

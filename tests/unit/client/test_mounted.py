@@ -115,6 +115,18 @@ def test_malformed_version_does_not_replace_a_valid_one(mount: Mount) -> None:
     assert secret.read().client_secret == "SecretNumberThree"
 
 
+def test_malformed_version_is_logged_once(mount: Mount, caplog: pytest.LogCaptureFixture) -> None:
+    secret = MountedSecret(mount.path, every=0)
+    for logged in (1, 2):
+        mount.write()
+        secret.read()
+        mount.write(client_id=None)
+        for _ in range(3):
+            secret.read()
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * logged
+        assert "lacks client_id" in caplog.text
+
+
 def test_all_entries_read_are_of_one_version(mount: Mount) -> None:
     secret = MountedSecret(mount.path, every=0)
     stop = threading.Event()
