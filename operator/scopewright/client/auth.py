@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Self, TypedDict, Unpack
 
+import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from scopewright.client.clock import Clock
@@ -88,6 +89,8 @@ class ClientCredentials(HttpxAuth):
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        if not isinstance(http, httpx.Client | httpx.AsyncClient | None):
+            raise TypeError(f"http= takes an httpx.Client or httpx.AsyncClient, not {type(http).__name__}")
         self._clock = clock or Clock()
         values = CredentialValues(client_id, client_secret, private_key, service_account_token, issuer, token_endpoint)
         self.source, default_allow_http = choose_source(path, values, self._clock)

@@ -19,10 +19,12 @@ _MAX_ORIGINS: Final = 100
 class Prover:
     """Makes proofs with one P-256 key. By default the key is generated, and exists only in this process.
 
-    Keeps the last nonce of each origin. Raises ValueError for a key on another curve.
+    Keeps the last nonce of each origin. Raises ValueError for a key on another curve, and TypeError for no such key.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey | None = None) -> None:
+        if key is not None and not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"dpop= takes True or a private key on P-256, not {type(key).__name__}")
         if key is not None and not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("the key of DPoP proofs must be on P-256: their algorithm is ES256")
         self._key = key or ec.generate_private_key(ec.SECP256R1())

@@ -30,9 +30,14 @@ class TokenParameters:
     def from_arguments(
         cls, resource: str | None, scope: str | Collection[str] | None, subject_token: str | None = None
     ) -> Self:
-        """Several scopes may be names, or one space-delimited string. Raises TypeError for anything else."""
+        """Several scopes may be names, or one space-delimited string. Raises TypeError for anything else.
+
+        Raises ValueError for an empty `resource`.
+        """
         if resource is not None and not isinstance(resource, str):
             raise TypeError(f"resource= takes the audience of one API, as a string, not {type(resource).__name__}")
+        if resource == "":
+            raise ValueError("resource= is empty: pass the audience of an API, or omit it for the one in the Secret")
         if scope is None or isinstance(scope, str):
             return cls(resource, scope, subject_token)
         if not isinstance(scope, Collection) or not all(isinstance(name, str) for name in scope):

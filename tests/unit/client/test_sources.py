@@ -222,6 +222,16 @@ def test_argument_of_another_type_is_a_type_error() -> None:
     for path in (7, b"/var/run/secrets/oauth"):
         with pytest.raises(TypeError, match="path takes the directory of a mounted Secret, not"):
             ClientCredentials(path)  # type: ignore[arg-type]
+    unusable: list[dict[str, Any]] = [{"http": object()}, {"dpop": "yes"}, {"hosts": 7}, {"resource": ["x"]}]
+    for options in unusable:
+        [name] = options
+        with pytest.raises(TypeError, match=f"{name}= takes "):
+            ClientCredentials("/var/run/secrets/oauth", **options)
+
+
+def test_empty_resource_is_not_the_one_of_the_secret() -> None:
+    with pytest.raises(ValueError, match="resource= is empty"):
+        ClientCredentials("/var/run/secrets/oauth", "")
 
 
 def test_client_secret_of_the_arguments_is_sent(endpoint: Endpoint, clock: FakeClock) -> None:
