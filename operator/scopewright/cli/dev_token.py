@@ -4,6 +4,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,9 +70,10 @@ def keep_fresh(
 
 
 def _write(file: Path, token: str) -> None:
-    spare = file.with_name(f".{uuid.uuid4().hex}")
+    spare = file.parent / f".{uuid.uuid4().hex}"
     try:
         replace_file(file, token.encode(), spare)
     except OSError as error:
-        spare.unlink(missing_ok=True)
+        with suppress(OSError):
+            spare.unlink()
         raise Rejected("CannotWrite", f"--watch {file} cannot be written: {error.strerror}") from None

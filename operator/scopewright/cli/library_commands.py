@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 GOOD: Final = 0
 REFUSED: Final = 1
@@ -53,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if not sys.stdout:  # None: it is closed
+        return fail(USAGE, "standard output is closed")
     try:
         parsed = parser(arguments[0]).parse(arguments[1:])
         _check_authorities()
@@ -62,8 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        # Python would report the same error again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         return fail(USAGE, f"standard input or output cannot be used: {error.strerror}")
 
 
@@ -75,8 +76,18 @@ def _check_authorities() -> None:
 
 
 def fail(code: int, message: str) -> int:
-    sys.stderr.write(f"scopewright: {message}\n")
+    """Return the exit code, also if standard error is closed (None) or full."""
+    if sys.stderr:
+        try:
+            sys.stderr.write(f"scopewright: {message}\n")
+        except OSError:
+            _discard(sys.stderr)
     return code
+
+
+def _discard(stream: TextIO) -> None:
+    """Python would report the same error again when it flushes at exit, and replace the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def parser(command: str) -> _Parser:

@@ -70,3 +70,9 @@ def test_a_file_that_cannot_be_written_is_reported(state: Path, tmp_path: Path) 
     with pytest.raises(Rejected, match="cannot be written: Is a directory"):
         keep_fresh(AccountToken.parse("leave/worker", state, "10m"), tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "state"]
+
+
+@pytest.mark.parametrize("file", [".", "/", "/dev/null/token"])
+def test_a_name_that_no_file_can_have_is_reported(file: str, state: Path) -> None:
+    with pytest.raises(Rejected, match=rf"--watch {file} cannot be written"):
+        keep_fresh(AccountToken.parse("leave/worker", state, "10m"), Path(file))

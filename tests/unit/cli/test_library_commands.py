@@ -237,6 +237,17 @@ def test_output_that_cannot_be_written_is_reported_once(mounted: Path) -> None:
         assert done.stderr == f"scopewright: standard input or output cannot be used: {why}\n"
 
 
+@pytest.mark.parametrize(
+    ("redirection", "error"),
+    [(">&-", "scopewright: standard output is closed\n"), ("--no 2>&-", ""), ("--no 2>/dev/full", "")],
+)
+def test_the_exit_code_does_not_depend_on_an_open_stream(redirection: str, error: str, mounted: Path) -> None:
+    """A 0 without a token, or a 1 for a wrong argument, misleads a script."""
+    command = ["/bin/bash", "-c", f'"{SCOPEWRIGHT}" token --secret "{mounted}" {redirection}']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, error)
+
+
 # verify
 
 
