@@ -6,6 +6,7 @@ Every ServiceAccount exists. Only `dev` configures an issuer to trust the key, w
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,6 +26,7 @@ CLUSTER_ISSUER: Final = "https://cluster.dev.invalid"
 
 KEY_FILE: Final = "cluster-key.jwk"
 _ALGORITHM: Final = "ES256"
+_PUBLIC_MEMBERS: Final = ("alg", "crv", "kid", "kty", "use", "x", "y")
 _UIDS: Final = uuid.uuid5(uuid.NAMESPACE_URL, CLUSTER_ISSUER)
 
 
@@ -35,8 +37,10 @@ def service_account_uid(account: Ref) -> str:
 
 def _private_jwk(data: bytes) -> dict[str, Any]:
     members = json.loads(data)
-    if not isinstance(members, dict) or not members.keys() >= {"kid", "d"}:
+    if not isinstance(members, dict) or not members.keys() >= {*_PUBLIC_MEMBERS, "d"}:
         raise ValueError("not a private JWK with a kid")
+    if (members["kty"], members["crv"], members["alg"]) != ("EC", "P-256", _ALGORITHM):
+        raise ValueError(f"not a key for {_ALGORITHM}")
     jwt.PyJWK(members)
     return members
 
@@ -53,7 +57,14 @@ class LocalCluster:
         if (state / KEY_FILE).exists():
             return cls.read(state)
         private = client_pair(make_key(_ALGORITHM)).private
-        replace_file(state / KEY_FILE, private, state / f".{KEY_FILE}.{uuid.uuid4().hex}")
+        spare = state / f".{KEY_FILE}.{uuid.uuid4().hex}"
+        try:
+            replace_file(state / KEY_FILE, private, spare)
+        except OSError as error:
+            with suppress(OSError):
+                spare.unlink()
+            fix = "make STATE writable, or choose another --state"
+            raise Rejected("BadState", f"{state / KEY_FILE} cannot be written ({error.strerror}): {fix}") from None
         return cls(json.loads(private))
 
     @classmethod
@@ -73,7 +84,7 @@ class LocalCluster:
 
     def trusted_by(self, config: Config) -> Config:
         """Return the configuration of an issuer that accepts tokens of this cluster as those of `in-cluster`."""
-        public = {name: member for name, member in self._private_jwk.items() if name != "d"}
+        public = {name: self._private_jwk[name] for name in _PUBLIC_MEMBERS}
         here = ClusterConfig(name=LOCAL_CLUSTER, issuer=CLUSTER_ISSUER, keys=(public,))
         clusters = tuple(here if cluster.name == LOCAL_CLUSTER else cluster for cluster in config.clusters)
         return config.model_copy(update={"clusters": clusters})

@@ -74,6 +74,19 @@ def test_a_damaged_key_is_reported_with_the_remedy(content: bytes, tmp_path: Pat
         LocalCluster.open(tmp_path)
 
 
+@pytest.mark.parametrize("member", [{"alg": "ES384"}, {"crv": "P-384"}, {"kty": "OKP"}, {"kty": "oct", "k": "AAAA"}])
+def test_a_key_of_another_kind_is_damaged(member: dict[str, str], tmp_path: Path) -> None:
+    LocalCluster.open(tmp_path)
+    (tmp_path / KEY_FILE).write_text(json.dumps(json.loads((tmp_path / KEY_FILE).read_bytes()) | member))
+    with pytest.raises(Rejected, match=f"{KEY_FILE} is damaged: remove it"):
+        LocalCluster.read(tmp_path)
+
+
+def test_a_key_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"cannot be written \(No such file or directory\): make STATE writable"):
+        LocalCluster.open(tmp_path / "missing")
+
+
 def test_a_directory_that_dev_did_not_write_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path, tmp_path / "missing", tmp_path / "file"):
