@@ -1,1 +1,4 @@
-"""Scopewright: OAuth clients as Kubernetes resources."""
+"""Scopewright: OAuth clients as Kubernetes resources.
+
+PYTEST_DONT_REWRITE: pytest rewrites the assertions of a package with a plugin, and warns if it was imported before.
+"""

@@ -49,6 +49,7 @@ def installed(tmp_path: Path) -> Path:
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: scopewright\nVersion: 0\n")
     (metadata / "entry_points.txt").write_text(f"[pytest11]\n{entry_point()}\n")
+    (metadata / "RECORD").write_text("scopewright/__init__.py,,\n")  # pytest rewrites the assertions of these packages
     return metadata.parent
 
 
@@ -58,13 +59,14 @@ def entry_point() -> str:
     return text.partition("[project.entry-points.pytest11]\n")[2].partition("\n")[0].replace('"', "")
 
 
-def run(folder: Path, site: Path, **files: str) -> str:
+def run(folder: Path, site: Path, *, start: str = "import pytest", **files: str) -> str:
     folder.mkdir()
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     environment = {"PYTHONPATH": f"{site}:{Path(scopewright.__file__).parents[1]}"}
     others = [option for name in ("asyncio", "schemathesis", "cacheprovider") for option in ("-p", f"no:{name}")]
-    command = [sys.executable, "-m", "pytest", "-W", "error", *others]
+    program = f"{start}; raise SystemExit(pytest.main())"
+    command = [sys.executable, "-W", "error", "-c", program, "-W", "error", *others]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -76,3 +78,9 @@ def test_fixtures_are_found_by_the_entry_point(tmp_path: Path, installed: Path) 
 
 def test_issuer_is_configured_by_an_override(tmp_path: Path, installed: Path) -> None:
     assert "1 passed" in run(tmp_path / "service", installed, conftest=OVERRIDE, test_service=OVERRIDDEN)
+
+
+def test_package_that_was_imported_before_pytest_causes_no_warning(tmp_path: Path, installed: Path) -> None:
+    """As in a program that imports its service and calls `pytest.main`."""
+    start = "import scopewright.client, pytest"
+    assert "1 passed" in run(tmp_path / "service", installed, start=start, conftest=OVERRIDE, test_service=OVERRIDDEN)
