@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 import httpx
 
 from scopewright.testing.tokens import FakeTokens
+from scopewright.verifier.check import required_scopes
 from scopewright.verifier.proof import BadProof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS
 
@@ -25,9 +26,11 @@ ANY_TOKEN_PATH: Final = "/testing/token"  # noqa: S105  # a path
 _CLIENT_CREDENTIALS: Final = "client_credentials"
 _TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
+_JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 _AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post")
 _FORM: Final = "application/x-www-form-urlencoded"
 _PUBLIC: Final = {"cache-control": "public, max-age=300"}
+_CHANGING: Final = {"cache-control": "public, max-age=1"}
 _NO_STORE: Final = {"cache-control": "no-store", "pragma": "no-cache"}
 _CHALLENGE: Final = {"www-authenticate": 'Basic realm="scopewright", charset="UTF-8"'}
 _STATUS: Final = {"invalid_client": 401, "server_error": 500}
@@ -87,7 +90,7 @@ class FakeEndpoints:
             f"{path}/revoke": self._revoke,
         }
         if (document := documents.get(request.url.path)) is not None and request.method in ("GET", "HEAD"):
-            return _json(document(), _PUBLIC)
+            return _json(document(), _CHANGING if request.url.path == f"{path}/revocations" else _PUBLIC)
         if (endpoint := endpoints.get(request.url.path)) is not None:
             form = _form(request)
             return endpoint(request, self._authenticated(request, form), form)
@@ -100,7 +103,7 @@ class FakeEndpoints:
         try:
             arguments = json.loads(request.content)
             token = self._tokens.make(arguments.pop("scopes", []), **({"client": TEST_CLIENT} | arguments))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             why = str(error).removeprefix("FakeTokens.make() ")
             raise _OAuthRefusal("invalid_request", f"send the arguments of FakeIssuer.token as JSON: {why}") from None
         return httpx.Response(200, headers={"content-type": "application/jwt", **_NO_STORE}, content=token.encode())
@@ -125,13 +128,16 @@ class FakeEndpoints:
 
     def _authenticated(self, request: httpx.Request, form: Form) -> str:
         """The client id (RFC 6749 §2.3.1)."""
-        header = request.headers.get("authorization")
-        if header is None:
-            client, secret, challenge = _single(form, "client_id"), _single(form, "client_secret"), {}
-            if not client or not secret:
-                raise _OAuthRefusal("invalid_client", "no client authentication", 401, _CHALLENGE)
-        else:
+        header, named = request.headers.get("authorization"), _single(form, "client_id")
+        client, secret, challenge = named, _single(form, "client_secret"), {}
+        if header is not None:
+            if secret:
+                raise _OAuthRefusal("invalid_request", "use one client authentication method, not several")
             (client, secret), challenge = _basic(header), _CHALLENGE
+            if named and named != client:
+                raise _OAuthRefusal("invalid_request", "client_id must be the client of the Authorization header")
+        elif not client or not secret:
+            raise _OAuthRefusal("invalid_client", "no client authentication", 401, _CHALLENGE)
         if not hmac.compare_digest(secret.encode(), self.client_secret(client).encode()):
             raise _OAuthRefusal("invalid_client", "client authentication failed", 401, challenge)
         return client
@@ -140,7 +146,7 @@ class FakeEndpoints:
         if self.refused is not None:
             raise _OAuthRefusal(self.refused, "the test refuses it", _STATUS.get(self.refused, 400))
         subject_token = _subject_token(form)
-        scopes = list(dict.fromkeys(_single(form, "scope").split()))
+        scopes = _scopes(form)
         proofs = request.headers.get_list("dpop")
         claims = {"cnf": {"jkt": _thumbprint(request, proofs)}} if proofs else {}
         try:
@@ -221,9 +227,25 @@ def _subject_token(form: Form) -> str | None:
     if grant_type != _TOKEN_EXCHANGE:
         names = f"{_CLIENT_CREDENTIALS}, {_TOKEN_EXCHANGE}"
         raise _OAuthRefusal("unsupported_grant_type", f"grant_type must be one of: {names}")
-    if not (token := _single(form, "subject_token")):
+    token, token_type = _single(form, "subject_token"), _single(form, "subject_token_type")
+    if not token or not token_type:
         raise _OAuthRefusal("invalid_request", "send subject_token and subject_token_type")
+    for name in ("subject_token_type", "requested_token_type"):
+        if _single(form, name) not in ("", _ACCESS_TOKEN, _JWT):
+            raise _OAuthRefusal("invalid_request", f"{name} must be {_ACCESS_TOKEN} or {_JWT}")
+    if form.keys() & {"actor_token", "actor_token_type"}:
+        raise _OAuthRefusal("invalid_request", "actor_token is not supported; the authenticated client is the actor")
     return token
+
+
+def _scopes(form: Form) -> list[str]:
+    """Each requested scope once, in order. No issuer grants one that is malformed."""
+    names = list(dict.fromkeys(_single(form, "scope").split()))
+    try:
+        required_scopes(names)
+    except ValueError:
+        raise _OAuthRefusal("invalid_scope", "a requested scope is malformed") from None
+    return names
 
 
 def _basic(header: str) -> tuple[str, str]:

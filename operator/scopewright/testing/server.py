@@ -1,5 +1,6 @@
 """Serves the endpoints of a fake issuer over HTTP on loopback, in threads."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a client may keep its connection open
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Prints a traceback, but not for a client that closed its connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -56,7 +62,12 @@ def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
         def _answer(self, body: bytes) -> None:
             url = f"http://127.0.0.1:{self.connection.getsockname()[1]}{self.path}"
             headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
-            response = answer(httpx.Request(self.command, url, headers=headers, content=body))
+            try:
+                request = httpx.Request(self.command, url, headers=headers, content=body)
+            except httpx.InvalidURL:
+                self.send_error(400)
+                return
+            response = answer(request)
             self.send_response(response.status_code)
             for name, value in response.headers.items():
                 self.send_header(name, value)

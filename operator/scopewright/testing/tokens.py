@@ -67,7 +67,7 @@ class FakeTokens:
             "sub": subject or client,
             "aud": audience if isinstance(audience, str) else list(audience),
             "client_id": client,
-            "scope": " ".join(scopes),
+            "scope": scopes if isinstance(scopes, str) else " ".join(scopes),
         }
         if roles:
             content["roles"] = [roles] if isinstance(roles, str) else list(roles)
@@ -103,7 +103,7 @@ class FakeTokens:
         found = self._signed_claims(token)
         if found is None:
             raise ValueError("revoke takes a token of this issuer")
-        jti, expires_at = str(found[1].get("jti")), found[1].get("exp", 0)
+        jti, expires_at = str(found[1].get("jti")), _expiry(found[1])
         with self._lock:
             self._revoked.setdefault(jti[:_UID_HASH_LENGTH], {})[_entry(jti)] = expires_at
 
@@ -126,8 +126,14 @@ class FakeTokens:
         return key.kid, signed.claims
 
     def _is_active(self, kid: str, claims: Mapping[str, Any]) -> bool:
-        is_own = claims.get("iss") == self.issuer and time.time() < claims.get("exp", 0)
+        is_own = claims.get("iss") == self.issuer and time.time() < _expiry(claims)
         return is_own and not Revoked.parse(self.feed(), self.issuer).has_ended(claims, kid)
+
+
+def _expiry(claims: Mapping[str, Any]) -> int:
+    """0 without a number: a token may have any claims."""
+    expires_at = claims.get("exp")
+    return int(expires_at) if isinstance(expires_at, int | float) else 0
 
 
 def _uid_hash(client: str) -> str:

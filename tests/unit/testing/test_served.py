@@ -1,6 +1,7 @@
 """The fake issuer as a server: metadata, JWKS, tokens, introspection and revocation for services in any language."""
 
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +121,8 @@ def test_client_id_of_http_basic_is_form_encoded(issuer: FakeIssuer, url: str) -
 
 WRONG_SECRET = ("test.client", "wrong")
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+EXCHANGED = {"grant_type": EXCHANGE, "subject_token": "a.b.c", "subject_token_type": ACCESS_TOKEN}
 BAD_REQUESTS = [
     ({"auth": None}, 401, "invalid_client"),
     ({"auth": WRONG_SECRET}, 401, "invalid_client"),
@@ -129,6 +132,13 @@ BAD_REQUESTS = [
     ({"scope": ["a", "b"]}, 400, "invalid_request"),
     ({"resource": ["https://a.test", "https://b.test"]}, 400, "invalid_target"),
     ({"grant_type": EXCHANGE}, 400, "invalid_request"),
+    ({"grant_type": EXCHANGE, "subject_token": "a.b.c"}, 400, "invalid_request"),
+    ({**EXCHANGED, "subject_token_type": "urn:x"}, 400, "invalid_request"),
+    ({**EXCHANGED, "requested_token_type": "urn:ietf:params:oauth:token-type:id_token"}, 400, "invalid_request"),
+    ({**EXCHANGED, "actor_token": "a.b.c"}, 400, "invalid_request"),
+    ({"client_secret": "any"}, 400, "invalid_request"),
+    ({"client_id": "other.client"}, 400, "invalid_request"),
+    ({"scope": 'a"b'}, 400, "invalid_scope"),
 ]
 
 
@@ -145,6 +155,17 @@ async def test_bad_requests_get_the_errors_of_the_real_issuer(
     fake = token(issuer, **form)
     assert (fake.status_code, fake.json()["error"]) == (status, error)
     assert fake.headers.get("www-authenticate") == real.headers.get("www-authenticate")
+
+
+@pytest.mark.parametrize("path", ["/jwks.json", "/revocations", "/.well-known/oauth-authorization-server"])
+async def test_documents_are_cached_as_those_of_the_real_issuer(issuer: FakeIssuer, url: str, path: str) -> None:
+    harness = IssuerHarness(can_write=True)
+    harness.install_defaults()
+    async with harness.running():
+        real = await harness.http.get(path)
+    async with httpx.AsyncClient() as client:
+        fake = await client.get(f"{url}{path}")
+    assert fake.headers["cache-control"] == real.headers["cache-control"]
 
 
 @pytest.mark.parametrize("header", [b"Bearer abc", b"Basic", b"Basic !", b"Basic YQ==", b"Basic \xe4", b"Basic /w=="])
@@ -196,6 +217,25 @@ def test_tests_in_other_languages_get_any_token(issuer: FakeIssuer, url: str) ->
     token = issuer.verifier(audience="https://other.test").verify_sync(response.text)
     assert (token.client_id, token.scopes, token.roles) == ("leave.worker", frozenset({"a"}), frozenset({"admin"}))
     assert httpx.post(f"{url}/testing/token", json={}).status_code == 200
+    one = httpx.post(f"{url}/testing/token", json={"scopes": "payroll.read payroll.write"})
+    assert issuer.verifier().verify_sync(one.text).scopes == {"payroll.read", "payroll.write"}
+
+
+def test_token_with_a_malformed_expiry_is_not_active(issuer: FakeIssuer, url: str) -> None:
+    malformed = issuer.token(claims={"exp": "tomorrow"})
+    assert post(issuer, "/introspect", token=malformed).json() == {"active": False}
+    assert post(issuer, "/revoke", token=malformed).status_code == 200
+
+
+def test_closed_connection_prints_nothing(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with socket.create_connection(address) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+        client.sendall(b"GET /jwks.json HTTP/1.1\r\n\r\n" * 50)
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 400")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"scopes": 1}', '{"scope": ["a"]}', '{"on_behalf_of": "a"}'])
