@@ -82,7 +82,9 @@ class Command:
 
 
 def _pattern(text: str) -> str:
-    return ".*?".join(re.escape(part) for part in text.split("…"))
+    """A number at an end is a whole one: `3 passed` is not in `13 passed`."""
+    start, end = r"(?<!\d)" if text[0].isdecimal() else "", r"(?!\d)" if text[-1].isdecimal() else ""
+    return start + ".*?".join(re.escape(part) for part in text.split("…")) + end
 
 
 @dataclass(frozen=True)

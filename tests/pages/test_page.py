@@ -84,6 +84,11 @@ def test_expected_output_may_omit_a_part(expected: str) -> None:
     assert Command(f"python call.py  # {expected}").missing_from("{'b': 1}") == [expected]
 
 
+@pytest.mark.parametrize(("expected", "output"), [("3 passed", "13 passed"), ("salary 7", "salary 70")])
+def test_expected_number_is_a_whole_one(expected: str, output: str) -> None:
+    assert Command(f"python call.py  # {expected}").missing_from(output) == [expected]
+
+
 def test_expected_output_of_a_here_document_is_after_print() -> None:
     command = Command("python <<'END'  # zero\na = 1  # one\nprint(a)  # two\nEND")
     assert command.expected == ["zero", "two"]
