@@ -1,5 +1,6 @@
 """ASGI middleware: verifies the token of each request, or answers with the refusal. Needs no framework."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
@@ -176,8 +177,9 @@ class _RefusalHandler:
                 raise
             await self.refuse(self.refusal)
         else:
-            if self._buffered and self.refusal is not None and self._is_of_refusal(self._buffered[0]):
-                await self.refuse(self.refusal)
+            refusal = self.refusal
+            if refusal is not None and self._buffered and self._is_made_by_framework(refusal, *self._buffered):
+                await self.refuse(refusal)
             else:
                 await self._release()
 
@@ -212,6 +214,19 @@ class _RefusalHandler:
         challenge = (b"www-authenticate", self._challenge(self.refusal).encode("ascii"))
         sent = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
         return message["status"] == self.refusal.status and challenge in sent
+
+    def _is_made_by_framework(self, refusal: TokenRejected, start: Message, *parts: Message) -> bool:
+        """Whether the response is of the exception, and its body is not that of a handler of the application."""
+        if not self._is_of_refusal(start):
+            return False
+        if start.get("status") != refusal.status or DJANGO in self._frameworks:
+            return True
+        body = b"".join(part.get("body", b"") for part in parts)
+        try:
+            content = json.loads(body)
+        except ValueError:
+            content = body.decode("utf-8", "replace")
+        return content in (refusal.description, {"detail": refusal.description})
 
     async def _release(self) -> None:
         for message in self._buffered:

@@ -266,21 +266,25 @@ async def test_route_may_catch_a_refusal_and_respond(app: Any) -> None:
     assert (answer.status_code, answer.text.strip('"')) == (200, "without")
 
 
-async def test_exception_handler_of_a_fastapi_application_takes_precedence() -> None:
+@pytest.mark.parametrize("key", [TokenRejected, HTTPException, 403])
+@pytest.mark.parametrize("with_headers", [True, False])
+async def test_exception_handler_of_a_fastapi_application_takes_precedence(key: Any, with_headers: bool) -> None:
     own = FastAPI()
 
     @own.get("/write")
     async def write(request: Request) -> None:
         require(request, "payroll.write")
 
-    @own.exception_handler(TokenRejected)
-    async def refused(request: Request, error: TokenRejected) -> JSONResponse:
-        return JSONResponse({"title": error.description}, error.status, media_type="application/problem+json")
+    @own.exception_handler(key)
+    async def refused(request: Request, error: Any) -> JSONResponse:
+        headers = error.headers if with_headers else None
+        return JSONResponse({"title": error.detail}, error.status, headers, "application/problem+json")
 
     verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     answer = await get(protect(own, verifier), "/write", token())
     assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
     assert answer.json()["title"].startswith("The access token lacks a scope")
+    assert ("www-authenticate" in answer.headers) == with_headers
 
 
 async def test_dpop_and_bearer_are_both_offered_in_every_framework(app: Any) -> None:
