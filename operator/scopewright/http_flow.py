@@ -33,6 +33,10 @@ class ResponseTooSlow(FetchError):
     pass
 
 
+class ResponseCompressed(FetchError):
+    """Its size is unknown before it is decompressed. Every request has `Accept-Encoding: identity`."""
+
+
 def run_sync(flow: Generator[Step, Any, T], perform: Callable[[Step], Any]) -> T:
     """The result of `flow`, which receives what `perform` returns for each of its steps."""
     answer = None
@@ -61,12 +65,13 @@ async def run(flow: Generator[Step, Any, T], perform: Callable[[Step], Awaitable
 
 
 def send_sync(client: "httpx.Client", request: "httpx.Request", deadline: float) -> HttpResponse:
-    """Raises `ResponseTooLarge` if the body exceeds the extension `max_bytes` of `request`, and `ResponseTooSlow` if a
-    part of it arrives after `deadline` (`time.monotonic`).
+    """Raises `ResponseTooLarge` if the body exceeds the extension `max_bytes` of `request`, `ResponseTooSlow` if a part
+    of it arrives after `deadline` (`time.monotonic`), and `ResponseCompressed`.
     """
     body = bytearray()
     response = client.send(request, stream=True, auth=None, follow_redirects=False)
     try:
+        _check_encoding(response)
         for chunk in response.iter_bytes():
             _append(body, chunk, request, deadline)
     finally:
@@ -78,11 +83,18 @@ async def send(client: "httpx.AsyncClient", request: "httpx.Request", deadline: 
     body = bytearray()
     response = await client.send(request, stream=True, auth=None, follow_redirects=False)
     try:
+        _check_encoding(response)
         async for chunk in response.aiter_bytes():
             _append(body, chunk, request, deadline)
     finally:
         await response.aclose()
     return HttpResponse(response.status_code, response.headers, bytes(body))
+
+
+def _check_encoding(response: "httpx.Response") -> None:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise ResponseCompressed(f"{response.request.url} answered with Content-Encoding, which was not accepted")
 
 
 def _append(body: bytearray, chunk: bytes, request: "httpx.Request", deadline: float) -> None:

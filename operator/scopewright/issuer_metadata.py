@@ -81,7 +81,7 @@ def get(url: str, user_agent: str, etag: str | None = None, max_bytes: int = MAX
     """A request, with the timeout and the maximum size of its response as extensions."""
     import httpx
 
-    headers = {"Accept": "application/json", "User-Agent": user_agent}
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": user_agent}
     if etag:
         headers["If-None-Match"] = etag
     extensions = {"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict(), "max_bytes": max_bytes}

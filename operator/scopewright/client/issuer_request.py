@@ -138,6 +138,7 @@ def form_request(url: httpx.URL, form: Mapping[str, str | None], authentication:
             **authentication.headers,
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
+            "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
         },
         content=urlencode({name: value for name, value in {**form, **authentication.form}.items() if value}),

@@ -9,7 +9,7 @@ from scopewright import http_flow
 from scopewright.client.clock import Clock
 from scopewright.client.errors import TokenError, unavailable
 from scopewright.client.issuer_request import Flow, Wait
-from scopewright.http_flow import FetchError, HttpResponse, ResponseTooLarge
+from scopewright.http_flow import FetchError, HttpResponse, ResponseCompressed, ResponseTooLarge
 
 T = TypeVar("T")
 
@@ -50,6 +50,8 @@ def _refused(request: httpx.Request, error: FetchError) -> TokenError:
     if isinstance(error, ResponseTooLarge):
         limit = request.extensions["max_bytes"]
         return TokenError("invalid_response", f"the answer of {request.url} is larger than {limit} bytes", 200)
+    if isinstance(error, ResponseCompressed):
+        return TokenError("invalid_response", str(error), 200)
     return unavailable(f"{request.url} took longer than {_DEADLINE_SECONDS:.0f} s to answer")
 
 

@@ -125,25 +125,27 @@ def test_scope_or_resource_of_another_type_is_a_type_error(mount: Mount) -> None
         ClientCredentials(mount.path, resource=["https://payroll.example"])  # type: ignore[arg-type]
 
 
-def response_of(size: int) -> httpx.Response:
-    return httpx.Response(200, stream=httpx.ByteStream(b" " * size))
+def response_of(size: int, encoding: str = "identity") -> httpx.Response:
+    return httpx.Response(200, headers={"Content-Encoding": encoding}, stream=httpx.ByteStream(b" " * size))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize(
-    ("size", "deadline", "error", "description"),
+    ("response", "deadline", "error", "description"),
     [
-        (256 * 1024 + 1, 15.0, "invalid_response", "is larger than 262144 bytes"),
-        (1, -1.0, "temporarily_unavailable", "took longer than"),
+        ((256 * 1024 + 1,), 15.0, "invalid_response", "is larger than 262144 bytes"),
+        ((1,), -1.0, "temporarily_unavailable", "took longer than"),
+        ((1, "gzip"), 15.0, "invalid_response", "with Content-Encoding"),
     ],
+    ids=["large", "slow", "compressed"],
 )
-async def test_large_or_slow_response_is_refused_without_a_retry(
+async def test_response_without_a_bound_is_refused_without_a_retry(
     mount: Mount, clock: FakeClock, monkeypatch: pytest.MonkeyPatch,
-    size: int, deadline: float, error: str, description: str, asynchronous: bool,
+    response: tuple[Any, ...], deadline: float, error: str, description: str, asynchronous: bool,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(transport, "_DEADLINE_SECONDS", deadline)
     endpoint = Endpoint()
-    endpoint.answers = [response_of(size)]
+    endpoint.answers = [response_of(*response)]
     http = endpoint.async_client() if asynchronous else endpoint.client()
     auth = ClientCredentials(mount.path, http=http, clock=clock)
     with pytest.raises(TokenError) as caught:

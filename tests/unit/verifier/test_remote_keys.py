@@ -229,18 +229,21 @@ def test_threads_share_one_fetch_and_see_a_removed_key() -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize(
-    ("size", "deadline", "reason"),
+    ("size", "encoding", "deadline", "reason"),
     [
-        (MAX_BYTES + 1, 15.0, f"is larger than {MAX_BYTES} bytes"),
-        (1, -1.0, "took too long|TimeoutError"),
+        (MAX_BYTES + 1, "identity", 15.0, f"is larger than {MAX_BYTES} bytes"),
+        (1, "identity", -1.0, "took too long|TimeoutError"),
+        (1, "gzip", 15.0, "answered with Content-Encoding"),
     ],
 )
-async def test_large_or_slow_jwks_is_refused(
-    monkeypatch: pytest.MonkeyPatch, size: int, deadline: float, reason: str, asynchronous: bool
+async def test_jwks_without_a_bound_is_refused(
+    monkeypatch: pytest.MonkeyPatch, size: int, encoding: str, deadline: float, reason: str, asynchronous: bool
 ) -> None:
     monkeypatch.setattr(fetch, "_DEADLINE_SECONDS", deadline)
     web = FakeIssuer(KEY)
-    web.pages["/tenant/jwks.json"] = httpx.Response(200, stream=httpx.ByteStream(b" " * size))
+    web.pages["/tenant/jwks.json"] = httpx.Response(
+        200, headers={"Content-Encoding": encoding}, stream=httpx.ByteStream(b" " * size)
+    )
     http = web.async_client() if asynchronous else web.client()
     with pytest.raises(KeysUnavailable) as caught:
         await Verifier(ISSUER, AUDIENCE, http=http, clock=Clock()).verify(token())
