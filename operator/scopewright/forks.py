@@ -24,7 +24,7 @@ IMPORTED_BEFORE_FORK: Final = (
     logging,
 )
 
-_HTTP_MODULES: Final = ("httpx", "httpcore", "certifi", "encodings.idna")
+_FETCH_MODULES: Final = ("httpx", "httpcore", "certifi", "encodings.idna", "jwt")
 _fork_waits = threading.RLock()
 
 
@@ -41,20 +41,21 @@ def restart_in_children(forkable: Forkable) -> None:
     _forkable.add(forkable)
 
 
-def import_http() -> None:
-    """Import httpx, and what it and the standard library import on first use. A fork in another thread waits for that.
+def import_for_fetch() -> None:
+    """Import httpx, with what it and the standard library import on first use, and PyJWT, which parses fetched keys. A
+    fork in another thread waits for that.
 
     Call it before the first request.
     """
     with _fork_waits:
-        for name in _HTTP_MODULES:
+        for name in _FETCH_MODULES:
             importlib.import_module(name)
 
 
 def new_http_client() -> "httpx.Client":
     """Import httpx if needed. A fork also waits for the TLS context: the first one initialises OpenSSL, once."""
     with _fork_waits:
-        import_http()
+        import_for_fetch()
         import httpx
 
         return httpx.Client(mounts={"http://": None})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Union, cast
 
-from scopewright.forks import import_http, new_http_client, restart_in_children
+from scopewright.forks import import_for_fetch, new_http_client, restart_in_children
 
 if TYPE_CHECKING:
     import httpx
@@ -168,7 +168,7 @@ def _async_client(http: Http | None) -> "httpx.AsyncClient | None":
     """`http`, if it is an AsyncClient. Without `http`, httpx is not imported for that."""
     if http is None:
         return None
-    import_http()
+    import_for_fetch()
     import httpx
 
     return http if isinstance(http, httpx.AsyncClient) else None

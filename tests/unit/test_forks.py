@@ -17,9 +17,9 @@ from tests.unit.verifier.support import AUDIENCE, NOW, token
 PROGRAM = """
 import sys
 from scopewright.client import ClientCredentials
-from scopewright.forks import import_http
+from scopewright.forks import import_for_fetch
 from scopewright.verifier import Verifier
-import_http()
+import_for_fetch()
 
 issuer, sent, *secrets = sys.argv[1:]
 before = set(sys.modules)

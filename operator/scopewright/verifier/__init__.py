@@ -1,6 +1,6 @@
 """For resource servers: verifies access tokens (RFC 9068), and returns the claims or raises a refusal with a reason.
 
-Needs httpx and cryptography, and no other package of Scopewright but the modules shared with `client`.
+Needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `client`.
 """
 
 from scopewright.issuer_metadata import IssuerMismatch

@@ -3,12 +3,10 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
-from scopewright.verifier.public_key import PublicKey, VerifySignature, parse_public_key, signature_verifier
+if TYPE_CHECKING:
+    import jwt
 
 logger = logging.getLogger("scopewright.verifier")
 
@@ -33,16 +31,20 @@ class Key:
     kid: str
     algorithms: tuple[str, ...]
     jwk: Mapping[str, Any] = field(repr=False)
-    public_key: PublicKey = field(repr=False)
-    """The key as an object of the library `cryptography`."""
-    _verify: VerifySignature = field(repr=False)
+    _public: "jwt.PyJWK" = field(repr=False)
+
+    @property
+    def public_key(self) -> Any:
+        """The key as an object of the library `cryptography`."""
+        return self._public.key
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
+        import jwt
+
         try:
-            self._verify(signature, signing_input)
-        except (InvalidSignature, ValueError):
+            return self._public.Algorithm.verify(signing_input, self._public.key, signature)
+        except (jwt.PyJWTError, ValueError):
             return False
-        return True
 
 
 class KeySet:
@@ -120,7 +122,11 @@ def _parsed(jwk: dict[str, Any]) -> Key | None:
     algorithms = (jwk["alg"],) if "alg" in jwk else _WITHOUT_ALG.get(kty, possible)
     if not possible or not set(algorithms) <= set(possible):
         return None
-    public = parse_public_key(jwk)
-    if isinstance(public, RSAPublicKey) and public.key_size < _MIN_RSA_BITS:
+    import jwt  # not before the first keys: its import would be a third of the verifier's
+
+    # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
+    name = "EdDSA" if kty == "OKP" else algorithms[0]
+    public = jwt.PyJWK(jwk, algorithm=name)
+    if kty == "RSA" and public.key.key_size < _MIN_RSA_BITS:
         return None
-    return Key(jwk["kid"], algorithms, dict(jwk), public, signature_verifier(public, algorithms[0]))
+    return Key(jwk["kid"], algorithms, dict(jwk), public)

@@ -17,7 +17,7 @@ Introspection(introspector, max_age=5.0, concurrency=100)
 Introspector.introspect(token)
 Introspector.introspect_sync(token)
 IssuerMismatch: a ValueError
-Key(kid, algorithms, jwk, public_key, _verify)
+Key(kid, algorithms, jwk, _public)
 Key.verifies(signing_input, signature)
 KeySet(keys)
 KeySet.get(kid, algorithm=None)
