@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 PROOF_ALGORITHMS: Final = ("ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519")
 """The supported algorithms of DPoP proofs, all asymmetric (RFC 9449 §4.3)."""
@@ -118,6 +118,10 @@ class TokenRejected(Exception):
         self.description = quotable(ADVICE[reason].format(expected or self.scope))
         super().__init__(self.description)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, with which multiprocessing passes exceptions on. The copy is of no framework's class."""
+        return _restored, (TokenRejected, self.args, self.__dict__)
+
     @property
     def www_authenticate(self) -> str:
         return self.challenge()
@@ -161,3 +165,12 @@ class KeysUnavailable(Exception):
         self.description = description
         self.reason = reason
         super().__init__(f"{description} ({reason})" if reason else description)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (KeysUnavailable, self.args, self.__dict__)
+
+
+def _restored(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    made = kind.__new__(kind, *args)
+    made.__dict__.update(state)
+    return made

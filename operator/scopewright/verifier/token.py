@@ -1,7 +1,8 @@
 """A verified access token."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 
@@ -35,3 +36,12 @@ class Token:
     """Roles at this API (RFC 9068 §2.2.3.1), or none."""
     actor: Actor | None = None
     """The client that uses the token on behalf of `subject`, or None if the subject itself does (RFC 8693 §4.1)."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and `copy.deepcopy`, which know no read-only mappings."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return _restored, (values | {"claims": dict(self.claims)},)
+
+
+def _restored(values: dict[str, Any]) -> Token:
+    return Token(**values | {"claims": MappingProxyType(values["claims"])})

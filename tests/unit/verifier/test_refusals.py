@@ -1,11 +1,17 @@
 """Refusals as `WWW-Authenticate` headers (RFC 6750 §3)."""
 
+import copy
+import pickle
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
-from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, bearer_token
-from tests.unit.verifier.support import AUDIENCE, ISSUER
+from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, bearer_token, check
+from scopewright.verifier.frameworks import refusal_as
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEYS, NOW, POLICY, token
 
 
 def test_challenge_for_a_missing_token_has_no_error_code() -> None:
@@ -86,3 +92,32 @@ def test_token_is_accepted_from_one_header_only(
         bearer_token(header, query)
     assert caught.value.reason is reason
     assert (caught.value.status == 400) is (reason is Reason.TWO_WAYS)
+
+
+def pickled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        TokenRejected(Reason.SCOPE, scopes=["payroll.read"]),
+        refusal_as((HTTPException,), TokenRejected(Reason.EXPIRED), headers={"WWW-Authenticate": "Bearer"}),
+        KeysUnavailable(7, "The issuer is down", "connection refused"),
+        refusal_as((HTTPException,), KeysUnavailable(7), headers={}),
+    ],
+)
+def test_refusal_is_the_same_after_pickling(refusal: Any, copied: Callable[[Any], Any]) -> None:
+    after = copied(refusal)
+    assert type(after) in (TokenRejected, KeysUnavailable)
+    assert (str(after), after.args, vars(after)) == (str(refusal), refusal.args, vars(refusal))
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
+def test_token_is_the_same_after_pickling(copied: Callable[[Any], Any]) -> None:
+    verified = check(token(), KEYS, POLICY, NOW)
+    after = copied(verified)
+    assert after == verified
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        after.claims["sub"] = "other"
