@@ -21,7 +21,8 @@ class CachedToken:
 
 
 class TokenCache:
-    """At most `size` tokens in two generations, recent and previous. Those that are not used are removed first.
+    """At most `size` tokens in two generations, recent and previous (none if `size` is less than 2). Those that are not
+    used are removed first. Raises ValueError for a negative size.
 
     A hit in the previous generation moves to the recent one, which becomes the previous one when it is full. Each step
     is one dict operation, so threads need no lock. The caller checks expiry, scopes, revocation and whether the key is
@@ -29,8 +30,10 @@ class TokenCache:
     """
 
     def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError("cache_size must not be negative; 0 caches no token")
         self.size = size
-        self._half = max(1, size // 2)
+        self._half = size // 2
         self._recent: dict[str, CachedToken] = {}
         self._previous: dict[str, CachedToken] = {}
 
@@ -46,6 +49,8 @@ class TokenCache:
         return cached
 
     def add(self, token: str, verified: CachedToken) -> None:
+        if not self._half:
+            return
         if len(self._recent) >= self._half:
             self._previous = self._recent
             self._recent = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scopewright.verifier import Reason, TokenRejected, Verifier
+from scopewright.verifier import Reason, TokenRejected, Verifier, check
 from scopewright.verifier.tokencache import CachedToken, TokenCache
 from tests.harness.clock import Clock
 from tests.unit.verifier.support import (
@@ -79,3 +79,24 @@ def test_cache_is_bounded_and_keeps_used_tokens() -> None:
         assert cache.get("often") is verified
         assert len(cache) <= 101
     assert cache.get("0") is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 10])
+def test_the_cache_has_no_more_tokens_than_its_size(size: int) -> None:
+    cache = TokenCache(size)
+    checked = check(token(), KEYS, POLICY, NOW)
+    for number in range(30):
+        cache.add(str(number), CachedToken(checked, None, NOW))
+        assert len(cache) <= size
+
+
+async def test_a_verifier_without_a_cache_verifies_every_time() -> None:
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock(), cache_size=0)
+    sent = token()
+    assert await verifier.verify(sent) is not await verifier.verify(sent)
+    assert verifier.cached(sent) is None
+
+
+def test_a_negative_size_of_the_cache_is_refused() -> None:
+    with pytest.raises(ValueError, match="cache_size must not be negative"):
+        Verifier(ISSUER, AUDIENCE, cache_size=-1)
