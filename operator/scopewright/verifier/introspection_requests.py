@@ -1,10 +1,11 @@
 """Asks the issuer about tokens: one request for each token at a time, and a limited number of all."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from scopewright.forks import restart_in_children
 from scopewright.singleflight import MAX_WAIT_SECONDS
 from scopewright.verifier.introspection import Introspection, unavailable
-from scopewright.verifier.refusals import KeysUnavailable
+from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 
 logger = logging.getLogger("scopewright.verifier")
 
@@ -115,10 +116,27 @@ class IntrospectionRequests:
             if self._flights.get(token) is flight:
                 del self._flights[token]
         flight.outcome.set_result(outcome)
-        is_failing = isinstance(outcome, BaseException)
-        if is_failing and not self._is_failing:
-            logger.warning("cannot introspect a token: %s", _described(outcome))
-        self._is_failing = is_failing
+        if isinstance(outcome, BaseException):
+            self._log_failure(_described(outcome))
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """For the check of an answer: logs one that cannot be used."""
+        try:
+            yield
+        except KeysUnavailable as unusable:
+            self._log_failure(unusable.reason)
+            raise
+        except TokenRejected:
+            self._is_failing = False
+            raise
+        self._is_failing = False
+
+    def _log_failure(self, reason: str) -> None:
+        """Once, until an answer can be used."""
+        if not self._is_failing:
+            logger.warning("cannot introspect a token: %s", reason)
+        self._is_failing = True
 
     def _answer(self, flight: _Flight, seconds: float = 0.0) -> IntrospectionAnswer:
         try:
@@ -128,7 +146,8 @@ class IntrospectionRequests:
         if isinstance(outcome, BaseException):
             raise _unavailable(outcome) from outcome
         if not isinstance(outcome, Mapping):
-            raise unavailable(f"introspect returned {type(outcome).__name__}, and not the members of an answer")
+            with self.checking():
+                raise unavailable(f"introspect returned {type(outcome).__name__}, and not the members of an answer")
         return IntrospectionAnswer(outcome, flight.started_at + self._max_age - time.monotonic())
 
 

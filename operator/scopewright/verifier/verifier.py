@@ -269,7 +269,8 @@ class Verifier:
         answer = yield IntrospectStep(requests, token)
         now = self._clock()
         signed = checked.token if checked is not None else None
-        verified = check_answer(answer.members, self.policy, now, token, signed)
+        with requests.checking():
+            verified = check_answer(answer.members, self.policy, now, token, signed)
         until = min(now + answer.fresh_for, verified.expires_at)
         key, revoked = (checked.key, checked.revoked) if checked is not None else (None, None)
         self._verified.add(token, CachedToken(verified, key, until, revoked, is_introspected=True))

@@ -1,6 +1,7 @@
 """`introspection=`: the issuer confirms each token, and its answer is checked like claims."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -349,6 +350,23 @@ def test_failed_request_is_unavailable_with_its_reason(
     assert [record.getMessage() for record in caplog.records] == [
         "cannot introspect a token: the issuer answered 401"
     ], "once for an outage"
+
+
+def test_answer_that_cannot_be_used_is_logged_once_for_an_outage(
+    verify: Verify, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+    good = service.introspector.answer
+    for answer in ({"active": "true"}, {}, good, description(aud=7), {"active": False}, ["active"]):
+        service.introspector.answer = answer
+        with contextlib.suppress(KeysUnavailable, TokenRejected):
+            verify(service.verifier, OPAQUE)
+        service.clock.advance(seconds=6)
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot introspect a token: the answer of the issuer has no member `active` that is true or false",
+        "cannot introspect a token: the answer of the issuer has a member of another type than RFC 7662 requires",
+        "cannot introspect a token: introspect returned list, and not the members of an answer",
+    ]
 
 
 def test_text_of_an_unknown_exception_is_omitted(verify: Verify, caplog: pytest.LogCaptureFixture) -> None:
