@@ -95,7 +95,12 @@ def unavailable(text: str) -> TokenError:
 
 
 def unexpected(outcome: object) -> TokenError:
-    """The text of an unknown exception is omitted, because it may contain secrets."""
+    """The text of an unknown exception is omitted, because it may contain secrets.
+
+    That of an ImportError names the package to install: httpx needs one for a SOCKS proxy of the environment.
+    """
+    if isinstance(outcome, ImportError):
+        return unavailable(printable(f"the request cannot be sent: {outcome}"))
     return unavailable(f"the request ended with {type(outcome).__name__}; try again")
 
 

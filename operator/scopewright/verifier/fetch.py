@@ -174,7 +174,7 @@ def _described(error: BaseException) -> str:
         return str(error)
     import httpx
 
-    known = isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError)
+    known = isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError | ImportError)
     return f"{type(error).__name__}: {error}" if known and str(error) else type(error).__name__
 
 

@@ -346,6 +346,17 @@ def test_missing_secret_is_an_error_before_anything_is_sent(tmp_path: Path, endp
     assert (api.sent, endpoint.requests) == ([], [])
 
 
+def test_missing_package_is_named(mount: Mount) -> None:
+    """As for a SOCKS proxy of the environment."""
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise ImportError("install httpx[socks]")
+
+    http = httpx.Client(transport=httpx.MockTransport(broken))
+    with pytest.raises(TokenError, match=r"cannot be sent: install httpx\[socks\]"):
+        ClientCredentials(mount.path, http=http).token_sync()
+
+
 async def test_unexpected_exception_of_a_fetch_ends_every_wait(mount: Mount) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError("SecretNumberOne")

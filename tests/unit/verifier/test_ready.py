@@ -196,3 +196,14 @@ def test_missing_audience_or_issuer_is_refused() -> None:
 
 def test_ready_and_ready_sync_have_the_same_signature() -> None:
     assert inspect.signature(Verifier.ready) == inspect.signature(Verifier.ready_sync)
+
+
+def test_missing_package_is_named() -> None:
+    """As for a SOCKS proxy of the environment."""
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise ImportError("install httpx[socks]")
+
+    verifier = Verifier(ISSUER, AUDIENCE, http=httpx.Client(transport=httpx.MockTransport(broken)))
+    with pytest.raises(KeysUnavailable, match=r"install httpx\[socks\]"):
+        verifier.ready_sync()
