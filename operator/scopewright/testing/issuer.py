@@ -49,6 +49,8 @@ class FakeIssuer:
         *,
         algorithm: str = "ES256",
     ) -> None:
+        if issuer.endswith("/"):
+            raise ValueError("issuer must not have a trailing slash")
         self._tokens = FakeTokens(issuer, audience, algorithm)
         self._endpoints = FakeEndpoints(self._tokens)
         self._http = httpx.Client(transport=httpx.MockTransport(self._endpoints.answer), trust_env=False)

@@ -266,6 +266,24 @@ def test_command_serves_and_writes_a_secret(tmp_path: Path) -> None:
         assert process.stdout.read() == ""
 
 
-def test_command_refuses_unknown_options() -> None:
-    done = subprocess.run([sys.executable, "-m", "scopewright.testing", "--nothing"], capture_output=True, check=False)
+def test_issuer_with_a_trailing_slash_is_refused() -> None:
+    with pytest.raises(ValueError, match="trailing slash"):
+        FakeIssuer("https://issuer.test/")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nothing"], "unrecognized arguments"),
+        (["--port", "65536"], "--port: a port is a number from 0 to 65535"),
+        (["--port", "TAKEN"], "--port TAKEN: Address already in use"),
+        (["--algorithm", "HS256"], "--algorithm: invalid choice: 'HS256'"),
+        (["--secret", "/dev/null/secret"], "/dev/null/secret: Not a directory"),
+    ],
+)
+def test_command_refuses_options_that_it_cannot_use(options: list[str], message: str, url: str) -> None:
+    taken = url.rpartition(":")[2]
+    command = [sys.executable, "-m", "scopewright.testing", *(each.replace("TAKEN", taken) for each in options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
+    assert message.replace("TAKEN", taken) in done.stderr.splitlines()[-1]
