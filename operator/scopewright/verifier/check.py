@@ -34,7 +34,7 @@ class Policy:
     audiences: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        _require_text("issuer", self.issuer)
+        require_text("issuer", self.issuer)
         object.__setattr__(self, "audiences", _audiences(self.audience))
         if not self.algorithms or not self.algorithms <= ALGORITHMS:
             raise ValueError(f"algorithms must be among {', '.join(sorted(ALGORITHMS))}")
@@ -50,11 +50,12 @@ def _audiences(audience: str | Collection[str]) -> tuple[str, ...]:
     if not audiences:
         raise ValueError("audience must name at least one audience")
     for name in audiences:
-        _require_text("audience", name)
+        require_text("audience", name)
     return audiences
 
 
-def _require_text(name: str, value: object) -> None:
+def require_text(name: str, value: object) -> None:
+    """Raises TypeError or ValueError, which names the argument, for a text that a challenge cannot contain."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     if not value or quotable(value) != value:

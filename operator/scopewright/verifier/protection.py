@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from scopewright.verifier.bearer import has_token, sent_token
-from scopewright.verifier.check import required_scopes
+from scopewright.verifier.check import require_text, required_scopes
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
@@ -54,6 +54,8 @@ class Protection:
     ) -> None:
         if verifier.dpop_required and not dpop:
             raise ValueError("the verifier requires DPoP: pass base_url, such as https://payroll.hr.example")
+        if realm:
+            require_text("realm", realm)
         self.verifier = verifier
         self.scopes = required_scopes(scopes)
         self.authentication = AuthenticationByPath(public, optional)

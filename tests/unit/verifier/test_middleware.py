@@ -188,6 +188,12 @@ async def test_challenge_has_the_realm_if_it_is_set() -> None:
     assert answer.headers["www-authenticate"] == 'Bearer realm="payroll"'
 
 
+@pytest.mark.parametrize("realm", ["Gehälter", 'a"b', "a\r\nX-Other: 1", 5])
+def test_realm_that_a_challenge_cannot_contain_is_refused(realm: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="realm must be"):
+        protect(Starlette(routes=ROUTES), new_verifier(), realm=realm)
+
+
 async def test_require_without_the_middleware_is_a_runtime_error() -> None:
     with pytest.raises(RuntimeError, match="RequireToken"):
         require({"type": "http"}, "payroll.read")
