@@ -79,6 +79,14 @@ class SingleFlight(Generic[T]):
                 f"process that forked: make the {self._owner} in the child process, or omit http="
             )
 
+    def check_sync(self) -> None:
+        """Raises RuntimeError if `http` is an `AsyncClient`: on its event loop, sync code would wait for itself."""
+        if _async_client(self._http) is not None:
+            raise RuntimeError(
+                f"http= of this {self._owner} is an AsyncClient, which sync code cannot use: pass a Client, or await "
+                "instead"
+            )
+
     def begin(self, decide: Callable[[], RefreshDecision]) -> Future[None] | None:
         """The fetch to wait for, if any. `decide` runs under the lock, because another thread may just have fetched."""
         with self.lock:

@@ -166,9 +166,9 @@ class ClientCredentials(HttpxAuth):
         return tokens.result(in_time=flight is None or await tokens.wait(flight))
 
     def token_sync(self) -> AccessToken:
-        """`token` for threads. Raises ValueError if `http` is an `AsyncClient`."""
-        self.sender.check_sync()
+        """`token` for threads. Raises RuntimeError if `http` is an `AsyncClient`."""
         tokens = self.sender.tokens
+        tokens.check_sync()
         flight = tokens.begin()
         return tokens.result(in_time=flight is None or tokens.wait_sync(flight))
 

@@ -40,7 +40,7 @@ class HttpxAuth(httpx.Auth):
                     return
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self.sender.check_sync()
+        self.sender.tokens.check_sync()
         guard = guard_redirects(request, asynchronous=False)
         with raised_as(httpx.HTTPError, request=request):
             steps = self.sender.flow(request.url)

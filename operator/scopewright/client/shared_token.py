@@ -39,6 +39,7 @@ class SharedToken:
         with_either = Fetch(lambda client: run_sync(fetch(), client, clock), lambda client: run(fetch(), client, clock))
         self._fetching = SingleFlight("token", "ClientCredentials", http, with_either, self._on_fetched)
         self.check_process = self._fetching.check_process
+        self.check_sync = self._fetching.check_sync
         self.needs_event_loop = isinstance(http, httpx.AsyncClient)
         self.wait = self._fetching.wait
         self.wait_sync = self._fetching.wait_sync

@@ -79,6 +79,8 @@ class _Remote(ABC, Generic[C, F, T]):
         return self._usable()
 
     def ready_sync(self, seconds: float = MAX_WAIT_SECONDS) -> T:
+        """`ready` for threads. Raises RuntimeError if `http` is an `AsyncClient`."""
+        self._fetching.check_sync()
         if (flight := self._begin()) is not None:
             self._fetching.wait_sync(flight, seconds)
         return self._usable()

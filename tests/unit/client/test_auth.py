@@ -105,9 +105,9 @@ def test_sync_code_cannot_use_an_async_client(mount: Mount, endpoint: Endpoint, 
     async def on_the_event_loop() -> None:
         auth.token_sync()
 
-    with pytest.raises(ValueError, match="pass a Client as http="):
+    with pytest.raises(RuntimeError, match="http= of this ClientCredentials is an AsyncClient"):
         asyncio.run(on_the_event_loop()) if running else auth.token_sync()
-    with pytest.raises(ValueError, match="pass a Client as http="):
+    with pytest.raises(RuntimeError, match="http= of this ClientCredentials is an AsyncClient"):
         httpx.get("https://payroll.example", auth=auth)
 
 

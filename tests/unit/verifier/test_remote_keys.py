@@ -250,6 +250,18 @@ async def test_jwks_without_a_bound_is_refused(
     assert re.search(reason, caught.value.reason)
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_sync_code_cannot_use_an_async_client(running: bool) -> None:
+    """On the event loop, it would wait for itself."""
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
+
+    async def on_the_event_loop() -> None:
+        verifier.verify_sync(token())
+
+    with pytest.raises(RuntimeError, match="http= of this Verifier is an AsyncClient"):
+        asyncio.run(on_the_event_loop()) if running else verifier.verify_sync(token())
+
+
 def test_verify_sync_raises_keys_unavailable() -> None:
     web = FakeIssuer(KEY)
     web.unavailable = True
