@@ -20,9 +20,12 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 # Not in flask.g, which several requests share in a test with an application context.
-_TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the environ, not a token
+_TOKENS_KEY = "scopewright.tokens"  # by TokenAuth: a blueprint may have another one than its application
 _AUTH_KEY = "scopewright.auth"
 _HEADERS_KEY = "scopewright.headers"
+_NOT_VERIFIED: Final = (
+    "the request was not verified by this TokenAuth: call its init_app with the application or this blueprint"
+)
 _EXCEPTIONS: Final = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 503: ServiceUnavailable}
 
 
@@ -71,7 +74,7 @@ class TokenAuth:
 
             @functools.wraps(view)
             def protected(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-                _current_auth().check(requirement)
+                self.check(requirement)
                 return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
 
             return protected
@@ -80,21 +83,31 @@ class TokenAuth:
 
     def check(self, requirement: Requirement) -> Token:
         """The token of the current request, if it meets the requirement. Raises an HTTPException."""
+        token = self.current_token()
         try:
-            return requirement.check(request.environ[_TOKEN_KEY])
+            return requirement.check(token)
         except TokenRejected as refusal:
             raise self._http_exception(refusal) from None
+
+    def current_token(self) -> Token | None:
+        """As the function `current_token`. Raises RuntimeError if this object did not verify the request."""
+        tokens: dict[TokenAuth, Token | None] = request.environ.get(_TOKENS_KEY, {})
+        if self not in tokens:
+            raise RuntimeError(_NOT_VERIFIED)
+        return tokens[self]
 
     def _verify(self) -> None:
         environ = request.environ
         received = request_of_environ(environ, self.base_url)
         nonce_headers = dict(self.protection.nonce_headers(received.dpop))
-        environ.update({_AUTH_KEY: self, _TOKEN_KEY: None, _HEADERS_KEY: (None, nonce_headers)})
+        tokens = environ.setdefault(_TOKENS_KEY, {})
+        tokens[self] = None
+        environ.update({_AUTH_KEY: self, _HEADERS_KEY: (None, nonce_headers)})
         self._check_order_of_decorators()
         if _is_preflight():
             return
         try:
-            environ[_TOKEN_KEY] = self.protection.token_sync(received)
+            tokens[self] = self.protection.token_sync(received)
         except (TokenRejected, KeysUnavailable) as refusal:
             raise self._http_exception(refusal) from None
 
@@ -118,15 +131,13 @@ def require(*scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ())
 
 def current_token() -> Token | None:
     """The token of the current request; None on a public path, and on an optional path if none was sent."""
-    _current_auth()
-    token: Token | None = request.environ[_TOKEN_KEY]
-    return token
+    return _current_auth().current_token()
 
 
 def _current_auth() -> TokenAuth:
     auth: TokenAuth | None = request.environ.get(_AUTH_KEY)
     if auth is None:
-        raise RuntimeError("the request was not verified: call auth.init_app with the application or this blueprint")
+        raise RuntimeError(_NOT_VERIFIED)
     return auth
 
 

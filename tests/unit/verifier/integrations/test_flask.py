@@ -7,10 +7,11 @@ import pytest
 from flask.views import MethodView
 from werkzeug.exceptions import HTTPException, Unauthorized
 
-from scopewright.verifier import Nonces, Token, TokenRejected
+from scopewright.verifier import Nonces, Token, TokenRejected, Verifier
 from scopewright.verifier.flask import TokenAuth, current_token, require
+from tests.harness.clock import Clock
 from tests.unit.verifier.integrations.service import BASE_URL, new_verifier
-from tests.unit.verifier.support import FakeIssuer, bound_token, proof, token
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, bound_token, proof, token
 
 READ = {"Authorization": f"Bearer {token()}"}
 PREFLIGHT = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
@@ -151,6 +152,33 @@ def test_view_outside_of_the_protected_blueprint_is_a_runtime_error() -> None:
     app.testing = True
     with pytest.raises(RuntimeError, match="init_app"):
         app.test_client().get("/page", headers=READ)
+
+
+def test_view_that_requires_a_token_of_another_token_auth_is_a_runtime_error() -> None:
+    app, admin = create_app(), TokenAuth(Verifier(ISSUER, "https://admin.example"))
+    app.add_url_rule("/admin", view_func=admin.require("payroll.read")(lambda: "admin"), endpoint="admin")
+    app.testing = True
+    with pytest.raises(RuntimeError, match="not verified by this TokenAuth"):
+        app.test_client().get("/admin", headers=READ)
+
+
+def test_blueprint_may_need_the_token_of_its_application_too() -> None:
+    outer = TokenAuth(new_verifier(), optional=("/both",))
+    inner = TokenAuth(Verifier(ISSUER, AUDIENCE, scopes=["payroll.read"], http=FakeIssuer(KEY).client(), clock=Clock()))
+    app, api = flask.Flask(__name__), flask.Blueprint("api", __name__)
+    outer.init_app(app)
+    inner.init_app(api)
+
+    @api.get("/both")
+    @outer.require("payroll.read")
+    @inner.require("payroll.read")
+    def both() -> str:
+        return require().client_id
+
+    app.register_blueprint(api)
+    client = app.test_client()
+    assert client.get("/both", headers=READ).text == "leave.leave-worker"
+    assert client.get("/both").status_code == 401
 
 
 def test_decorator_above_the_route_is_a_runtime_error() -> None:
