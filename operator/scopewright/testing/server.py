@@ -1,9 +1,10 @@
 """Serves the endpoints of a fake issuer over HTTP on loopback, in threads."""
 
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -30,8 +31,29 @@ def serving(answer: Answer, port: int = 0) -> Iterator[str]:
 
 
 class _Server(ThreadingHTTPServer):
+    """Closes the connections that clients keep open: a closed issuer answers nothing."""
+
     daemon_threads = True
-    block_on_close = False  # a client may keep its connection open
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for connection in list(self._open):
+            with suppress(OSError):  # its thread has closed it
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Prints a traceback, but not for a client that closed its connection."""

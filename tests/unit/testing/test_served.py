@@ -57,6 +57,14 @@ def test_url_of_the_issuer_is_restored() -> None:
         httpx.get(f"{url}/jwks.json")
 
 
+def test_kept_connection_is_not_answered_after_the_end() -> None:
+    with httpx.Client() as client:
+        with FakeIssuer().serve() as url:
+            client.get(f"{url}/jwks.json")
+        with pytest.raises(httpx.TransportError):
+            client.get(f"{url}/jwks.json")
+
+
 def test_port_may_be_chosen(url: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
