@@ -320,6 +320,23 @@ def test_state_of_another_issuer_is_refused(store: DirectoryStore, tmp_path: Pat
     DirectoryStore.open(tmp_path / "state", ISSUER).close()
 
 
+def test_git_ignores_the_state(tmp_path: Path) -> None:
+    """STATE is often in the repository of the manifests, and holds credentials and private keys."""
+    DirectoryStore.open(tmp_path / "state", ISSUER).close()
+    DirectoryStore.open(tmp_path / "state", ISSUER).close()
+    (tmp_path / "manifest.yaml").touch()
+    for command in ("init", "add ."):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, capture_output=True, check=True)
+    added = subprocess.run(["git", "ls-files"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert added.stdout == "manifest.yaml\n"
+
+
+def test_gitignore_of_the_user_is_kept(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*\n!.gitignore\n")
+    DirectoryStore.open(tmp_path, ISSUER).close()
+    assert (tmp_path / ".gitignore").read_text() == "*\n!.gitignore\n"
+
+
 def test_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(Rejected, match="thesis"):

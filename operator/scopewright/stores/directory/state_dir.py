@@ -22,6 +22,7 @@ from scopewright.stores.directory.atomic_files import (
 
 _LOCK: Final = ".lock"
 _SPARE: Final = ".tmp"
+_GITIGNORE: Final = ".gitignore"
 _FOLDERS: Final = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
 
@@ -109,6 +110,8 @@ class StateDirectory:
             )
         remove_tree(self.root / _SPARE)
         if issuer is None:
+            if not (self.root / _GITIGNORE).exists():  # `git add` in a repository of manifests must not add secrets
+                replace_file(self.root / _GITIGNORE, b"*\n", self.spare())
             data = json.dumps({"issuer": self.issuer, "version": 1}).encode() + b"\n"
             replace_file(self.root / MARKER, data, self.spare())
 
@@ -127,7 +130,7 @@ def _refuse_foreign(root: Path) -> None:
         raise Rejected("NotAState", f"{root} is not a directory: choose another --state")
     if not root.exists() or (root / MARKER).exists():
         return
-    others = sorted(p.name for p in root.iterdir() if p.name not in (_LOCK, _SPARE))
+    others = sorted(p.name for p in root.iterdir() if p.name not in (_LOCK, _SPARE, _GITIGNORE))
     if others:
         fix = "choose another --state, or an empty directory"
         raise Rejected("NotAState", f"{root} holds other files ({', '.join(others[:3])}) and no STATE: {fix}")
