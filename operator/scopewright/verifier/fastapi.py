@@ -79,7 +79,7 @@ class TokenAuth(SecurityBase):
         nonce_headers: dict[str, str] = {}
         try:
             if self.websocket_subprotocol:
-                scope.update(with_token_in_header(scope))
+                _take_token_from_subprotocols(scope)
             request = request_of_scope(scope, self.base_url)
             nonce_headers = dict(self.protection.nonce_headers(request.dpop))
             response.headers.update(nonce_headers)
@@ -110,6 +110,15 @@ class TokenAuth(SecurityBase):
         if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
             return WebSocketException(status.WS_1008_POLICY_VIOLATION, refusal.description[:120])
         return refusal_as((HTTPException,), refusal, headers=self.protection.exception_headers(refusal) | headers)
+
+
+def _take_token_from_subprotocols(scope: Scope) -> None:
+    """Changes the list of headers itself: the websocket of the route has one object of headers for it already."""
+    headers = scope["headers"]
+    scope.update(with_token_in_header(scope))
+    if isinstance(headers, list):
+        headers[:] = scope["headers"]
+        scope["headers"] = headers
 
 
 class _OptionalTokenAuth(SecurityBase):

@@ -297,3 +297,17 @@ async def test_token_of_a_browser_is_taken_from_the_subprotocols_if_enabled() ->
     assert [m["code"] for m in await connect(socket_app(), None, offered)] == [1008]
     assert [m["code"] for m in await connect(socket_app(websocket_subprotocol=True), READ, offered)] == [1008]
     assert [m["code"] for m in await connect(socket_app(websocket_subprotocol=True), None, offered[1:])] == [1008]
+
+
+async def test_route_does_not_see_the_token_of_a_browser_among_the_subprotocols() -> None:
+    auth = TokenAuth(new_verifier(), websocket_subprotocol=True)
+    app = FastAPI()
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket, token: Annotated[Token, Security(auth)]) -> None:
+        await websocket.accept()
+        await websocket.send_text(websocket.headers["sec-websocket-protocol"])
+
+    offered = ("chat", f"bearer.scopewright.{token()}")
+    _, sent = await connect(app, {"Sec-WebSocket-Protocol": ", ".join(offered)}, offered)
+    assert sent["text"] == "chat"
