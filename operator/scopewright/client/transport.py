@@ -1,5 +1,6 @@
 """Does the I/O of the requests to the issuer, for threads and for tasks."""
 
+import asyncio
 import time
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from scopewright import http_flow
 from scopewright.client.clock import Clock
 from scopewright.client.errors import TokenError, unavailable
 from scopewright.client.issuer_request import Flow, Wait
-from scopewright.http_flow import FetchError, HttpResponse, ResponseCompressed, ResponseTooLarge
+from scopewright.http_flow import FetchError, HttpResponse, ResponseCompressed, ResponseTooLarge, ResponseTooSlow
 
 T = TypeVar("T")
 
@@ -39,9 +40,12 @@ def _send_sync(client: httpx.Client, request: httpx.Request) -> HttpResponse:
 
 async def _send(client: httpx.AsyncClient, request: httpx.Request) -> HttpResponse:
     try:
-        return await http_flow.send(client, request, time.monotonic() + _DEADLINE_SECONDS)
+        async with asyncio.timeout(_DEADLINE_SECONDS):  # for the headers too
+            return await http_flow.send(client, request, time.monotonic() + _DEADLINE_SECONDS)
     except FetchError as error:
         raise _refused(request, error) from None
+    except TimeoutError:
+        raise _refused(request, ResponseTooSlow()) from None
     except (httpx.HTTPError, OSError) as error:
         return _no_response(error)
 

@@ -1,5 +1,6 @@
 """Requests to the token endpoint, and its responses."""
 
+import asyncio
 import threading
 from typing import Any
 
@@ -153,6 +154,21 @@ async def test_response_without_a_bound_is_refused_without_a_retry(
     assert caught.value.error == error
     assert description in caught.value.description
     assert len(endpoint.requests) == 1
+
+
+async def test_time_for_an_async_response_includes_its_headers(
+    mount: Mount, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An issuer that sends a header every few seconds reaches no timeout of the HTTP client."""
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(30)
+        return httpx.Response(200)
+
+    monkeypatch.setattr(transport, "_DEADLINE_SECONDS", 0.05)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(never)) as http:
+        with pytest.raises(TokenError, match="took longer than"):
+            await ClientCredentials(mount.path, http=http, clock=clock).token()
 
 
 def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
