@@ -2,7 +2,7 @@
 
 import sys
 
-from scopewright.cli.library_commands import ABOUT, USAGE, run
+from scopewright.cli.library_commands import ABOUT, USAGE, fail, run
 
 WITH_EXTRAS = ("operator", "issuer", "dev", "dev-token", "plan")
 """The commands that need the extras. With them installed, typer prints the help."""
@@ -16,9 +16,11 @@ def main() -> None:
     try:
         from scopewright.cli.commands import run as run_typer
     except ModuleNotFoundError as missing:
-        if arguments in ([], ["--help"]):
+        if arguments in ([], ["--help"], ["-h"]):
             print(_help())
             sys.exit(0 if arguments else USAGE)
+        if arguments[0] not in WITH_EXTRAS:
+            sys.exit(fail(USAGE, "no such command: scopewright --help lists them"))
         sys.exit(
             f"scopewright: the command needs {missing.name}, which is not installed: "
             "pip install 'scopewright[operator,issuer]'"

@@ -385,3 +385,10 @@ def test_each_command_is_listed_without_typer_too() -> None:
         info.name or str(info.callback and info.callback.__name__).replace("_", "-") for info in app.registered_commands
     }
     assert names == {*WITH_EXTRAS, *ABOUT}
+
+
+@pytest.mark.parametrize("argument", ["tokn", "--version", "s3cr3t"])
+def test_an_unknown_command_is_a_wrong_argument_without_typer_too(argument: str) -> None:
+    program = "import sys; sys.modules['typer'] = None; from scopewright.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, argument], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "scopewright: no such command: scopewright --help lists them\n")
