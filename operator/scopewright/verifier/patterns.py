@@ -79,8 +79,10 @@ class AuthenticationByPath:
         """`path` is decoded, and begins below the application's root; None matches no pattern. `raw_path` is the path
         as it was sent.
         """
-        match = self._regex.fullmatch(path) if path is not None and self._authentications else None
-        if path is None or match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
+        if path is None or not self._authentications or len(path) > MAX_PATH_CHARACTERS:
+            return PathAuthentication.REQUIRED
+        match = self._regex.fullmatch(path)
+        if match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
             return PathAuthentication.REQUIRED
         return self._authentications[(match.lastindex or 1) - 1]
 
