@@ -64,11 +64,11 @@ def require_text(name: str, value: object) -> None:
 
 def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
     """The scopes as a set. One string is space-delimited (RFC 6749 §3.3): `"a b"` is the same as `("a", "b")`."""
-    names = frozenset(scopes.split() if isinstance(scopes, str) else scopes)
+    names = tuple(scopes.split() if isinstance(scopes, str) else scopes)
     for name in names:
-        if not _SCOPE.fullmatch(name):
+        if not isinstance(name, str) or not _SCOPE.fullmatch(name):
             raise ValueError(f"not a scope (RFC 6749 §3.3): {name!r}")
-    return names
+    return frozenset(names)
 
 
 def check(token: str, keys: KeySet, policy: Policy, now: float) -> Token:

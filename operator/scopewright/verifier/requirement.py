@@ -24,7 +24,7 @@ class Requirement:
         required_scopes(alternatives)
         names = (roles,) if isinstance(roles, str) else tuple(roles)
         for name in names:
-            if not name or quotable(name) != name:
+            if not isinstance(name, str) or not name or quotable(name) != name:
                 raise ValueError(f"a role must be printable ASCII without quotes and backslashes: {name!r}")
         return cls(required_scopes(scopes), alternatives, names)
 

@@ -1,5 +1,7 @@
 """What a route requires: scopes, one of several scopes, one of several roles."""
 
+from typing import Any
+
 import pytest
 
 from scopewright.verifier import Token, TokenRejected
@@ -62,3 +64,9 @@ def test_request_without_a_token_is_refused_with_401() -> None:
 def test_name_that_cannot_be_in_a_challenge_is_refused(arguments: dict[str, list[str]]) -> None:
     with pytest.raises(ValueError, match=r"scope|role"):
         Requirement.of(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"scopes": (["read"],)}, {"any_of": (["read"],)}, {"roles": (["auditor"],)}])
+def test_list_in_place_of_a_name_is_refused_with_its_value(arguments: Any) -> None:
+    with pytest.raises(ValueError, match=r"(scope|role).*\['(read|auditor)'\]"):
+        Requirement.of(**arguments)  # as `require(request, ["read"])`
