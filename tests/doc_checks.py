@@ -31,6 +31,7 @@ FOLDERS: Final = frozenset(
 )
 CREATED: Final = frozenset({"tests/golden/client/contact.yaml", "tests/unit/test_first.py"})
 """Files that the documents tell the reader to create."""
+_TOKEN_ARGUMENT: Final = re.compile(r"scopewright token|^Authorization:.*\$", re.IGNORECASE)
 USAGE_ERROR: Final[Any] = typer.BadParameter.__bases__[0]
 """Of the click that typer contains, which does not export its name."""
 PART: Final = re.compile(r"^# [Pp]art of an? (\w+)", re.MULTILINE)
@@ -210,6 +211,8 @@ def _wrong(command: list[str]) -> str:
         case "make", arguments:
             targets = [each for each in arguments if "=" not in each and not each.startswith("-")]
             return "".join(f"no target {each}" for each in targets if each not in make_targets())
+        case "curl", arguments if any(_TOKEN_ARGUMENT.search(each) for each in arguments):
+            return "`ps` shows the token; write scopewright token --header | curl -H @-"
         case "helm", arguments if "charts/scopewright" in arguments:
             given = [value for flag, value in itertools.pairwise(arguments) if flag.startswith("--set")]
             return "".join(f"no value {each}" for each in given if not _is_a_value(each.partition("=")[0]))

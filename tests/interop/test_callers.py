@@ -74,8 +74,15 @@ class Origin:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self._answer(302)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._answer(307)
+
+            def _answer(self, moved: int) -> None:
                 received.append(self.headers["Authorization"])
-                self.send_response(302 if self.path == "/moved" else 200)
+                self.send_response(moved if self.path == "/moved" else 200)
                 if self.path == "/moved":
                     self.send_header("Location", target)
                 self.send_header("Content-Length", "0")
@@ -186,6 +193,17 @@ def test_token_is_not_sent_to_the_target_of_a_redirect(driven: Driven) -> None:
         driven.get(f"{api.url}/moved")
     assert [bool(token) for token in api.received] == [True]
     assert [token for token in other.received if token] == []
+
+
+def test_secret_is_not_sent_to_the_target_of_a_redirect(caller: Caller, issuer: Issuer, tmp_path: Path) -> None:
+    for name in ("client_id", "client_secret", "issuer"):
+        (tmp_path / name).write_text((issuer.secret / name).read_text())
+    with Origin().serving() as other, Origin(f"{other.url}/").serving() as moved:
+        (tmp_path / "token_endpoint").write_text(f"{moved.url}/moved")
+        with driving(caller, tmp_path) as driven:
+            driven.refusal_of_new_token()
+    assert [bool(header) for header in moved.received] == [True]
+    assert other.received == []
 
 
 def test_error_for_a_refused_secret_does_not_contain_it(caller: Caller, issuer: Issuer, tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ def test_error_in_python_is_found(code: str) -> None:
         "python3 <<'END'\nfrom scopewright.client import Nothing\nEND",
         "echo 'a",
         "kubectl delete configmap <name>",
+        'curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/',
+        'curl http://127.0.0.1:8000/ -H "$(scopewright token --header)"',
     ],
 )
 def test_error_in_a_script_is_found(script: str) -> None:
@@ -123,6 +125,7 @@ def test_error_in_a_script_is_found(script: str) -> None:
         "echo 'scopewright nothing'; scopewright plan --help",
         "kubectl get x -o jsonpath='{.a}' \\\n  | jq -r '.b\n  | .c'\nmake lock",
         "helm install a charts/scopewright --set issuer.url=b,c=d",
+        "scopewright token --header | curl -sS -H @- http://127.0.0.1:8000/",
     ],
 )
 def test_valid_script_is_accepted(script: str) -> None:
