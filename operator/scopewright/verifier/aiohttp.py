@@ -86,7 +86,9 @@ def token_middleware(
     return middleware
 
 
-def require(request: web.Request, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token:
+def require(
+    request: web.Request, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+) -> Token:
     """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
     Raises `HTTPForbidden`, or `HTTPUnauthorized` if there is no token. Call it before the response is prepared, also

@@ -40,6 +40,11 @@ class AnyIssuer:
         return all(verifier.dpop_required for verifier in self._verifiers)
 
     @property
+    def may_require_dpop(self) -> bool:
+        """Whether the tokens of some issuer must be bound to a key."""
+        return any(verifier.dpop_required for verifier in self._verifiers)
+
+    @property
     def dpop_algorithms(self) -> tuple[str, ...]:
         """The algorithms of all verifiers, in the order of a single one."""
         accepted = {name for verifier in self._verifiers for name in verifier.dpop_algorithms}

@@ -25,7 +25,9 @@ _TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the ASGI scope, not a
 _HANDLER_KEY = "scopewright.refusal_handler"
 
 
-def require(request: Any, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token:
+def require(
+    request: Any, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+) -> Token:
     """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
     `request` is an ASGI scope, or has one as `.scope`. Raises `TokenRejected`. Do not catch it: `RequireToken` answers

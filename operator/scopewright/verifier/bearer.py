@@ -34,6 +34,8 @@ def sent_token(
             tokens.append((name, rest.strip(" ")))
     if len(values) > 1 or (tokens and in_query):
         raise TokenRejected(Reason.TWO_WAYS)
+    if not tokens and values and _is_token(values[0]):
+        raise TokenRejected(Reason.SCHEME)
     if not tokens or not tokens[0][1]:
         raise TokenRejected(Reason.MISSING)
     if not _B64TOKEN.fullmatch(tokens[0][1]):

@@ -82,14 +82,18 @@ class TokenMiddleware:
 
 
 @overload
-def require(*scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Callable[[_View], _View]: ...
+def require(
+    *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+) -> Callable[[_View], _View]: ...
 
 
 @overload
-def require(request: _Request, /, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token: ...
+def require(
+    request: _Request, /, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+) -> Token: ...
 
 
-def require(*arguments: Any, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Any:
+def require(*arguments: Any, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None) -> Any:
     """A decorator for views, sync or async; with a request as the first argument, the token of this request.
 
     The token needs all of the scopes, one of `any_of` and one of `roles`. The exception, `TokenRejected`, is a

@@ -58,7 +58,7 @@ class TokenAuth(SecurityBase):
         return self.checked(token, _requirement_of(tuple(security_scopes.scopes)), connection)
 
     def require(
-        self, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()
+        self, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
     ) -> Callable[..., Awaitable[Token]]:
         """A dependency for a token with all of `scopes`, one of `any_of` and one of `roles`.
 

@@ -61,7 +61,7 @@ class TokenAuth:
         app.after_request(_add_headers)
 
     def require(
-        self, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()
+        self, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """For views, sync or async: the token needs all of `scopes`, one of `any_of` and one of `roles`.
 
@@ -124,7 +124,7 @@ class TokenAuth:
         return refusal_as((_JsonException, _EXCEPTIONS[response.status]), refusal, response=None, answer=response)
 
 
-def require(*scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token:
+def require(*scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None) -> Token:
     """In a view: the token of the current request, if it has all of `scopes`, one of `any_of` and one of `roles`."""
     return _current_auth().check(Requirement.of(scopes, any_of, roles))
 

@@ -42,7 +42,7 @@ _NO_PROOF: Final = (
 _NOT_LISTED: Final = "The method is not in scopes= or public= of the server's TokenInterceptor"
 
 
-def require(*scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token:
+def require(*scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None) -> Token:
     """The token of this call, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
     Raises `TokenRejected`. Do not catch it: the interceptor ends the call with PERMISSION_DENIED, or UNAUTHENTICATED if
@@ -74,7 +74,7 @@ class _MethodProtection:
         optional: Iterable[str],
         realm: str | None,
     ) -> None:
-        if verifier.dpop_required:
+        if verifier.may_require_dpop:
             raise ValueError("a gRPC call has no DPoP proof: pass a Verifier without dpop_required=True")
         self._rules = MethodRules(scopes, public, optional)
         self._protection = Protection(verifier, realm=realm)

@@ -52,7 +52,7 @@ class Protection:
         realm: str | None = None,
         dpop: bool = False,
     ) -> None:
-        if verifier.dpop_required and not dpop:
+        if verifier.may_require_dpop and not dpop:
             raise ValueError("the verifier requires DPoP: pass base_url, such as https://payroll.hr.example")
         if realm:
             require_text("realm", realm)

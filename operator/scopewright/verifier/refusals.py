@@ -14,6 +14,7 @@ class Reason(StrEnum):
     """Why a request was refused, finer than RFC 6750's codes: a label for logs and metrics."""
 
     MISSING = "missing"
+    SCHEME = "scheme"
     TWO_WAYS = "two_ways"
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
@@ -41,6 +42,7 @@ class Reason(StrEnum):
 # What to do. `{}` is filled from this service's configuration, never with anything that the caller sent.
 ADVICE: dict[Reason, str] = {
     Reason.MISSING: "No access token was sent; send one in the header Authorization",
+    Reason.SCHEME: "The scheme DPoP is not accepted here; ask for a token without a proof, and send it as Bearer",
     Reason.TWO_WAYS: "Send one access token, in one Authorization header and nowhere else",
     Reason.TOO_LARGE: "The access token is too large; ask for one with fewer scopes",
     Reason.MALFORMED: "The token is malformed; send the access token exactly as it was issued",
@@ -77,6 +79,7 @@ ADVICE: dict[Reason, str] = {
 
 _CODES: dict[Reason, tuple[int, str | None]] = {
     Reason.MISSING: (401, None),
+    Reason.SCHEME: (401, None),
     Reason.TWO_WAYS: (400, "invalid_request"),
     Reason.PROOF: (401, "invalid_dpop_proof"),
     Reason.PROOF_NONCE: (401, "use_dpop_nonce"),

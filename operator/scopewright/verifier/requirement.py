@@ -18,11 +18,15 @@ class Requirement:
     roles: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, scopes: Iterable[str] = (), any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Self:
-        """Raises ValueError for a name that cannot be a scope (RFC 6749 §3.3) or a role."""
-        alternatives = tuple(any_of.split() if isinstance(any_of, str) else any_of)
+    def of(
+        cls, scopes: Iterable[str] = (), any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+    ) -> Self:
+        """Raises ValueError for a name that cannot be a scope (RFC 6749 §3.3) or a role, and for no name: an empty list
+        of alternatives, as from a missing setting, would allow every token.
+        """
+        alternatives = _alternatives("any_of=", any_of.split() if isinstance(any_of, str) else any_of)
         required_scopes(alternatives)
-        names = (roles,) if isinstance(roles, str) else tuple(roles)
+        names = _alternatives("roles=", (roles,) if isinstance(roles, str) else roles)
         for name in names:
             if not isinstance(name, str) or not name or quotable(name) != name:
                 raise ValueError(f"a role must be printable ASCII without quotes and backslashes: {name!r}")
@@ -42,3 +46,12 @@ class Requirement:
         if self.roles and token.roles.isdisjoint(self.roles):
             raise TokenRejected(Reason.ROLE, expected=" or ".join(self.roles), scheme=scheme)
         return token
+
+
+def _alternatives(argument: str, names: Iterable[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    alternatives = tuple(names)
+    if not alternatives:
+        raise ValueError(f"{argument} is empty, and no token could meet it: name at least one, or omit the argument")
+    return alternatives

@@ -14,6 +14,10 @@ class TokenVerifier(Protocol):
         """Whether every token must be bound to a key."""
 
     @property
+    def may_require_dpop(self) -> bool:
+        """Whether some tokens must be bound to a key, such as those of one of several issuers."""
+
+    @property
     def dpop_algorithms(self) -> tuple[str, ...]:
         """The accepted algorithms of proofs, for challenges."""
 

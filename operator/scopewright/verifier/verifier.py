@@ -77,7 +77,7 @@ class Verifier:
         self._dpop = DpopRules(
             required=dpop_required, algorithms=dpop_algorithms, replay=replay, nonces=nonces, clock=clock, leeway=leeway
         )
-        self.dpop_required = self._dpop.required
+        self.dpop_required = self.may_require_dpop = self._dpop.required
         self.dpop_algorithms = self._dpop.algorithms
         source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
         feed = RevocationFeed() if revocations is True else revocations or None

@@ -54,7 +54,9 @@ def protect(
     return protected
 
 
-def require(request: Any, *scopes: str, any_of: Iterable[str] = (), roles: Iterable[str] = ()) -> Token:
+def require(
+    request: Any, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+) -> Token:
     """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
     `request` is a WSGI environ, or has one as `.environ`. Raises `TokenRejected`, which `protect` answers with 403

@@ -30,7 +30,7 @@ Nonces.accepts(nonce, now, leeway)
 Nonces.current(now)
 Policy(issuer, audience, scopes=frozenset(), leeway=60.0, algorithms=['ES256', 'ES384', 'ES512', 'Ed25519', 'EdDSA', \
 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'], max_token_bytes=16384)
-Reason: missing two_ways too_large malformed missing_claim type algorithm unknown_key signature issuer audience \
+Reason: missing scheme two_ways too_large malformed missing_claim type algorithm unknown_key signature issuer audience \
 expired not_yet_valid revoked sender_constrained not_bound proof_needed proof proof_key proof_nonce scope role \
 subprotocol
 Replay.first_use(owner, value, until)
@@ -39,9 +39,9 @@ ReplayMemory.after_fork()
 ReplayMemory.first_use(owner, value, until)
 RequireToken(app, verifier, *, scopes=(), public=(), optional=(), realm=None, base_url=None, \
 websocket_subprotocol=False)
-Requirement(scopes=frozenset(), any_of=(), roles=())
+Requirement(scopes=frozenset(), any_of=None, roles=None)
 Requirement.check(token)
-Requirement.of(scopes=(), any_of=(), roles=())
+Requirement.of(scopes=(), any_of=None, roles=None)
 RevocationFeed(uri=None, every=5.0, outage=600.0)
 Token(subject, client_id, scopes, issuer, audience, expires_at, claims, value, jkt=None, roles=frozenset(), \
 actor=None)
@@ -73,7 +73,7 @@ check(token, keys, policy, now)
 current_token(request)
 protect(app, verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, websocket_subprotocol=False)
 replay_key(owner, value)
-require(request, *scopes, any_of=(), roles=())
+require(request, *scopes, any_of=None, roles=None)
 """
 
 

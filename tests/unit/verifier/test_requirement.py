@@ -66,6 +66,12 @@ def test_name_that_cannot_be_in_a_challenge_is_refused(arguments: dict[str, list
         Requirement.of(**arguments)
 
 
+@pytest.mark.parametrize(("argument", "empty"), [("any_of", []), ("any_of", ""), ("roles", ()), ("roles", iter(()))])
+def test_empty_list_of_alternatives_is_refused(argument: str, empty: Any) -> None:
+    with pytest.raises(ValueError, match=f"{argument}= is empty"):
+        Requirement.of("read", **{argument: empty})
+
+
 @pytest.mark.parametrize("arguments", [{"scopes": (["read"],)}, {"any_of": (["read"],)}, {"roles": (["auditor"],)}])
 def test_list_in_place_of_a_name_is_refused_with_its_value(arguments: Any) -> None:
     with pytest.raises(ValueError, match=r"(scope|role).*\['(read|auditor)'\]"):

@@ -8,7 +8,7 @@ import pytest
 
 from scopewright.verifier import aiohttp, django, fastapi, flask, grpc, wsgi
 
-REQUIREMENT = "*scopes, any_of=(), roles=()"
+REQUIREMENT = "*scopes, any_of=None, roles=None"
 INTERCEPTOR = "verifier, scopes, *, public=(), optional=(), realm=None"
 PUBLIC: dict[ModuleType, dict[str, str]] = {
     wsgi: {
@@ -47,7 +47,7 @@ PUBLIC: dict[ModuleType, dict[str, str]] = {
     },
     django: {
         "TokenMiddleware": "get_response",
-        "require": "*arguments, any_of=(), roles=()",
+        "require": "*arguments, any_of=None, roles=None",
         "current_token": "request",
     },
 }
