@@ -6,7 +6,6 @@ Every ServiceAccount exists. Only `dev` configures an issuer to trust the key, w
 import json
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
@@ -20,6 +19,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.stores.directory.atomic_files import checked, replace_file
+from scopewright.stores.directory.state_dir import spare_file
 
 CLUSTER_ISSUER: Final = "https://cluster.dev.invalid"
 """The `iss` of its tokens. No real cluster has it: names below `.invalid` do not exist (RFC 2606 §2)."""
@@ -57,12 +57,9 @@ class LocalCluster:
         if (state / KEY_FILE).exists():
             return cls.read(state)
         private = client_pair(make_key(_ALGORITHM)).private
-        spare = state / f".{KEY_FILE}.{uuid.uuid4().hex}"
         try:
-            replace_file(state / KEY_FILE, private, spare)
+            replace_file(state / KEY_FILE, private, spare_file(state))
         except OSError as error:
-            with suppress(OSError):
-                spare.unlink()
             fix = "make STATE writable, or choose another --state"
             raise Rejected("BadState", f"{state / KEY_FILE} cannot be written ({error.strerror}): {fix}") from None
         return cls(json.loads(private))

@@ -12,6 +12,7 @@ from scopewright.core.clusters import ClusterConfig
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
+from scopewright.stores.directory.state_dir import StateDirectory
 
 WORKER = Ref("ServiceAccount", "leave", "worker")
 ISSUER = "http://127.0.0.1:8080"
@@ -25,7 +26,27 @@ def test_the_key_is_created_once_and_private_to_the_user(tmp_path: Path) -> None
     LocalCluster.open(tmp_path)
     assert file.read_bytes() == first
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+
+
+def test_a_crash_while_the_key_is_written_leaves_no_key_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    StateDirectory.open(tmp_path, ISSUER).close()
+    before = set(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash)
+        with pytest.raises(Crash):
+            LocalCluster.open(tmp_path)
+    assert any('"d"' in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    StateDirectory.open(tmp_path, ISSUER).close()
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} <= before
 
 
 def test_a_token_has_the_claims_of_a_projected_one(tmp_path: Path) -> None:

@@ -87,9 +87,7 @@ class StateDirectory:
 
     def spare(self) -> Path:
         """An unused name on the same file system; the next start removes leftovers."""
-        with suppress(FileExistsError):
-            (self.root / _SPARE).mkdir(PRIVATE_DIRECTORY)
-        return self.root / _SPARE / uuid.uuid4().hex
+        return spare_file(self.root)
 
     def check(self) -> None:
         """`Unavailable` where the directory is no longer a STATE: then a missing file proves nothing."""
@@ -114,6 +112,13 @@ class StateDirectory:
                 replace_file(self.root / _GITIGNORE, b"*\n", self.spare())
             data = json.dumps({"issuer": self.issuer, "version": 1}).encode() + b"\n"
             replace_file(self.root / MARKER, data, self.spare())
+
+
+def spare_file(root: Path) -> Path:
+    """`StateDirectory.spare` for a writer that has the path of STATE alone."""
+    with suppress(FileExistsError):
+        (root / _SPARE).mkdir(PRIVATE_DIRECTORY)
+    return root / _SPARE / uuid.uuid4().hex
 
 
 def _folders(folder: Path) -> list[Path]:
