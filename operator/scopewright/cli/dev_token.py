@@ -21,6 +21,9 @@ MAX_LIFETIME: Final = timedelta(hours=24)
 """The issuer accepts no token with a longer one."""
 _RENEWED_AFTER: Final = 0.8
 """The part of its lifetime after which the kubelet replaces a token."""
+_MAX_RETRY_SECONDS: Final = 10.0
+_RETRIES: Final = 10
+"""At least, from the first failed renewal to the end of the token."""
 _POLL_SECONDS: Final = 1.0
 """A laptop may sleep for longer than the lifetime: the clock is read this often."""
 
@@ -60,13 +63,28 @@ def keep_fresh(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Write a token to the file, and replace it in one step before it expires, until the process is stopped."""
+    """Write a token to the file, and replace it in one step before it expires, until the process is stopped.
+
+    A failed renewal is repeated until the token in the file ends; then `Rejected` is raised, as for the first token.
+    """
     sys.stderr.write(f"keeping a token of {request.account.namespace}/{request.account.name} fresh in {file}\n")
+    lifetime = request.lifetime.total_seconds()
+    pause = min(_MAX_RETRY_SECONDS, lifetime * (1 - _RENEWED_AFTER) / _RETRIES)
+    renew_at = expires_at = clock()
+    reported = False
     while True:
-        _write(file, request.token())
-        renew_at = clock() + request.lifetime.total_seconds() * _RENEWED_AFTER
-        while clock() < renew_at:
-            sleep(min(_POLL_SECONDS, max(0.0, renew_at - clock())))
+        while (now := clock()) < renew_at:
+            sleep(min(_POLL_SECONDS, renew_at - now))
+        try:
+            _write(file, request.token())
+        except Rejected as error:
+            if now >= expires_at:
+                raise
+            if not reported:
+                sys.stderr.write(f"scopewright: {error.message}; retrying until the token in {file} ends\n")
+            reported, renew_at = True, min(now + pause, expires_at)
+        else:
+            reported, renew_at, expires_at = False, now + lifetime * _RENEWED_AFTER, now + lifetime
 
 
 def _write(file: Path, token: str) -> None:

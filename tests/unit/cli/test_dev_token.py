@@ -63,6 +63,28 @@ def test_the_file_is_replaced_after_four_fifths_of_the_lifetime(state: Path, tmp
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_failed_renewal_is_repeated_until_the_token_ends(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, away, now, written = tmp_path / "folder", tmp_path / "away", [1000.0], dict[str, float]()
+    folder.mkdir()
+
+    def sleep(seconds: float) -> None:
+        if (folder / "token").exists():
+            written.setdefault((folder / "token").read_text(), now[0])
+        now[0] += seconds
+        if now[0] in (1100.0, 1600.0):
+            folder.rename(away)
+        elif now[0] == 1495.0:
+            away.rename(folder)
+
+    with pytest.raises(Rejected, match="cannot be written"):
+        keep_fresh(AccountToken.parse("leave/worker", state, "10m"), folder / "token", lambda: now[0], sleep)
+    assert list(written.values()) == [1000.0, 1500.0]  # the renewal at 1480 failed
+    assert now[0] == 1500.0 + 600.0
+    assert capsys.readouterr().err.count("cannot be written: No such file or directory; retrying until") == 2
+
+
 def test_a_file_that_cannot_be_written_is_reported(state: Path, tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"--watch .*/missing/token cannot be written: No such file or directory"):
         keep_fresh(AccountToken.parse("leave/worker", state, "10m"), tmp_path / "missing/token")
