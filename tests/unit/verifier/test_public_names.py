@@ -39,7 +39,7 @@ ReplayMemory.after_fork()
 ReplayMemory.first_use(owner, value, until)
 RequireToken(app, verifier, *, scopes=(), public=(), optional=(), realm=None, base_url=None, \
 websocket_subprotocol=False)
-Requirement(scopes=frozenset(), any_of=None, roles=None)
+Requirement(scopes=frozenset(), any_of=(), roles=())
 Requirement.check(token)
 Requirement.of(scopes=(), any_of=None, roles=None)
 RevocationFeed(uri=None, every=5.0, outage=600.0)

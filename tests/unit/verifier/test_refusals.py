@@ -69,7 +69,7 @@ def test_scheme_is_case_insensitive(header: str | list[str]) -> None:
         ("Bearer", "", Reason.MISSING),
         ("Bearer ", "", Reason.MISSING),
         ("Basic YTpi", "", Reason.MISSING),
-        ("DPoP abc", "", Reason.MISSING),
+        ("DPoP abc", "", Reason.SCHEME),
         ([], "access_token=abc", Reason.MISSING),
         ("Bearer a b", "", Reason.MALFORMED),
         ("Bearer a, Bearer b", "", Reason.TWO_WAYS),
