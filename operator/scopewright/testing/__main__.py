@@ -21,11 +21,21 @@ def main() -> None:
         parser.error(f"{error.filename or f'--port {options.port}'}: {error.strerror}")
 
 
+class _ProcessIssuer(FakeIssuer):
+    """Writes the Secret before the port is open: a test that waits for the port finds it complete."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(audience=options.audience, algorithm=options.algorithm)
+        self._options = options
+
+    def _prepare(self, url: str) -> None:
+        super()._prepare(url)
+        if self._options.secret is not None:
+            self.write_secret(self._options.secret, client=self._options.client, scope=self._options.scope)
+
+
 def _serve(options: argparse.Namespace) -> None:
-    issuer = FakeIssuer(audience=options.audience, algorithm=options.algorithm)
-    with contextlib.suppress(KeyboardInterrupt), issuer.serve(options.port) as url:
-        if options.secret is not None:
-            issuer.write_secret(options.secret, client=options.client, scope=options.scope)
+    with contextlib.suppress(KeyboardInterrupt), _ProcessIssuer(options).serve(options.port) as url:
         sys.stdout.write(f"fake issuer ready at {url}\n")
         sys.stdout.flush()
         threading.Event().wait()

@@ -159,12 +159,15 @@ class FakeIssuer:
         `port`, a free one is used.
         """
         offline = self._tokens.issuer
-        with serving(self._endpoints.answer, port) as url:
-            self._tokens.issuer = url
-            try:
+        try:
+            with serving(self._endpoints.answer, port, self._prepare) as url:
                 yield url
-            finally:
-                self._tokens.issuer = offline
+        finally:
+            self._tokens.issuer = offline
+
+    def _prepare(self, url: str) -> None:
+        """Called when the URL is known and the port is not open yet."""
+        self._tokens.issuer = url
 
     def rotate(self) -> None:
         """Sign with a new key. The former keys stay in the JWKS. A verifier looks for a new key once in 30 s."""

@@ -17,17 +17,25 @@ _TIMEOUT_SECONDS: Final = 10.0
 
 
 @contextmanager
-def serving(answer: Answer, port: int = 0) -> Iterator[str]:
-    """The URL of the server, which is stopped at the end. Port 0: a free one. Raises OSError if `port` is in use."""
-    server = _Server(("127.0.0.1", port), _handler(answer))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scopewright-fake-issuer", daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serving(answer: Answer, port: int, prepare: Callable[[str], None]) -> Iterator[str]:
+    """The URL of the server, which is stopped at the end. Port 0: a free one. Raises OSError if `port` is in use.
+
+    `prepare` is called with the URL before the port is open: who waits for the port finds all that it has done.
+    """
+    with _Server(("127.0.0.1", port), _handler(answer)) as server:
+        server.server_bind()
+        url = f"http://127.0.0.1:{server.server_port}"
+        prepare(url)
+        server.server_activate()
+        thread = threading.Thread(
+            target=server.serve_forever, args=(0.05,), name="scopewright-fake-issuer", daemon=True
+        )
+        thread.start()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class _Server(ThreadingHTTPServer):
@@ -38,7 +46,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._open: set[socket.socket] = set()
-        super().__init__(address, handler)
+        super().__init__(address, handler, bind_and_activate=False)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()

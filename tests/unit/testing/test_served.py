@@ -15,6 +15,7 @@ from authlib.integrations.httpx_client import OAuth2Client
 
 from scopewright.client import ClientCredentials
 from scopewright.testing import FakeIssuer
+from scopewright.testing.__main__ import main
 from scopewright.verifier import Verifier
 from tests.harness.issuer import IssuerHarness
 from tests.harness.samples import SECRET
@@ -277,6 +278,21 @@ def test_command_serves_and_writes_a_secret(tmp_path: Path) -> None:
 def test_issuer_with_a_trailing_slash_is_refused() -> None:
     with pytest.raises(ValueError, match="trailing slash"):
         FakeIssuer("https://issuer.test/")
+
+
+def test_process_writes_the_secret_before_its_port_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probed = list[str]()
+
+    def probe(issuer: FakeIssuer, _: Path, **__: object) -> Path:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(issuer.issuer.rpartition(":")[2])))
+        probed.append(issuer.issuer)
+        raise KeyboardInterrupt  # main() ends
+
+    monkeypatch.setattr(FakeIssuer, "write_secret", probe)
+    monkeypatch.setattr(sys, "argv", ["scopewright.testing", "--secret", str(tmp_path / "secret")])
+    main()
+    assert len(probed) == 1
 
 
 @pytest.mark.parametrize(
