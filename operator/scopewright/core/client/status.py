@@ -228,7 +228,8 @@ def _missing_access(view: ClientView, requested: RequestedAccess, access: Access
             return f"No ResourceServer {name} is served in this namespace: apply one that declares {scopes}."
         return f"ResourceServer {name} does not declare {scopes}: add it to its spec.scopes."
     return (
-        f"Namespace {namespace} does not grant {scopes} of {name}; its owner can, with a ScopeGrant there: "
+        f"Namespace {namespace} does not grant {scopes} of {name}; "
+        "if these names are right, its owner can, with a ScopeGrant there: "
         f"{{resourceServer: {name}, scopes: [{', '.join(map(yaml_scalar, access.missing))}], "
         f"to: [{{namespace: {client.namespace}, client: {client.name}}}]}}."
     )
