@@ -7,11 +7,13 @@ import time
 from typing import Final
 
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
-from scopewright.client import AccessToken, ClientCredentials, ClientOptions, TokenError
+from scopewright.client import AccessToken, ClientCredentials, ClientOptions, MountedSecret, TokenError
+from scopewright.client.credentials import CredentialSource
 from scopewright.client.files import is_directory
 from scopewright.origins import HttpUrl, host_of
 
 SECRET_DIR: Final = "SCOPEWRIGHT_SECRET_DIR"  # noqa: S105  # names a directory
+ISSUER: Final = "SCOPEWRIGHT_ISSUER"
 _UNUSABLE_ANSWERS: Final = ("temporarily_unavailable", "invalid_response")
 
 
@@ -37,7 +39,7 @@ def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
         options["scope"] = arguments.scope
     credentials = ClientCredentials.from_env(**options)
     if arguments.allow_http:
-        options["allow_http"] = [host_of(HttpUrl.parse(credentials.source.read().issuer))]
+        options["allow_http"] = [_issuer_host(credentials.source)]
         credentials = ClientCredentials.from_env(**options)
     return credentials
 
@@ -48,6 +50,15 @@ def _check_directory(text: str) -> None:
         return
     shown = f"{text} is not a directory" if "/" in text else "that is not a directory"
     raise UsageError(f"--secret takes the directory where the Secret of the OAuthClient is mounted, and {shown}")
+
+
+def _issuer_host(source: CredentialSource) -> str:
+    """Raise UsageError if the issuer is not a URL. It is not shown: a URL may hold a password."""
+    try:
+        return host_of(HttpUrl.parse(source.read().issuer))
+    except ValueError:
+        where = source.path / "issuer" if isinstance(source, MountedSecret) else ISSUER
+        raise UsageError(f"{where} is not the URL of an issuer, such as https://issuer.example") from None
 
 
 def _exit_code(error: TokenError) -> int:

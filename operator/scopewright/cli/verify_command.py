@@ -39,7 +39,11 @@ def _verifier(arguments: argparse.Namespace) -> Verifier:
         raise UsageError(f"pass --issuer URL, or set {ISSUER}")
     if not (arguments.audience or os.environ.get(AUDIENCE)):
         raise UsageError(f"pass --audience URI, or set {AUDIENCE}")
-    options = VerifierOptions(allow_http=[host_of(HttpUrl.parse(issuer))]) if arguments.allow_http else {}
+    try:
+        url = HttpUrl.parse(issuer)
+    except ValueError as error:
+        raise UsageError(f"{'--issuer' if arguments.issuer else ISSUER}: {error}") from None
+    options = VerifierOptions(allow_http=[host_of(url)]) if arguments.allow_http else {}
     return Verifier.from_env(issuer=arguments.issuer, audience=arguments.audience, **options)
 
 

@@ -219,6 +219,15 @@ def test_plain_http_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
         assert "no answer from http://issuer.test:8080" in done.stderr
 
 
+def test_an_issuer_that_is_no_url_is_named_by_its_file_or_variable(tmp_path: Path) -> None:
+    secret = write_secret(tmp_path / "oauth", "nope")
+    printed = run("token", "--secret", secret, "--allow-http", code=2).stderr
+    assert f"{secret}/issuer is not the URL of an issuer" in printed
+    variables: Any = {"SCOPEWRIGHT_CLIENT_ID": "a.b", "SCOPEWRIGHT_CLIENT_SECRET": SECRET, "SCOPEWRIGHT_ISSUER": "nope"}
+    assert "SCOPEWRIGHT_ISSUER is not the URL" in run("token", "--allow-http", code=2, **variables).stderr
+    assert "SCOPEWRIGHT_ISSUER: an https URL" in run("verify", "--audience", "a", given="x", code=2, **variables).stderr
+
+
 def test_a_missing_file_of_authorities_is_a_wrong_variable(mounted: Path) -> None:
     done = run("token", "--secret", mounted, code=2, SSL_CERT_FILE="/nonexistent")
     assert "SSL_CERT_FILE is /nonexistent, which is not a file" in done.stderr
@@ -315,7 +324,8 @@ def test_an_issuer_that_does_not_answer_is_exit_code_3() -> None:
         ([], "x", "pass --issuer URL, or set SCOPEWRIGHT_ISSUER"),
         (["--issuer", "https://issuer.test"], "x", "pass --audience URI"),
         (["--issuer", "http://issuer.test", "--audience", "a"], "x", "https is needed, except on loopback"),
-        (["--issuer", "issuer.test", "--audience", "a"], "x", "issuer.test"),
+        (["--issuer", "issuer.test", "--audience", "a"], "x", "--issuer: an https URL with a host"),
+        (["--issuer", "nope", "--allow-http", "--audience", "a"], "x", "--issuer: an https URL with a host"),
         (["--issuer", "https://issuer.test", "--audience", "a"], "", "no token on standard input"),
         (["--issuer", "https://issuer.test", "--audience", "a"], "x" * 70_000, "more than 65536 bytes"),
         ([SECRET], "x", "pass the token on standard input"),
