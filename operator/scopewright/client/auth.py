@@ -23,7 +23,7 @@ from scopewright.client.issuer_request import IssuerContext
 from scopewright.client.request_flow import TokenSender
 from scopewright.client.shared_token import SharedToken
 from scopewright.client.sources import PREFIX, Environment, choose_source, find_credentials
-from scopewright.client.token import AccessToken
+from scopewright.client.token import AccessToken, TokenHolder, token_text
 from scopewright.client.unshared import UnsharedRequests
 from scopewright.client.variants import Variants
 from scopewright.singleflight import Http
@@ -139,14 +139,14 @@ class ClientCredentials(HttpxAuth):
             raise ValueError("for_resource needs the audience of an API, and it is empty")
         return self._variant(TokenParameters.from_arguments(resource, scope, self._parameters.subject_token))
 
-    def on_behalf_of(self, subject_token: str) -> Self:
-        """For requests on behalf of a caller that sent this service `subject_token` (RFC 8693).
+    def on_behalf_of(self, subject_token: TokenHolder | str) -> Self:
+        """For requests on behalf of a caller that sent this service `subject_token` (RFC 8693): its text, or the
+        verified token.
 
         Returns the same object for the same token, so that it is exchanged once.
         """
-        if not subject_token:
-            raise ValueError("on_behalf_of needs the token of the caller, and it is empty")
-        return self._variant(replace(self._parameters, subject_token=subject_token))
+        subject = token_text("on_behalf_of", subject_token)
+        return self._variant(replace(self._parameters, subject_token=subject))
 
     def _variant(self, parameters: TokenParameters) -> Self:
         self.sender.tokens.check_process()
@@ -172,38 +172,38 @@ class ClientCredentials(HttpxAuth):
         flight = tokens.begin()
         return tokens.result(in_time=flight is None or tokens.wait_sync(flight))
 
-    def invalidate(self, token: AccessToken | str) -> None:
+    def invalidate(self, token: TokenHolder | str) -> None:
         """The next caller gets a new token, at most once in ten seconds. Another token than the current is ignored."""
-        self.sender.tokens.refuse(_value(token))
+        self.sender.tokens.refuse(token_text("invalidate", token))
 
-    async def introspect(self, token: AccessToken | str) -> Mapping[str, Any]:
+    async def introspect(self, token: TokenHolder | str) -> Mapping[str, Any]:
         """The issuer's answer about a token that this client may see (RFC 7662): `active` is False for any other.
 
         Raises `TokenError`. Each call is a request, and waits at most 30 s.
         """
+        text = token_text("introspect", token)
         self.sender.tokens.check_process()
-        return await self._unshared.run(introspect(_value(token), self._context))
+        return await self._unshared.run(introspect(text, self._context))
 
-    def introspect_sync(self, token: AccessToken | str) -> Mapping[str, Any]:
+    def introspect_sync(self, token: TokenHolder | str) -> Mapping[str, Any]:
         """`introspect` for threads."""
+        text = token_text("introspect_sync", token)
         self.sender.tokens.check_process()
-        return self._unshared.run_sync(introspect(_value(token), self._context))
+        return self._unshared.run_sync(introspect(text, self._context))
 
-    async def revoke(self, token: AccessToken | str) -> None:
+    async def revoke(self, token: TokenHolder | str) -> None:
         """End a token of this client (RFC 7009). The token of another client is not revoked, without an error.
 
         Raises `TokenError` if the revocation may not be stored. Waits at most 30 s.
         """
+        text = token_text("revoke", token)
         self.sender.tokens.check_process()
-        await self._unshared.run(revoke(_value(token), self._context))
-        self.sender.tokens.discard(_value(token))
+        await self._unshared.run(revoke(text, self._context))
+        self.sender.tokens.discard(text)
 
-    def revoke_sync(self, token: AccessToken | str) -> None:
+    def revoke_sync(self, token: TokenHolder | str) -> None:
         """`revoke` for threads."""
+        text = token_text("revoke_sync", token)
         self.sender.tokens.check_process()
-        self._unshared.run_sync(revoke(_value(token), self._context))
-        self.sender.tokens.discard(_value(token))
-
-
-def _value(token: AccessToken | str) -> str:
-    return token if isinstance(token, str) else token.value
+        self._unshared.run_sync(revoke(text, self._context))
+        self.sender.tokens.discard(text)

@@ -1,6 +1,7 @@
 """Errors of requests to the issuer. Each text says what to do, and contains no secret."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -8,6 +9,9 @@ from typing import Any, Self, TypeVar
 _PLAIN = re.compile(r"[^\x20-\x7e]")
 _MAX_CHARACTERS = 300
 _LIBRARY_ATTRIBUTES = ("request", "_request", "response")
+
+_PERMANENT = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError, ValueError)
+"""Of programming errors, such as a value of a wrong type."""
 
 T = TypeVar("T", bound="TokenError")
 _combinations: "dict[tuple[type[TokenError], type[Exception]], type[TokenError]]" = {}
@@ -94,14 +98,26 @@ def unavailable(text: str) -> TokenError:
     return TokenError("temporarily_unavailable", text, retry_after=1.0)
 
 
-def unexpected(outcome: object) -> TokenError:
+def unexpected(outcome: BaseException) -> TokenError:
     """The text of an unknown exception is omitted, because it may contain secrets.
 
     That of an ImportError names the package to install: httpx needs one for a SOCKS proxy of the environment.
     """
     if isinstance(outcome, ImportError):
         return unavailable(printable(f"the request cannot be sent: {outcome}"))
+    if isinstance(outcome, _PERMANENT):
+        where = "".join(f" in {name}" for name in _raised_in(outcome))
+        return invalid_request(
+            f"the request cannot be made: {type(outcome).__name__}{where}; a retry does not help: correct the argument "
+            "or the credential source that has a wrong value, or report this"
+        )
     return unavailable(f"the request ended with {type(outcome).__name__}; try again")
+
+
+def _raised_in(error: BaseException) -> list[str]:
+    """The function that raised it and its line, in a list; empty if unknown."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return [f"{f.f_globals.get('__name__')}.{f.f_code.co_name}, line {line}" for f, line in frames[-1:]]
 
 
 class SecretError(TokenError):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from scopewright.client.endpoints import TOKEN
 from scopewright.client.errors import invalid_response
@@ -21,6 +22,29 @@ class AccessToken:
     scopes: frozenset[str]
     expires_at: float
     issued_at: float
+
+
+class TokenHolder(Protocol):
+    """An `AccessToken`, or another object with the text of a token, such as a `Token` of `scopewright.verifier`."""
+
+    @property
+    def value(self) -> str: ...
+
+
+def token_text(name: str, token: TokenHolder | str) -> str:
+    """The text of a token. Raises TypeError for an object that has none, and ValueError for no token.
+
+    `name` is that of the method, for errors. A token is not shown.
+    """
+    text = token if isinstance(token, str) else getattr(token, "value", None)
+    if token is None or text == "":
+        raise ValueError(f"{name} needs a token, and it is {'None' if token is None else 'empty'}")
+    if not isinstance(text, str):
+        raise TypeError(
+            f"{name} takes a token as a string, or an object with such a value, such as an AccessToken or the verified "
+            f"token of a caller, not {type(token).__name__}"
+        )
+    return text
 
 
 def token_from(body: bytes, requested_at: float, scope: str | None, expected: str) -> AccessToken:

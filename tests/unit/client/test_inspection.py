@@ -317,14 +317,28 @@ async def test_cancelled_task_leaves_other_requests_alone(mount: Mount, issuer: 
     assert (await second)["active"] is True
 
 
-async def test_unexpected_exception_is_an_error_without_its_text(mount: Mount) -> None:
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (RuntimeError, "temporarily_unavailable: the request ended with RuntimeError; try again"),
+        (TypeError, "the request cannot be made: TypeError in tests.unit.client.test_inspection.broken, line "),
+    ],
+)
+async def test_unexpected_exception_is_an_error_without_its_text(
+    mount: Mount, kind: type[Exception], expected: str
+) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
-        raise ZeroDivisionError("SecretNumberOne")
+        raise kind("SecretNumberOne")
 
     transport = httpx.MockTransport(broken)
     for http in (httpx.AsyncClient(transport=transport), httpx.Client(transport=transport)):
-        with pytest.raises(TokenError, match="the request ended with ZeroDivisionError"):
-            await ClientCredentials(mount.path, http=http).introspect("t")
+        auth = ClientCredentials(mount.path, http=http)
+        for asked in (auth.introspect("t"), auth.token()):
+            with pytest.raises(TokenError) as caught:
+                await asked
+            assert expected in str(caught.value)
+            assert "SecretNumberOne" not in str(caught.value)
+            assert (caught.value.retry_after is None) is (kind is TypeError)
 
 
 def test_own_http_client_is_kept_and_closed_with_its_object(tmp_path: Path) -> None:

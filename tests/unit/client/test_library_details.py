@@ -233,7 +233,7 @@ def test_each_retry_of_urllib3_has_a_proof_of_its_own(bound: ClientCredentials, 
 
 
 def test_urllib3_does_not_retry_an_error_of_the_token_request(auth: ClientCredentials, endpoint: Endpoint) -> None:
-    endpoint.answers = [ValueError("of any kind")]
+    endpoint.answers = [RuntimeError("of any kind")]
     pools = TokenPoolManager(auth, retries=urllib3.Retry(5, backoff_factor=0))
     with pytest.raises(urllib3.exceptions.HTTPError, match="temporarily_unavailable"):
         pools.request("GET", "https://payroll.example/")

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from scopewright.client import ClientCredentials, TokenError
+from scopewright.testing import FakeIssuer
 from tests.unit.client.support import Api, Endpoint, FakeClock, IssuerServer, Mount, call, refused
 
 PAYROLL, LEAVE = "https://payroll.example", "https://leave.example"
@@ -47,8 +48,28 @@ def test_token_of_a_caller_is_exchanged_for_one_of_another_api(auth: ClientCrede
 
 @pytest.mark.parametrize("token", ["", None])
 def test_missing_token_of_a_caller_is_an_error_and_not_the_service_itself(auth: ClientCredentials, token: Any) -> None:
-    with pytest.raises(ValueError, match="on_behalf_of needs the token of the caller"):
+    with pytest.raises(ValueError, match="on_behalf_of needs a token"):
         auth.on_behalf_of(token)
+
+
+def test_verified_token_of_a_caller_is_exchanged(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    issuer = FakeIssuer()
+    text = issuer.token("payroll.read")
+    verified = issuer.verifier().verify_sync(text)
+    assert auth.on_behalf_of(verified) is auth.on_behalf_of(text)
+    auth.on_behalf_of(verified).token_sync()
+    assert endpoint.form()["subject_token"] == [text]
+
+
+@pytest.mark.parametrize("wrong", [b"SecretToken", 7, object()])
+@pytest.mark.parametrize("method", ["on_behalf_of", "invalidate", "introspect_sync", "revoke_sync"])
+def test_value_that_is_no_token_is_a_type_error_at_the_call(
+    auth: ClientCredentials, endpoint: Endpoint, method: str, wrong: Any
+) -> None:
+    with pytest.raises(TypeError, match=f"{method} takes a token as a string.*not {type(wrong).__name__}") as caught:
+        getattr(auth, method)(wrong)
+    assert "SecretToken" not in str(caught.value)
+    assert not endpoint.requests
 
 
 def test_empty_resource_is_an_error_and_not_the_api_of_the_secret(auth: ClientCredentials) -> None:
