@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography.hazmat.backends import openssl
 
+from scopewright.authorities import check_authorities
+
 if TYPE_CHECKING:
     import httpx
 
@@ -53,12 +55,19 @@ def import_for_fetch() -> None:
 
 
 def new_http_client() -> "httpx.Client":
-    """Import httpx if needed. A fork also waits for the TLS context: the first one initialises OpenSSL, once."""
+    """Import httpx if needed. A fork also waits for the TLS context: the first one initialises OpenSSL, once.
+
+    Raise FetchError if the CAs of the environment cannot be used.
+    """
     with _fork_waits:
         import_for_fetch()
         import httpx
 
-        return httpx.Client(mounts={"http://": None})
+        try:
+            return httpx.Client(mounts={"http://": None})
+        except OSError:
+            check_authorities()
+            raise
 
 
 def _after_fork() -> None:

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, TextIO
 
+from scopewright.authorities import check_authorities
+from scopewright.http_flow import FetchError
+
 GOOD: Final = 0
 REFUSED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
-AUTHORITIES: Final = "SSL_CERT_FILE"
 INTERRUPTED: Final = 130
 """As of a process that SIGINT ends in a shell."""
 
@@ -57,22 +59,15 @@ def run(arguments: Sequence[str]) -> int:
         return fail(USAGE, "standard output is closed")
     try:
         parsed = parser(arguments[0]).parse(arguments[1:])
-        _check_authorities()
+        check_authorities()
         return _COMMANDS[arguments[0]](parsed)
-    except UsageError as error:
+    except (UsageError, FetchError) as error:
         return fail(USAGE, str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
         _discard(sys.stdout)
         return fail(USAGE, f"standard input or output cannot be used: {error.strerror}")
-
-
-def _check_authorities() -> None:
-    """Raise UsageError if the variable of a private CA names no file: the libraries only know that a fetch failed."""
-    file = os.environ.get(AUTHORITIES)
-    if file and not os.path.isfile(file):  # noqa: PTH113  # Path.is_file raises an OSError if it may not be read
-        raise UsageError(f"{AUTHORITIES} is {file}, which is not a file")
 
 
 def fail(code: int, message: str) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
+from scopewright.http_flow import FetchError
+
 _PLAIN = re.compile(r"[^\x20-\x7e]")
 _MAX_CHARACTERS = 300
 _LIBRARY_ATTRIBUTES = ("request", "_request", "response")
@@ -101,9 +103,10 @@ def unavailable(text: str) -> TokenError:
 def unexpected(outcome: BaseException) -> TokenError:
     """The text of an unknown exception is omitted, because it may contain secrets.
 
-    That of an ImportError names the package to install: httpx needs one for a SOCKS proxy of the environment.
+    That of an ImportError names the package to install: httpx needs one for a SOCKS proxy of the environment. That of a
+    FetchError names the variable to change.
     """
-    if isinstance(outcome, ImportError):
+    if isinstance(outcome, ImportError | FetchError):
         return unavailable(printable(f"the request cannot be sent: {outcome}"))
     if isinstance(outcome, _PERMANENT):
         where = "".join(f" in {name}" for name in _raised_in(outcome))

@@ -228,9 +228,10 @@ def test_an_issuer_that_is_no_url_is_named_by_its_file_or_variable(tmp_path: Pat
     assert "SCOPEWRIGHT_ISSUER: an https URL" in run("verify", "--audience", "a", given="x", code=2, **variables).stderr
 
 
-def test_a_missing_file_of_authorities_is_a_wrong_variable(mounted: Path) -> None:
-    done = run("token", "--secret", mounted, code=2, SSL_CERT_FILE="/nonexistent")
-    assert "SSL_CERT_FILE is /nonexistent, which is not a file" in done.stderr
+def test_unusable_authorities_are_a_wrong_variable(mounted: Path) -> None:
+    for file in ("/nonexistent", f"{mounted}", f"{mounted}/client_id"):
+        done = run("token", "--secret", mounted, code=2, SSL_CERT_FILE=file)
+        assert f"SSL_CERT_FILE is {file}, which is not a file of CA certificates in PEM" in done.stderr
 
 
 def test_output_that_cannot_be_written_is_reported_once(mounted: Path) -> None:

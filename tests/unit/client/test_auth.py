@@ -357,6 +357,15 @@ def test_missing_package_is_named(mount: Mount) -> None:
         ClientCredentials(mount.path, http=http).token_sync()
 
 
+def test_variable_of_unusable_authorities_is_named(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.crt").write_text("not PEM")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+    with pytest.raises(TokenError, match=r"SSL_CERT_FILE is .*/ca\.crt, which is not a file of CA certificates"):
+        ClientCredentials(mount.path).token_sync()
+
+
 async def test_unexpected_exception_of_a_fetch_ends_every_wait(mount: Mount) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError("SecretNumberOne")

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -207,3 +208,10 @@ def test_missing_package_is_named() -> None:
     verifier = Verifier(ISSUER, AUDIENCE, http=httpx.Client(transport=httpx.MockTransport(broken)))
     with pytest.raises(KeysUnavailable, match=r"install httpx\[socks\]"):
         verifier.ready_sync()
+
+
+def test_variable_of_unusable_authorities_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ca.crt").write_text("not PEM")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+    with pytest.raises(KeysUnavailable, match=r"SSL_CERT_FILE is .*/ca\.crt, which is not a file of CA certificates"):
+        Verifier(ISSUER, AUDIENCE).ready_sync()
