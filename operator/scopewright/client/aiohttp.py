@@ -12,7 +12,7 @@ import httpx
 from aiohttp import BytesPayload, ClientError, ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from yarl import URL
 
-from scopewright.client.auth import ClientCredentials
+from scopewright.client.auth import ClientCredentials, sender_of
 from scopewright.client.errors import raised_as
 from scopewright.client.request_flow import ApiResponse, TokenSender, url_of
 from scopewright.origins import origin
@@ -25,7 +25,7 @@ def token_middleware(credentials: ClientCredentials) -> ClientMiddlewareType:
 
     Errors are both `TokenError` and `aiohttp.ClientError`.
     """
-    return _TokenMiddleware(credentials.sender)
+    return _TokenMiddleware(sender_of(credentials, "token_middleware"))
 
 
 class _Call:

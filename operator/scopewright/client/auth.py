@@ -103,6 +103,13 @@ class ClientCredentials(HttpxAuth):
         self._variants = Variants[Self]()
         self._use(TokenParameters.from_arguments(resource, scope))
 
+    def __call__(self, *_: object) -> None:
+        """Raises TypeError: requests calls any other `auth` than its own. None, so that no type checker accepts it."""
+        raise TypeError(
+            "requests takes a RequestsAuth as auth: scopewright.client.requests.RequestsAuth(credentials), and not "
+            f"{type(self).__name__} itself"
+        )
+
     def _use(self, parameters: TokenParameters) -> None:
         """Begin with no token, for these parameters."""
         self._parameters = parameters
@@ -207,3 +214,11 @@ class ClientCredentials(HttpxAuth):
         self.sender.tokens.check_process()
         self._unshared.run_sync(revoke(text, self._context))
         self.sender.tokens.discard(text)
+
+
+def sender_of(credentials: ClientCredentials, adapter: str) -> TokenSender:
+    """For the adapters. Raises TypeError for anything else than credentials, such as the path of a Secret."""
+    if not isinstance(credentials, ClientCredentials):
+        given = type(credentials).__name__
+        raise TypeError(f"{adapter} takes a ClientCredentials object, such as ClientCredentials(), not {given}")
+    return credentials.sender

@@ -15,6 +15,11 @@ CLIENT_CREDENTIALS: Final = "client_credentials"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
 
+_WHERE_ACCESS_IS: Final = (
+    "its status.access lists the audiences and scopes to ask for, which must be the same character by character; for "
+    "one that is missing there, see its condition AccessGranted"
+)
+
 Granted = tuple[AccessToken, MountedCredentials]  # with the credentials of the request
 
 
@@ -87,14 +92,14 @@ def fetch_token(parameters: TokenParameters, context: IssuerContext, prover: Pro
 def _advice_on(error: str, issuer_text: str, client: str, parameters: TokenParameters) -> str:
     match error:
         case "invalid_scope":
-            return f"{client} may not have all of: {parameters.scope or 'no scope'}; see its condition AccessGranted"
+            return f"{client} may not have all of: {parameters.scope or 'no scope'}; {_WHERE_ACCESS_IS}"
         case "invalid_target" if parameters.resource is None:
             return (
                 f"{client} named no resource: pass resource= with the audience of the API to call (status.access lists "
                 "them); if it asks for one API only, see its condition AccessGranted"
             )
         case "invalid_target":
-            return f"{client} may not ask for {parameters.resource or 'no resource'}; see its condition AccessGranted"
+            return f"{client} may not ask for {parameters.resource}; {_WHERE_ACCESS_IS}"
         case "unauthorized_client" | "unsupported_grant_type":
             return f"{client} may not use {parameters.grant_type}; add it to spec.grantTypes"
         case "invalid_dpop_proof" | "use_dpop_nonce":

@@ -23,7 +23,7 @@ def call_credentials(credentials: ClientCredentials) -> grpc.CallCredentials:
     An RPC for which there is no token ends with UNAVAILABLE and the description of the `TokenError`. Raises ValueError
     for credentials with `dpop`, which has no proofs for gRPC, and for those with an `AsyncClient` as `http`.
     """
-    check_usable(credentials)
+    check_usable("call_credentials", credentials)
     return grpc.metadata_call_credentials(_TokenPlugin(credentials.sender), "scopewright")
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
-from scopewright.client.auth import ClientCredentials
+from scopewright.client.auth import ClientCredentials, sender_of
 from scopewright.client.errors import invalid_request, raised_as
 from scopewright.client.grpcerrors import AioRpcTokenError, RpcDeadlineError, RpcTokenError
 from scopewright.client.request_flow import url_of
@@ -32,7 +32,7 @@ def insecure_channel(target: str, credentials: ClientCredentials, options: Optio
     is no token raises an error that is both `TokenError` and `grpc.RpcError`. The `timeout` of an RPC includes the wait
     for a token. `http_proxy` of the environment is not used, unless `options` have `grpc.enable_http_proxy`.
     """
-    check_usable(credentials)
+    check_usable("insecure_channel", credentials)
     _check_target(target, credentials)
     return grpc.intercept_channel(
         grpc.insecure_channel(target, _without_proxy(options)), _TokenInterceptor(credentials)
@@ -43,19 +43,20 @@ def aio_insecure_channel(
     target: str, credentials: ClientCredentials, options: Options | None = None
 ) -> grpc.aio.Channel:
     """`insecure_channel` of `grpc.aio`, whose errors are also `grpc.aio.AioRpcError`."""
-    check_usable(credentials, in_event_loop=True)
+    check_usable("aio_insecure_channel", credentials, in_event_loop=True)
     _check_target(target, credentials)
     kinds = (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)
     interceptors = [kind(credentials) for kind in kinds]
     return grpc.aio.insecure_channel(target, _without_proxy(options), interceptors=interceptors)
 
 
-def check_usable(credentials: ClientCredentials, *, in_event_loop: bool = False) -> None:
-    """Raises ValueError."""
-    if credentials.sender.is_bound:
+def check_usable(adapter: str, credentials: ClientCredentials, *, in_event_loop: bool = False) -> None:
+    """Raises ValueError, and TypeError for anything else than credentials."""
+    sender = sender_of(credentials, adapter)
+    if sender.is_bound:
         raise ValueError("gRPC has no DPoP proofs: make the ClientCredentials without dpop=")
     if not in_event_loop:
-        credentials.sender.check_sync()
+        sender.check_sync()
 
 
 def _check_target(target: str, credentials: ClientCredentials) -> None:

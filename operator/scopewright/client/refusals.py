@@ -46,6 +46,8 @@ def refusal(
 def _advice_on_client(error: str, client: str, credentials: MountedCredentials) -> str:
     if error != "invalid_client":
         return ""
+    if "." not in credentials.client_id:
+        return f"the client_id of {client} has no namespace: it is NAMESPACE.NAME of the OAuthClient"
     if credentials.service_account_token:
         return (
             f"the issuer refuses {client} with the ServiceAccount's token; see that the OAuthClient is Ready and "

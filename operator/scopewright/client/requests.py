@@ -14,7 +14,7 @@ import httpx
 import requests
 from requests.auth import AuthBase
 
-from scopewright.client.auth import ClientCredentials
+from scopewright.client.auth import ClientCredentials, sender_of
 from scopewright.client.bodies import RequestBody
 from scopewright.client.errors import TokenError, raised_as
 from scopewright.client.request_flow import ApiResponse, Attempt, TokenSender, url_of
@@ -27,7 +27,7 @@ class RequestsAuth(AuthBase):
     """Sends the token of `credentials`. Threads may share it. Errors are both `TokenError` and `RequestException`."""
 
     def __init__(self, credentials: ClientCredentials) -> None:
-        self._sender = credentials.sender
+        self._sender = sender_of(credentials, "RequestsAuth")
         self._sender.check_sync()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:

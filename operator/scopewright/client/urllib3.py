@@ -13,7 +13,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
-from scopewright.client.auth import ClientCredentials
+from scopewright.client.auth import ClientCredentials, sender_of
 from scopewright.client.bodies import RequestBody
 from scopewright.client.errors import raised_as
 from scopewright.client.request_flow import ApiResponse, Attempt, TokenSender, url_of
@@ -68,7 +68,7 @@ class _SendsToken(urllib3.PoolManager):
 
     def _send_token_of(self, credentials: ClientCredentials) -> None:
         self.pool_classes_by_scheme = {"http": _TokenPool, "https": _TokenPoolWithTLS}
-        self._sender = credentials.sender
+        self._sender = sender_of(credentials, type(self).__name__)
         self._sender.check_sync()
 
     def urlopen(  # type: ignore[override]

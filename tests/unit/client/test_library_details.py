@@ -16,6 +16,7 @@ import urllib3
 
 from scopewright.client import ClientCredentials
 from scopewright.client.aiohttp import token_middleware
+from scopewright.client.grpc import aio_insecure_channel, call_credentials, insecure_channel
 from scopewright.client.requests import RequestsAuth
 from scopewright.client.urllib3 import TokenPoolManager, TokenProxyManager
 from tests.unit.client.api_server import ApiServer, api_server
@@ -325,3 +326,30 @@ async def test_aiohttp_repeats_a_body_in_memory(auth: ClientCredentials, api: Ap
         assert response.status == 200
     first, second = api.sent
     assert first.body == second.body != b""
+
+
+# Wrong arguments
+
+
+def test_requests_with_the_credentials_themselves_names_the_adapter(auth: ClientCredentials) -> None:
+    session = requests.Session()
+    session.auth = auth  # type: ignore[assignment]  # a type checker refuses it too
+    for send in (session.get, lambda url: requests.get(url, auth=auth, timeout=5)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"scopewright.client.requests.RequestsAuth\(credentials\)"):
+            send("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        RequestsAuth,
+        TokenPoolManager,
+        token_middleware,
+        call_credentials,
+        lambda given: insecure_channel("127.0.0.1:1", given),
+        lambda given: aio_insecure_channel("127.0.0.1:1", given),
+    ],
+)
+def test_adapter_with_a_path_names_the_credentials(adapter: Callable[[Any], object], mount: Mount) -> None:
+    with pytest.raises(TypeError, match=r"takes a ClientCredentials object, such as ClientCredentials\(\), not str"):
+        adapter(str(mount.path))

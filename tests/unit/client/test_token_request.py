@@ -184,8 +184,9 @@ def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint
     ("error", "advice"),
     [
         ("invalid_client", "two minutes to reach a mount"),
-        ("invalid_scope", "AccessGranted"),
-        ("invalid_target", "https://payroll.hr.example"),
+        ("invalid_scope", "status.access lists the audiences and scopes to ask for"),
+        ("invalid_scope", "missing there, see its condition AccessGranted"),
+        ("invalid_target", "may not ask for https://payroll.hr.example; its status.access lists"),
         ("unauthorized_client", "spec.grantTypes"),
         ("something_new", "refuses the token request"),
     ],
@@ -199,6 +200,16 @@ def test_error_for_a_refusal_has_advice(
     assert advice in found.description
     assert "(the issuer says: because)" in found.description
     assert error in str(found)
+
+
+@pytest.mark.parametrize("client_id", ["leave-worker", "leave.leave-worker"])
+def test_client_id_without_namespace_is_named(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock, client_id: str
+) -> None:
+    mount.write(client_id=client_id)
+    endpoint.answers = [refused("invalid_client", 401)] * 2
+    found = error_of(credentials(mount, endpoint, clock)).description
+    assert ("has no namespace: it is NAMESPACE.NAME" in found) is (client_id == "leave-worker")
 
 
 def test_no_error_contains_the_secret(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
