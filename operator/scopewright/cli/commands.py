@@ -2,18 +2,16 @@
 
 import asyncio
 import io
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from scopewright.cli import library_commands, options
+from scopewright.cli.connections import connected_api, opened_store
+from scopewright.cli.event_loop import on_signals, run_loop
 from scopewright.cli.settings import (
     connection_memory,
     connections_per_address,
@@ -27,10 +25,6 @@ from scopewright.cli.settings import (
 )
 from scopewright.config_file import load_config
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores import Store
-
-if TYPE_CHECKING:
-    from scopewright.stores.kubernetes.api import Api
 
 app = typer.Typer(
     name="scopewright",
@@ -87,26 +81,13 @@ def operator(
     sidecar = Sidecar(issuer_service_account, issuer_identity) if issuer_service_account and issuer_identity else None
 
     async def main(traces: Tracing | None) -> None:
-        async with _api(kubeconfig) as api, api.supervised():
+        async with connected_api(kubeconfig) as api, api.supervised():
             running = Operator(api, settings, listening, sidecar, traces)
-            _on_signals(running.stop)
+            on_signals(running.stop)
             await running.run()
 
     with tracing("scopewright-operator") as traces:
-        _run(main(traces))
-
-
-def _on_signals(stop: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        run_loop(main(traces))
 
 
 @app.command()
@@ -157,7 +138,7 @@ def issuer(
 
     def work(worker: Worker) -> None:
         run(
-            lambda: _store(source, kubeconfig),
+            lambda: opened_store(source, kubeconfig),
             settings,
             worker,
             limits=limits,
@@ -176,19 +157,6 @@ def issuer(
     else:
         observed = reserve(metrics_listen, "--metrics-listen") if metrics_listen else None
         run_workers(count, work, reserve(listen_on), on_ready, observed=observed)
-
-
-@asynccontextmanager
-async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
-    if source == "kubernetes":
-        from scopewright.stores.kubernetes.store import KubernetesStore
-
-        async with _api(kubeconfig) as api, api.supervised():
-            yield KubernetesStore(api)
-    else:
-        from scopewright.stores.directory.store import DirectoryStore
-
-        yield DirectoryStore.open_readonly(Path(source))
 
 
 @app.command()
@@ -222,10 +190,10 @@ def dev(
 
     async def main() -> None:
         stop = asyncio.Event()
-        _on_signals(stop.set)
+        on_signals(stop.set)
         await develop(directory, state, settings, listening, stop, console)
 
-    _run(main())
+    run_loop(main())
 
 
 @app.command()
@@ -274,7 +242,7 @@ def plan(
 
     set_up_logging("text", "error")
     request = Request(directory, against, cluster, prune, tuple(outputs or ["text"]), config, issuer_url, namespace)
-    raise typer.Exit(plan_to_outputs(request, lambda: _api(kubeconfig)))
+    raise typer.Exit(plan_to_outputs(request, lambda: connected_api(kubeconfig)))
 
 
 def _list_library_command(name: str, about: str) -> None:
@@ -287,15 +255,3 @@ def _list_library_command(name: str, about: str) -> None:
 
 for _name, _about in library_commands.ABOUT.items():
     _list_library_command(_name, _about)
-
-
-@asynccontextmanager
-async def _api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
-    from scopewright.stores.kubernetes.connect import connect
-
-    named = kubeconfig or os.environ.get("KUBECONFIG")
-    api = await connect(kubeconfig, in_cluster=not named and "KUBERNETES_SERVICE_HOST" in os.environ)
-    try:
-        yield api
-    finally:
-        await api.close()
