@@ -96,7 +96,8 @@ def require(
     """
     authenticated = _authenticated(request)
     try:
-        return Requirement.of(scopes, any_of, roles).check(authenticated.token)
+        requirement = Requirement.of(scopes, any_of, roles)
+        return authenticated.protection.check(requirement, authenticated.token, request.method, request.path)
     except TokenRejected as refusal:
         raise _http_exception(authenticated.protection, refusal) from None
 
@@ -133,7 +134,8 @@ class _RequestAuthentication:
     async def authenticated(self, request: web.Request) -> web.Request:
         """The request for the handler. Raises the refusal as an HTTP exception."""
         try:
-            token = await self._protection.token(self._received(request))
+            received = self._logged_received(request)
+            token = await self._protection.token(received)
         except (TokenRejected, KeysUnavailable) as refusal:
             raise _http_exception(self._protection, refusal) from None
         inner = request
@@ -141,6 +143,13 @@ class _RequestAuthentication:
             inner = request.clone(headers=_headers_with_subprotocols(request, kept))
         inner[_KEY] = _Authenticated(self._protection, token)
         return inner
+
+    def _logged_received(self, request: web.Request) -> ReceivedRequest:
+        try:
+            return self._received(request)
+        except TokenRejected as refusal:
+            self._protection.log(refusal, request.method, request.path)
+            raise
 
     def _received(self, request: web.Request) -> ReceivedRequest:
         url = request.rel_url

@@ -37,7 +37,7 @@ def require(
     scope: Scope = getattr(request, "scope", request)
     handler = _handler(scope)
     try:
-        return Requirement.of(scopes, any_of, roles).check(scope.get(_TOKEN_KEY))
+        return handler.check(Requirement.of(scopes, any_of, roles), scope)
     except TokenRejected as refusal:
         raise handler.refused(refusal, frameworks_of(request), scope) from None
 
@@ -134,13 +134,20 @@ class RequireToken:
         handler = _RefusalHandler(scope, send, self.protection, request.dpop)
         try:
             if self.websocket_subprotocol and scope["type"] == "websocket":
-                scope = with_token_in_header(scope)
+                scope = self._with_token_in_header(scope)
                 request = request_of_scope(scope, self.base_url)
             token = await self.protection.token(request)
         except (TokenRejected, KeysUnavailable) as refusal:
             await handler.refuse(refusal)
             return
         await handler.run(self.app, {**scope, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
+
+    def _with_token_in_header(self, scope: Scope) -> Scope:
+        try:
+            return with_token_in_header(scope)
+        except TokenRejected as refusal:
+            self.protection.log(refusal, "GET", scope["path"])
+            raise
 
 
 class _RefusalHandler:
@@ -157,6 +164,9 @@ class _RefusalHandler:
         self._nonce = _encoded(protection.nonce_headers(proofs)) if proofs else []
         self._buffered: list[Message] = []
         self._has_started = False
+
+    def check(self, requirement: Requirement, scope: Scope) -> Token:
+        return self._protection.check(requirement, scope.get(_TOKEN_KEY), scope.get("method", "GET"), scope["path"])
 
     def refused(self, refusal: TokenRejected, frameworks: tuple[str, ...], scope: Scope) -> TokenRejected:
         """The exception for `require` to raise. A websocket has no HTTP exceptions."""

@@ -103,7 +103,15 @@ def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tupl
 def require_scopes(token: Token, scopes: Iterable[str]) -> None:
     """Raises `TokenRejected` with status 403, naming all required scopes (RFC 6750 §3)."""
     if not token.scopes.issuperset(scopes):
-        raise TokenRejected(Reason.SCOPE, scopes=sorted(scopes), scheme="Bearer" if token.jkt is None else "DPoP")
+        raise insufficient(token, Reason.SCOPE, scopes=sorted(scopes))
+
+
+def insufficient(token: Token, reason: Reason, scopes: Iterable[str] = (), expected: str = "") -> TokenRejected:
+    """The refusal of a verified token that lacks a scope or a role."""
+    scheme = "Bearer" if token.jkt is None else "DPoP"
+    refusal = TokenRejected(reason, scopes=scopes, expected=expected, scheme=scheme)
+    refusal.client_id = token.client_id
+    return refusal
 
 
 def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:

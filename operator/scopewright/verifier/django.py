@@ -129,7 +129,7 @@ def _protected(view: _View, requirement: Requirement) -> _View:
 def _check(request: _Request, requirement: Requirement) -> Token:
     handled = _handled_request(request)
     try:
-        return requirement.check(handled.token)
+        return handled.check(requirement)
     except TokenRejected as refusal:
         handled.refusal = refusal_as((PermissionDenied,), refusal)
         raise handled.refusal from None
@@ -162,6 +162,9 @@ class _HandledRequest:
         setattr(self._request, _ATTRIBUTE, self)
         if token is not None:
             self._request._dont_enforce_csrf_checks = True  # noqa: SLF001  # as Django's test client does
+
+    def check(self, requirement: Requirement) -> Token:
+        return self._protection.check(requirement, self.token, str(self._request.method), self._request.path)
 
     def refuse(self, refusal: TokenRejected | KeysUnavailable) -> HttpResponse:
         status, _, body = self._protection.refusal(refusal)

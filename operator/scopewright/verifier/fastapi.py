@@ -79,7 +79,7 @@ class TokenAuth(SecurityBase):
         nonce_headers: dict[str, str] = {}
         try:
             if self.websocket_subprotocol:
-                _take_token_from_subprotocols(scope)
+                self._take_token_from_subprotocols(scope)
             request = request_of_scope(scope, self.base_url)
             nonce_headers = dict(self.protection.nonce_headers(request.dpop))
             response.headers.update(nonce_headers)
@@ -101,24 +101,28 @@ class TokenAuth(SecurityBase):
 
     def checked(self, token: Token | None, requirement: Requirement, connection: HTTPConnection) -> Token:
         """The token, if it meets the requirement. Raises HTTPException or WebSocketException."""
+        scope = connection.scope
         try:
-            return requirement.check(token)
+            return self.protection.check(requirement, token, scope.get("method", "GET"), scope["path"])
         except TokenRejected as refusal:
-            raise self._exception(refusal, connection.scope, {}) from None
+            raise self._exception(refusal, scope, {}) from None
 
     def _exception(self, refusal: TokenRejected | KeysUnavailable, scope: Scope, headers: dict[str, str]) -> Exception:
         if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
             return WebSocketException(status.WS_1008_POLICY_VIOLATION, refusal.description[:120])
         return refusal_as((HTTPException,), refusal, headers=self.protection.exception_headers(refusal) | headers)
 
-
-def _take_token_from_subprotocols(scope: Scope) -> None:
-    """Changes the list of headers itself: the websocket of the route has one object of headers for it already."""
-    headers = scope["headers"]
-    scope.update(with_token_in_header(scope))
-    if isinstance(headers, list):
-        headers[:] = scope["headers"]
-        scope["headers"] = headers
+    def _take_token_from_subprotocols(self, scope: Scope) -> None:
+        """Changes the list of headers itself: the websocket of the route has one object of headers for it already."""
+        headers = scope["headers"]
+        try:
+            scope.update(with_token_in_header(scope))
+        except TokenRejected as refusal:
+            self.protection.log(refusal, "GET", scope["path"])
+            raise
+        if isinstance(headers, list):
+            headers[:] = scope["headers"]
+            scope["headers"] = headers
 
 
 class _OptionalTokenAuth(SecurityBase):

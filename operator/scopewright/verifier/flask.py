@@ -85,7 +85,7 @@ class TokenAuth:
         """The token of the current request, if it meets the requirement. Raises an HTTPException."""
         token = self.current_token()
         try:
-            return requirement.check(token)
+            return self.protection.check(requirement, token, request.method, request.path)
         except TokenRejected as refusal:
             raise self._http_exception(refusal) from None
 

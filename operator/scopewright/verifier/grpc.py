@@ -111,7 +111,14 @@ class _MethodProtection:
 
     def _call(self, details: grpc.HandlerCallDetails, token: Token | None) -> RpcCall:
         rule = self._rules.of(details.method)
-        return RpcCall(rule.check(token) if isinstance(rule, Requirement) else token, self._status)
+        if isinstance(rule, Requirement):
+            token = self._protection.check(rule, token, "POST", details.method)
+        return RpcCall(token, lambda refusal: self._logged_status(refusal, details.method))
+
+    def _logged_status(self, refusal: TokenRejected, method: str) -> RpcStatus:
+        """For a refusal by `require` in a handler."""
+        self._protection.log(refusal, "POST", method)
+        return self._status(refusal)
 
     def _status(self, refusal: TokenRejected | KeysUnavailable) -> RpcStatus:
         code = _STATUS_CODES[refusal.status]

@@ -8,7 +8,9 @@ from scopewright.verifier.bearer import has_token, sent_token
 from scopewright.verifier.check import require_text, required_scopes
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication
+from scopewright.verifier.refusal_log import RefusalLog, expects_url
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
+from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
@@ -61,6 +63,7 @@ class Protection:
         self.authentication = AuthenticationByPath(public, optional)
         self.realm = realm
         self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if dpop else ("Bearer",)
+        self._log = RefusalLog()
         self._schemes = ("bearer", "dpop") if dpop else ("bearer",)
 
     async def token(self, request: ReceivedRequest, *, optional: bool = False) -> Token | None:
@@ -69,13 +72,37 @@ class Protection:
         `optional` is for a route where every path is optional. Raises `TokenRejected` or `KeysUnavailable`: the
         response is then `refusal`.
         """
-        arguments = self._arguments(request, optional)
-        return None if arguments is None else await self.verifier.verify(**arguments)
+        try:
+            arguments = self._arguments(request, optional)
+            return None if arguments is None else await self.verifier.verify(**arguments)
+        except (TokenRejected, KeysUnavailable) as refusal:
+            self._log_request(refusal, request)
+            raise
 
     def token_sync(self, request: ReceivedRequest) -> Token | None:
         """`token` for threads."""
-        arguments = self._arguments(request)
-        return None if arguments is None else self.verifier.verify_sync(**arguments)
+        try:
+            arguments = self._arguments(request)
+            return None if arguments is None else self.verifier.verify_sync(**arguments)
+        except (TokenRejected, KeysUnavailable) as refusal:
+            self._log_request(refusal, request)
+            raise
+
+    def check(self, requirement: Requirement, token: Token | None, method: str, path: str) -> Token:
+        """The token of a request, if it meets the requirement of its route. Raises `TokenRejected`."""
+        try:
+            return requirement.check(token)
+        except TokenRejected as refusal:
+            self.log(refusal, method, path)
+            raise
+
+    def log(self, refusal: TokenRejected | KeysUnavailable, method: str, path: str) -> None:
+        """For a refusal that was raised neither by `token` nor by `check`, which log their own."""
+        self._log.refused(refusal, method, path)
+
+    def _log_request(self, refusal: TokenRejected | KeysUnavailable, request: ReceivedRequest) -> None:
+        url = request.url() if expects_url(refusal) else ""
+        self._log.refused(refusal, request.method, request.path or request.raw_path or "", url)
 
     def _arguments(self, request: ReceivedRequest, optional: bool = False) -> dict[str, Any] | None:
         """The arguments of `Verifier.verify`, or None if no token is to be verified."""

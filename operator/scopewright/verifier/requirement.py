@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from scopewright.verifier.check import require_scopes, required_scopes
+from scopewright.verifier.check import insufficient, require_scopes, required_scopes
 from scopewright.verifier.refusals import Reason, TokenRejected, quotable
 from scopewright.verifier.token import Token
 
@@ -37,14 +37,13 @@ class Requirement:
         if token is None:
             raise TokenRejected(Reason.MISSING)
         require_scopes(token, self.scopes)
-        scheme = "Bearer" if token.jkt is None else "DPoP"
         if self.any_of and token.scopes.isdisjoint(self.any_of):
             # The challenge names the first alternative: a client that requests `scope` needs one of them, not all.
             sufficient = sorted(self.scopes | {self.any_of[0]})
             expected = " or ".join(self.any_of)
-            raise TokenRejected(Reason.SCOPE, scopes=sufficient, expected=expected, scheme=scheme)
+            raise insufficient(token, Reason.SCOPE, sufficient, expected)
         if self.roles and token.roles.isdisjoint(self.roles):
-            raise TokenRejected(Reason.ROLE, expected=" or ".join(self.roles), scheme=scheme)
+            raise insufficient(token, Reason.ROLE, expected=" or ".join(self.roles))
         return token
 
 

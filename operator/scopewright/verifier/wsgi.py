@@ -65,7 +65,7 @@ def require(
     environ = _environ(request)
     handled = _handled_request(environ)
     try:
-        return Requirement.of(scopes, any_of, roles).check(environ[_TOKEN_KEY])
+        return handled.check(Requirement.of(scopes, any_of, roles), environ[_TOKEN_KEY])
     except TokenRejected as refusal:
         handled.refusal = refusal
         raise
@@ -98,8 +98,11 @@ class _HandledRequest:
         self.refusal: TokenRejected | None = None
         self._protection = protection
         self._nonce_headers = protection.nonce_headers(request.dpop)
-        self._is_head = request.method == "HEAD"
+        self._request = request
         self._start_response = start_response
+
+    def check(self, requirement: Requirement, token: Token | None) -> Token:
+        return self._protection.check(requirement, token, self._request.method, self._request.path or "")
 
     def run(self, app: Application, environ: Environ) -> Iterable[bytes]:
         try:
@@ -114,7 +117,7 @@ class _HandledRequest:
     def refuse(self, refusal: TokenRejected | KeysUnavailable, exc_info: Any = None) -> list[bytes]:
         status, headers, body = self._protection.refusal(refusal)
         self._start(f"{status} {HTTPStatus(status).phrase}", headers, exc_info)
-        return [b"" if self._is_head else body]
+        return [b"" if self._request.method == "HEAD" else body]
 
     def refuse_raised(self, error: TokenRejected) -> list[bytes]:
         """Replaces a response that has begun. The server raises the error again if its headers were sent."""
