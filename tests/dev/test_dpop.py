@@ -1,8 +1,7 @@
-"""The code of docs/dpop.md, unchanged: client, service and issuer as three processes."""
+"""The service of docs/dpop.md and an issuer that requires DPoP, as two processes."""
 
 import importlib.util
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -18,12 +17,12 @@ import pytest
 from scopewright.client import ClientCredentials, TokenError
 from scopewright.client.dpop import Prover
 from tests.dev.test_dev import PAYROLL, Dev
+from tests.documents import ROOT, document
+from tests.pages.page import Page
 from tests.ports import free_port
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/dpop.md"
-CODE = {
-    found[1]: found[2] for found in re.finditer(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-}
+CODE = Page.of(document(ROOT / "docs/dpop.md")).files
+BASE_URL = "http://127.0.0.1:8000"
 REQUIRED = PAYROLL.replace("spec:\n  scopes:", "spec:\n  tokens: {dpopBoundAccessTokensRequired: true}\n  scopes:")
 AUDIENCE = "https://payroll-api.payroll.svc"
 
@@ -41,13 +40,13 @@ class Payroll:
 
 @contextmanager
 def serving(folder: Path, issuer: str) -> Iterator[Payroll]:
-    (folder / "service.py").write_text(CODE["service"])
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    assert BASE_URL in CODE["service.py"]
+    (folder / "service.py").write_text(CODE["service.py"].replace(BASE_URL, url))
     command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port), "--log-level", "warning"]
-    with subprocess.Popen(
-        command, cwd=folder, env=os.environ | {"ISSUER": issuer, "AUDIENCE": AUDIENCE, "BASE_URL": url}
-    ) as process:
+    environment = os.environ | {"SCOPEWRIGHT_ISSUER": issuer, "SCOPEWRIGHT_AUDIENCE": AUDIENCE}
+    with subprocess.Popen(command, cwd=folder, env=environment) as process:
         try:
             until = time.monotonic() + 20
             while not _listens(port):
@@ -77,18 +76,6 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 def payroll(dev: Dev, tmp_path: Path) -> Iterator[Payroll]:
     with serving(tmp_path, dev.url) as service:
         yield service
-
-
-def test_the_caller_of_the_page_reads_a_salary(dev: Dev, payroll: Payroll, tmp_path: Path) -> None:
-    (tmp_path / "caller.py").write_text(CODE["caller"])
-    secret = str(dev.state / "secrets/leave/worker-oauth")
-    done = subprocess.run(
-        [sys.executable, tmp_path / "caller.py"],
-        env=os.environ | {"OAUTH_SECRET": secret, "PAYROLL_URL": payroll.url},
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "{'employee': '7', 'monthly': 5200, 'for': 'leave.worker'}\n"
 
 
 def test_without_a_proof_no_token_is_issued_and_a_stolen_one_is_refused(dev: Dev, payroll: Payroll) -> None:
@@ -139,7 +126,7 @@ def test_the_nonce_key_survives_a_restart(dev: Dev) -> None:
 
 
 async def test_the_shared_replay_memory_of_the_page_works(tmp_path: Path) -> None:
-    (tmp_path / "shared.py").write_text(CODE["shared"])
+    (tmp_path / "shared.py").write_text(CODE["shared.py"])
     spec = importlib.util.spec_from_file_location("shared", tmp_path / "shared.py")
     assert spec is not None
     assert spec.loader is not None

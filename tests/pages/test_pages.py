@@ -1,4 +1,4 @@
-"""Runs every page of docs/protect, docs/call and docs/test; `tests/pages/page.py` has the conventions."""
+"""Runs the pages of docs/protect, docs/call and docs/test, and docs/dpop.md; `page.py` has the conventions."""
 
 import os
 import shutil
@@ -15,10 +15,13 @@ from tests.running import Running, hr_example
 
 FOLDERS: Final = ("protect", "call", "test")
 PAGES: Final = [
-    file.relative_to(ROOT / "docs").as_posix()
-    for folder in FOLDERS
-    for file in sorted((ROOT / "docs" / folder).glob("*.md"))
-    if file.name != "index.md"
+    "dpop.md",
+    *(
+        file.relative_to(ROOT / "docs").as_posix()
+        for folder in FOLDERS
+        for file in sorted((ROOT / "docs" / folder).glob("*.md"))
+        if file.name != "index.md"
+    ),
 ]
 NOT_RUN: Final[dict[str, str]] = {
     "protect/dotnet.md": "the test environments have no .NET SDK",
