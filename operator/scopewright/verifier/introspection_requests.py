@@ -17,6 +17,8 @@ from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 
 logger = logging.getLogger("scopewright.verifier")
 
+_INACTIVE_SECONDS = 300.0  # without an active answer, one warning
+
 Outcome = Mapping[str, Any] | BaseException
 
 
@@ -51,6 +53,7 @@ class IntrospectionRequests:
         self._max_age = introspection.max_age
         self._concurrency = introspection.concurrency
         self._is_failing = False
+        self._warn_inactive_at = float("-inf")
         self._reset()
         restart_in_children(self)
 
@@ -131,6 +134,22 @@ class IntrospectionRequests:
             self._is_failing = False
             raise
         self._is_failing = False
+
+    def note_active(self, active: object) -> None:
+        """For the `active` of an answer about a token whose signature is valid: warns of the probable cause of False.
+
+        An issuer also reports a token as inactive to a client that may not introspect it (RFC 7662 §2.2).
+        """
+        now = time.monotonic()
+        is_due = now >= self._warn_inactive_at
+        if active is False and is_due:
+            logger.warning(
+                "the issuer says that a token with a valid signature is not active: it has been revoked, or the "
+                "client of introspection= may not introspect tokens for this API; add that OAuthClient to "
+                "spec.servedBy of the ResourceServer"
+            )
+        if active is True or (active is False and is_due):
+            self._warn_inactive_at = now + _INACTIVE_SECONDS
 
     def _log_failure(self, reason: str) -> None:
         """Once, until an answer can be used."""

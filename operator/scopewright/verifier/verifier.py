@@ -269,6 +269,8 @@ class Verifier:
         answer = yield IntrospectStep(requests, token)
         now = self._clock()
         signed = checked.token if checked is not None else None
+        if signed is not None:
+            requests.note_active(answer.members.get("active"))
         with requests.checking():
             verified = check_answer(answer.members, self.policy, now, token, signed)
         until = min(now + answer.fresh_for, verified.expires_at)

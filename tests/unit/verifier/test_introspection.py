@@ -369,6 +369,36 @@ def test_answer_that_cannot_be_used_is_logged_once_for_an_outage(
     ]
 
 
+def test_inactive_token_with_a_valid_signature_is_a_warning_that_names_served_by(
+    verify: Verify, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("scopewright.verifier.introspection_requests.time.monotonic", lambda: now)
+    service = Service()
+    active = service.introspector.answer
+    for answer, seconds, warnings in (
+        ({"active": False}, 0.0, 1),
+        ({"active": False}, 10.0, 1),
+        ({"active": False}, 301.0, 2),
+        (active, 302.0, 2),
+        ({"active": False}, 601.5, 2),
+        ({"active": False}, 602.0, 3),
+    ):
+        now, service.introspector.answer = 1000.0 + seconds, answer
+        with contextlib.suppress(TokenRejected):
+            verify(service.verifier, token(jti=str(seconds)))
+        assert len(caplog.records) == warnings
+    assert "spec.servedBy of the ResourceServer" in caplog.text
+
+
+def test_inactive_opaque_token_is_no_warning(verify: Verify, caplog: pytest.LogCaptureFixture) -> None:
+    """Anyone can send one."""
+    service = Service(answer={"active": False})
+    with pytest.raises(TokenRejected):
+        verify(service.verifier, OPAQUE)
+    assert caplog.records == []
+
+
 def test_text_of_an_unknown_exception_is_omitted(verify: Verify, caplog: pytest.LogCaptureFixture) -> None:
     service = Service()
     service.introspector.error = ZeroDivisionError(f"something secret: {OPAQUE}")
