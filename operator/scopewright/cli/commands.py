@@ -42,6 +42,8 @@ def run() -> None:
             stream.reconfigure(errors="replace")
     try:
         app()
+    except library_commands.UsageError as error:
+        sys.exit(library_commands.fail(library_commands.USAGE, str(error)))
     except Rejected as error:
         sys.exit(f"scopewright: {error.message}")
     except Unavailable as error:
@@ -210,7 +212,7 @@ def dev_token(
 
     request = AccountToken.parse(account, state, duration)
     if watch is None:
-        typer.echo(request.token())
+        library_commands.write_output(f"{request.token()}\n")
     else:
         keep_fresh(request, watch)
 

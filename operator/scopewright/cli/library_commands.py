@@ -70,6 +70,18 @@ def run(arguments: Sequence[str]) -> int:
         return fail(USAGE, f"standard input or output cannot be used: {error.strerror}")
 
 
+def write_output(text: str) -> None:
+    """Write to standard output, at once. Raise UsageError if it is closed or full."""
+    if not sys.stdout:  # None: it is closed
+        raise UsageError("standard output is closed")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout)
+        raise UsageError(f"standard output cannot be written: {error.strerror}") from None
+
+
 def fail(code: int, message: str) -> int:
     """Return the exit code, also if standard error is closed (None) or full."""
     if sys.stderr:

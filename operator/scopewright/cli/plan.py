@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from scopewright.cli.library_commands import UsageError, write_output
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.plan.changes import NOT_READ, PlanResult
 from scopewright.plan.compare import PlanSettings, plan_cluster, plan_directories
@@ -60,6 +61,8 @@ def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = N
             _write(result, form, file)
     except Rejected as error:
         return _no_plan(error.message)
+    except UsageError as error:
+        return _no_plan(str(error))
     except Unavailable as error:
         return _no_plan(f"{error.message}; try again")
     except Exception:
@@ -98,9 +101,9 @@ def _write(result: PlanResult, form: str, file: str) -> None:
         except OSError as error:
             raise Rejected("CannotWrite", f"{file} cannot be written: {error.strerror}") from None
     elif form == "text":
-        sys.stdout.write(as_text(result, colour=sys.stdout.isatty()))
+        write_output(as_text(result, colour=bool(sys.stdout) and sys.stdout.isatty()))
     else:
-        sys.stdout.write(FORMATS[form](result))
+        write_output(FORMATS[form](result))
 
 
 def _no_plan(message: str) -> int:

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Final
 
-from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
+from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail, write_output
 from scopewright.client import AccessToken, ClientCredentials, ClientOptions, MountedSecret, TokenError
 from scopewright.client.credentials import CredentialSource
 from scopewright.client.files import is_directory
@@ -24,7 +24,7 @@ def print_token(arguments: argparse.Namespace) -> int:
         return fail(_exit_code(error), f"no token: {error}")
     except (ValueError, TypeError) as error:
         return fail(USAGE, str(error))
-    print(_printed(token, arguments), flush=True)
+    write_output(f"{_printed(token, arguments)}\n")
     return GOOD
 
 

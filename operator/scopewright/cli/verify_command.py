@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail
+from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail, write_output
 from scopewright.origins import HttpUrl, host_of
 from scopewright.verifier import KeysUnavailable, Token, TokenRejected, Verifier
 from scopewright.verifier.options import AUDIENCE, ISSUER, VerifierOptions
@@ -29,7 +29,8 @@ def verify_input(arguments: argparse.Namespace) -> int:
         return fail(UNAVAILABLE, f"the token cannot be verified: {unavailable}")
     except (ValueError, TypeError) as error:  # of the arguments; the issuer's metadata may name another issuer
         return fail(USAGE, str(error))
-    print(json.dumps(dict(verified.claims), default=dict) if arguments.json else _described(verified), flush=True)
+    printed = json.dumps(dict(verified.claims), default=dict) if arguments.json else _described(verified)
+    write_output(f"{printed}\n")
     return GOOD
 
 
@@ -61,7 +62,7 @@ def _read() -> str:
 def _refused(refusal: TokenRejected, *, as_json: bool) -> int:
     if as_json:
         reason = {"error": refusal.error, "error_description": refusal.description, "reason": refusal.reason.value}
-        print(json.dumps(reason), flush=True)
+        write_output(f"{json.dumps(reason)}\n")
         return REFUSED
     return fail(REFUSED, f"{refusal.error}: {refusal.description} ({refusal.reason.value})")
 
