@@ -100,9 +100,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def advice(url: Url, allow_http: Hosts = frozenset()) -> str:
-    """Return the argument that would also allow plain HTTP to the host of `url`."""
-    return f"use https, or pass allow_http={as_argument(allow_http | {host_of(url)})}"
+def advice(url: Url, allow_http: Hosts = frozenset(), variable: str | None = None) -> str:
+    """Return the argument, or the value of the variable, that would also allow plain HTTP to the host of `url`."""
+    hosts = allow_http | {host_of(url)}
+    how = f"pass allow_http={as_argument(hosts)}" if variable is None else f"set {variable}={','.join(sorted(hosts))}"
+    return f"use https, or {how}"
 
 
 def as_argument(names: Hosts) -> str:

@@ -22,7 +22,7 @@ from scopewright.client.inspection import introspect, revoke
 from scopewright.client.issuer_request import IssuerContext
 from scopewright.client.request_flow import TokenSender
 from scopewright.client.shared_token import SharedToken
-from scopewright.client.sources import PREFIX, Environment, choose_source, find_credentials
+from scopewright.client.sources import PREFIX, ChosenSource, Environment, choose_source, find_credentials
 from scopewright.client.token import AccessToken, TokenHolder, token_text
 from scopewright.client.unshared import UnsharedRequests
 from scopewright.client.variants import Variants
@@ -93,12 +93,13 @@ class ClientCredentials(HttpxAuth):
             raise TypeError(f"http= takes an httpx.Client or httpx.AsyncClient, not {type(http).__name__}")
         self._clock = clock or Clock()
         values = CredentialValues(client_id, client_secret, private_key, service_account_token, issuer, token_endpoint)
-        self.source, default_allow_http = choose_source(path, values, self._clock)
-        self._destinations = Destinations(hosts, default_allow_http if allow_http == () else allow_http)
+        chosen = choose_source(path, values, allow_http, self._clock)
+        self.source = chosen.source
+        self._destinations = Destinations(hosts, chosen.allow_http, chosen.names)
         self._prover = Prover.of(dpop)
         self._http = http
-        endpoints = Endpoints(self._destinations.allow_http, self._clock.now)
-        self._context = IssuerContext(self.source, endpoints, self._clock.now, jitter)
+        endpoints = Endpoints(self._destinations.allow_http, self._clock.now, chosen.names)
+        self._context = IssuerContext(self.source, endpoints, self._clock.now, jitter, chosen.names)
         self._unshared = UnsharedRequests(http, self._clock)
         self._variants = Variants[Self]()
         self._use(TokenParameters.from_arguments(resource, scope))
@@ -130,10 +131,11 @@ class ClientCredentials(HttpxAuth):
         Another `prefix` names the variables of another client, such as `PAYROLL_CLIENT_ID`; only these are read then.
         """
         environment = Environment(prefix)
-        source = find_credentials(environment, options.get("clock") or Clock())
+        found = find_credentials(environment, options.get("clock") or Clock())
         defaults = ClientOptions(
             resource=environment.resource, scope=environment.scope, allow_http=environment.allow_http
         )
+        source = ChosenSource(found, environment.allow_http, environment.option_names(options))
         return cls(source, **(defaults | options))
 
     def for_resource(self, resource: str, scope: str | Collection[str] | None = None) -> Self:

@@ -7,6 +7,7 @@ import httpx
 
 from scopewright.client.credentials import MountedCredentials
 from scopewright.client.errors import TokenError, invalid_request, printable
+from scopewright.client.option_names import OptionNames
 from scopewright.client.refusals import temporary
 from scopewright.http_flow import FetchError, HttpResponse
 from scopewright.issuer_metadata import IssuerMetadata, IssuerMismatch, MetadataNotFound, fetch_metadata
@@ -24,8 +25,9 @@ _MAX_MESSAGE_CHARACTERS: Final = 1000
 class Endpoints:
     """Caches the metadata of one issuer until `forget`. `allow_http` are hosts that may be called without TLS."""
 
-    def __init__(self, allow_http: Hosts, now: Callable[[], float]) -> None:
+    def __init__(self, allow_http: Hosts, now: Callable[[], float], names: OptionNames) -> None:
         self._allow_http = allow_http
+        self._names = names
         self._now = now
         self._cached: tuple[str, IssuerMetadata, float] | None = None
 
@@ -54,7 +56,7 @@ class Endpoints:
     def _from_metadata(self, name: str, issuer: str) -> Generator[httpx.Request, HttpResponse, str]:
         metadata = self._usable(name, issuer)
         if metadata is None:
-            metadata = yield from self._fetch(issuer)
+            metadata = yield from self._fetch(name, issuer)
             self._cached = (issuer, metadata, self._now())
         found = metadata.members.get(name)
         if not isinstance(found, str):
@@ -68,20 +70,23 @@ class Endpoints:
         _, metadata, fetched_at = cached
         return metadata if name in metadata.members or self._now() - fetched_at < _MISSING_SECONDS else None
 
-    def _fetch(self, issuer: str) -> Generator[httpx.Request, HttpResponse, IssuerMetadata]:
+    def _fetch(self, name: str, issuer: str) -> Generator[httpx.Request, HttpResponse, IssuerMetadata]:
         try:
             return (yield from fetch_metadata(issuer, USER_AGENT))
         except MetadataNotFound as error:
             if (busy := temporary(error.response, httpx.URL(error.url), self._now())) is not None:
                 raise busy from None
-            text = f"{error}; see that the issuer {issuer} is right, or pass token_endpoint="
+            text = f"{error}; see that the issuer {issuer} is right"
+            if name == TOKEN:
+                text += f", or {self._names.advice(TOKEN)}"
         except (FetchError, IssuerMismatch) as error:
             text = str(error)
         raise TokenError("invalid_response", printable(text, most=_MAX_MESSAGE_CHARACTERS))
 
     def _check_secure(self, name: str, url: httpx.URL) -> None:
         if not is_secure(url, self._allow_http):
-            raise invalid_request(f"the {name} must be https and is {url}: {advice(url, self._allow_http)}")
+            how = advice(url, self._allow_http, self._names.variables.get("allow_http"))
+            raise invalid_request(f"the {name} must be https and is {url}: {how}")
 
 
 def _url(name: str, text: str) -> httpx.URL:

@@ -9,6 +9,7 @@ from scopewright.client.dpop import Prover
 from scopewright.client.endpoints import TOKEN
 from scopewright.client.errors import printable
 from scopewright.client.issuer_request import EndpointRequest, Flow, IssuerContext, post
+from scopewright.client.option_names import OptionNames
 from scopewright.client.token import AccessToken, token_from
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
@@ -74,7 +75,7 @@ def fetch_token(parameters: TokenParameters, context: IssuerContext, prover: Pro
 
     def advice(error: str, issuer_text: str, credentials: MountedCredentials) -> str:
         client = printable(f"OAuthClient {credentials.client_id}")
-        return _advice_on(error, issuer_text, client, parameters.of(credentials))
+        return _advice_on(error, issuer_text, client, parameters.of(credentials), context.names)
 
     request = EndpointRequest(
         TOKEN,
@@ -89,14 +90,14 @@ def fetch_token(parameters: TokenParameters, context: IssuerContext, prover: Pro
     return token, answer.credentials
 
 
-def _advice_on(error: str, issuer_text: str, client: str, parameters: TokenParameters) -> str:
+def _advice_on(error: str, issuer_text: str, client: str, parameters: TokenParameters, names: OptionNames) -> str:
     match error:
         case "invalid_scope":
             return f"{client} may not have all of: {parameters.scope or 'no scope'}; {_WHERE_ACCESS_IS}"
         case "invalid_target" if parameters.resource is None:
             return (
-                f"{client} named no resource: pass resource= with the audience of the API to call (status.access lists "
-                "them); if it asks for one API only, see its condition AccessGranted"
+                f"{client} named no resource: {names.advice('resource', 'the audience of the API to call')} "
+                "(status.access lists them); if it asks for one API only, see its condition AccessGranted"
             )
         case "invalid_target":
             return f"{client} may not ask for {parameters.resource}; {_WHERE_ACCESS_IS}"

@@ -15,6 +15,7 @@ from scopewright.client.credentials import CredentialSource, MountedCredentials
 from scopewright.client.dpop import Prover
 from scopewright.client.endpoints import USER_AGENT, Endpoints
 from scopewright.client.errors import TokenError
+from scopewright.client.option_names import OptionNames
 from scopewright.client.refusals import Advice, refusal, temporary
 from scopewright.http_flow import HttpResponse
 
@@ -40,12 +41,16 @@ Flow = Generator[Step, HttpResponse, T]  # a Wait is answered with None
 
 @dataclass(frozen=True, slots=True)
 class IssuerContext:
-    """What all requests to the issuer need. `now` returns seconds since 1970, and `jitter` a number in [0, 1)."""
+    """What all requests to the issuer need. `now` returns seconds since 1970, and `jitter` a number in [0, 1).
+
+    `names` are those of the options, for errors.
+    """
 
     source: CredentialSource
     endpoints: Endpoints
     now: Callable[[], float]
     jitter: Callable[[], float]
+    names: OptionNames
 
 
 @dataclass(frozen=True, slots=True)

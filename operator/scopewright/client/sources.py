@@ -6,18 +6,19 @@ The order is in `find_credentials`. A source that exists and cannot be used is a
 import logging
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from scopewright.client.clock import Clock
-from scopewright.client.credentials import CredentialSource
+from scopewright.client.credentials import CredentialSource, MountedCredentials
 from scopewright.client.errors import SecretError
 from scopewright.client.files import is_directory, read_entry
 from scopewright.client.given import CredentialValues
 from scopewright.client.mounted import MountedSecret
+from scopewright.client.option_names import OptionNames
 from scopewright.origins import Hosts, host_names
 
 logger = logging.getLogger("scopewright.client")
@@ -27,6 +28,7 @@ BINDING_ROOT_VARIABLE: Final = "SERVICE_BINDING_ROOT"  # Service Binding Specifi
 STANDARD_MOUNT: Final = Path("/var/run/secrets/oauth")
 _MAX_BINDINGS: Final = 1000
 _ONE_CREDENTIAL: Final = ("CLIENT_SECRET", "PRIVATE_KEY", "SERVICE_ACCOUNT_TOKEN_FILE")
+_OPTIONS: Final = ("resource", "allow_http", "token_endpoint")
 _Found = tuple[CredentialSource, str]  # with its description for the log; a str instead says why there is none
 
 ARGUMENT_NAMES: Final = {each.name: f"{each.name}=" for each in fields(CredentialValues)}
@@ -53,6 +55,10 @@ class Environment:
     @property
     def values(self) -> CredentialValues:
         return CredentialValues(**{each: self._value(suffix) for each, suffix in _SUFFIXES.items()})
+
+    def option_names(self, given: Collection[str]) -> OptionNames:
+        """Without those that are `given` as arguments, which precede the variables."""
+        return OptionNames({option: self.name(option.upper()) for option in _OPTIONS if option not in given})
 
     @property
     def binding_root(self) -> str | None:
@@ -161,29 +167,50 @@ def _standard_mount(environment: Environment, clock: Clock) -> _Found | str:
     return MountedSecret(STANDARD_MOUNT, clock=clock), str(STANDARD_MOUNT)
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenSource:
+    """A source with the hosts that may be called without TLS, and with the names of the options for errors."""
+
+    source: CredentialSource
+    allow_http: Collection[str]
+    names: OptionNames
+
+    def read(self, *, now: bool = False) -> MountedCredentials:
+        return self.source.read(now=now)
+
+
 def choose_source(
-    path: str | os.PathLike[str] | CredentialSource | None, values: CredentialValues, clock: Clock
-) -> tuple[CredentialSource, Hosts]:
-    """The source that the arguments name, or the first one that exists; with the hosts of `SCOPEWRIGHT_ALLOW_HTTP` if
-    it was looked for. Raises ValueError for arguments that cannot be used together.
+    path: str | os.PathLike[str] | CredentialSource | None,
+    values: CredentialValues,
+    allow_http: Collection[str],
+    clock: Clock,
+) -> ChosenSource:
+    """The source that the arguments name, or the first one that exists. Then `allow_http` defaults to the hosts of
+    `SCOPEWRIGHT_ALLOW_HTTP`. Raises ValueError for arguments that cannot be used together.
     """
     given = values.given(ARGUMENT_NAMES)
     if path is not None and given:
         raise ValueError(f"the path of a mounted Secret is given, and {given} too; pass one of both")
     if path is not None:
-        return _at(path, clock), frozenset()
+        names = path.names if isinstance(path, ChosenSource) else OptionNames()
+        return ChosenSource(_at(path, clock), allow_http, names)
     if given:
         try:
-            return values.source(ARGUMENT_NAMES, clock), frozenset()
+            return ChosenSource(values.source(ARGUMENT_NAMES, clock), allow_http, OptionNames())
         except SecretError as error:
             raise ValueError(error.description) from None
     environment = Environment()
-    return find_credentials(environment, clock), environment.allow_http
+    source = find_credentials(environment, clock)
+    if allow_http != ():
+        return ChosenSource(source, allow_http, environment.option_names(("resource", "allow_http")))
+    return ChosenSource(source, environment.allow_http, environment.option_names(("resource",)))
 
 
 def _at(path: str | os.PathLike[str] | CredentialSource, clock: Clock) -> CredentialSource:
     if path == "":
         raise ValueError("the path of the mounted Secret is empty; omit it to use the environment")
+    if isinstance(path, ChosenSource):
+        return path.source
     if isinstance(path, str | os.PathLike):
         return MountedSecret(path, clock=clock)
     if not callable(getattr(path, "read", None)):

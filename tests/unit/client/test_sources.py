@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from scopewright.client import ClientCredentials, MountedCredentials, SecretError, TokenError, sources
-from tests.unit.client.support import ENTRIES, TOKEN_ENDPOINT, Endpoint, FakeClock, Mount
+from tests.unit.client.support import ENTRIES, TOKEN_ENDPOINT, Endpoint, FakeClock, Mount, refused
 from tests.unit.client.test_authentication import Issuer, private_key, projected
 
 ID = {
@@ -305,6 +306,42 @@ def test_chain_honours_allow_http_and_not_the_resource(variables: SetVariables, 
     )
     with pytest.raises(TokenError, match="must be https"):
         explicit.token_sync()
+
+
+def advised(auth: ClientCredentials) -> str:
+    with pytest.raises(TokenError) as caught:
+        auth.token_sync()
+    return caught.value.description
+
+
+def test_error_names_the_variable_where_the_environment_sets_the_option(
+    variables: SetVariables, endpoint: Endpoint
+) -> None:
+    variables(**ID | {"SCOPEWRIGHT_ISSUER": "http://vm", "SCOPEWRIGHT_ALLOW_HTTP": "a.svc"})
+    variable, argument = "set SCOPEWRIGHT_ALLOW_HTTP=a.svc,vm", 'pass allow_http=("b.svc", "vm")'
+    for make in (ClientCredentials.from_env, ClientCredentials):
+        assert advised(make(http=endpoint.client())).endswith(variable)
+        assert advised(make(http=endpoint.client(), allow_http=["b.svc"])).endswith(argument)
+    variables(MINE_CLIENT_ID="a.b", MINE_ISSUER="http://vm", MINE_CLIENT_SECRET="s")
+    assert advised(ClientCredentials.from_env("MINE_", http=endpoint.client())).endswith("set MINE_ALLOW_HTTP=vm")
+
+
+def test_request_over_plain_http_names_the_variable(variables: SetVariables, endpoint: Endpoint) -> None:
+    variables(**ID)
+    with pytest.raises(TokenError, match=r"set SCOPEWRIGHT_ALLOW_HTTP=payroll\.svc"):
+        httpx.get("http://payroll.svc", auth=ClientCredentials.from_env(http=endpoint.client()))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(ClientCredentials.from_env, "set SCOPEWRIGHT_RESOURCE to the audience"), (ClientCredentials, "pass resource=")],
+)
+def test_missing_resource_names_the_variable_only_if_it_is_read(
+    variables: SetVariables, endpoint: Endpoint, make: Callable[..., ClientCredentials], expected: str
+) -> None:
+    variables(**ID, SCOPEWRIGHT_TOKEN_ENDPOINT=TOKEN_ENDPOINT)
+    endpoint.answers = [refused("invalid_target", 400)]
+    assert expected in advised(make(http=endpoint.client()))
 
 
 def test_host_that_is_a_url_is_an_error_that_names_the_variable(variables: SetVariables) -> None:
