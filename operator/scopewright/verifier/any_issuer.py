@@ -6,9 +6,10 @@ from concurrent.futures.thread import ThreadPoolExecutor
 
 from scopewright.verifier.dpop import set_challenge
 from scopewright.verifier.introspection import is_opaque
-from scopewright.verifier.jws import parse
+from scopewright.verifier.jws import parse, require_token_text
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.token import Token
+from scopewright.verifier.token_verifier import shown_type
 from scopewright.verifier.verifier import Verifier
 
 
@@ -23,6 +24,11 @@ class AnyIssuer:
     def __init__(self, *verifiers: Verifier) -> None:
         if not verifiers:
             raise ValueError("AnyIssuer needs at least one Verifier")
+        for verifier in verifiers:
+            if not isinstance(verifier, Verifier):
+                raise TypeError(
+                    f"AnyIssuer takes verifiers, as AnyIssuer(first, second), and not {shown_type(verifier)}"
+                )
         self._by_issuer = {verifier.policy.issuer: verifier for verifier in verifiers}
         if len(self._by_issuer) < len(verifiers):
             raise ValueError("two verifiers are of the same issuer: pass several audiences to one instead")
@@ -108,6 +114,7 @@ class AnyIssuer:
             raise
 
     def _of_issuer(self, token: str) -> Verifier:
+        require_token_text(token)
         if self._of_opaque is not None and is_opaque(token):
             return self._of_opaque
         issuer = parse(token, self._max_token_bytes).claims.get("iss")

@@ -66,8 +66,10 @@ def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
     """The scopes as a set. One string is space-delimited (RFC 6749 §3.3): `"a b"` is the same as `("a", "b")`."""
     names = tuple(scopes.split() if isinstance(scopes, str) else scopes)
     for name in names:
+        if callable(name):
+            raise TypeError(f"a scope is a string, not {name!r}: write @require(...) with parentheses")
         if not isinstance(name, str) or not _SCOPE.fullmatch(name):
-            raise ValueError(f"not a scope (RFC 6749 §3.3): {name!r}")
+            raise ValueError(f"not a scope (RFC 6749 §3.3): {name!r}; pass each scope as a string of its own")
     return frozenset(names)
 
 

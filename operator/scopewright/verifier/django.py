@@ -217,15 +217,20 @@ def _new_verifier(**options: Any) -> Verifier:
         if key not in options:
             raise ImproperlyConfigured(f'SCOPEWRIGHT["{key}"] is missing in the settings')
     for key in options:
-        if key not in _VERIFIER_KEYS:
-            known = ", ".join(sorted((*_VERIFIER_KEYS, *_PROTECTION_KEYS, "base_url", "verifier")))
-            raise ImproperlyConfigured(f'SCOPEWRIGHT["{key}"] does not exist; the keys are {known}')
+        _require_known(key)
     with _naming("SCOPEWRIGHT"):
         return Verifier(**options)
 
 
+def _require_known(key: str) -> None:
+    known = {*_VERIFIER_KEYS, *_PROTECTION_KEYS, "base_url", "verifier"}
+    if key not in known:
+        raise ImproperlyConfigured(f'SCOPEWRIGHT["{key}"] does not exist; the keys are {", ".join(sorted(known))}')
+
+
 def _existing_verifier(verifier: Any, **others: Any) -> TokenVerifier:
     for key in others:
+        _require_known(key)
         raise ImproperlyConfigured(f'SCOPEWRIGHT["{key}"] cannot be combined with "verifier": pass it to the Verifier')
     with _naming("SCOPEWRIGHT"):
         found = import_string(verifier) if isinstance(verifier, str) else verifier

@@ -31,6 +31,15 @@ class RevocationFeed:
             raise ValueError("outage must not be shorter than the time between two polls")
 
 
+def feed_of(argument: object) -> RevocationFeed | None:
+    """The value of `revocations=`. Raises TypeError for any other than a bool or a `RevocationFeed`."""
+    if argument is None or isinstance(argument, bool):
+        return RevocationFeed() if argument else None
+    if not isinstance(argument, RevocationFeed):
+        raise TypeError(f"revocations= takes True, False, or a RevocationFeed, not {type(argument).__name__}")
+    return argument
+
+
 class FeedCache:
     """The last fetched feed. Without `feed`, nothing is polled and no token is revoked."""
 

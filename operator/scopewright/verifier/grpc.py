@@ -25,7 +25,7 @@ from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.rpcmethods import MethodRules, Needs
 from scopewright.verifier.token import Token
-from scopewright.verifier.token_verifier import TokenVerifier
+from scopewright.verifier.token_verifier import TokenVerifier, require_verifier
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -74,6 +74,7 @@ class _MethodProtection:
         optional: Iterable[str],
         realm: str | None,
     ) -> None:
+        require_verifier(verifier)
         if verifier.may_require_dpop:
             raise ValueError("a gRPC call has no DPoP proof: pass a Verifier without dpop_required=True")
         self._rules = MethodRules(scopes, public, optional)

@@ -20,7 +20,14 @@ class Signed:
     signature: bytes
 
 
+def require_token_text(token: object) -> None:
+    """Raises TypeError. What was sent is a text always, so this is an error of the calling code."""
+    if not isinstance(token, str):
+        raise TypeError(f"the token must be a str, such as the text after Bearer, not {type(token).__name__}")
+
+
 def parse(token: str, max_bytes: int) -> Signed:
+    require_token_text(token)
     if len(token) > max_bytes:
         raise TokenRejected(Reason.TOO_LARGE)
     parts = token.split(".")

@@ -9,6 +9,7 @@ from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.introspection import Introspection, Introspector
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.replay import Replay
+from scopewright.verifier.token_verifier import shown_type
 
 ISSUER: Final = "SCOPEWRIGHT_ISSUER"
 AUDIENCE: Final = "SCOPEWRIGHT_AUDIENCE"
@@ -53,6 +54,12 @@ def audiences_of(variables: Mapping[str, str]) -> list[str]:
 
 def allow_http_of(variables: Mapping[str, str]) -> list[str]:
     return _items(variables.get(ALLOW_HTTP, ""))
+
+
+def require_http(http: object) -> None:
+    """Raises TypeError for an `http=` that cannot send requests, such as a URL or the client of another library."""
+    if http is not None and (isinstance(http, type) or not callable(getattr(http, "build_request", None))):
+        raise TypeError(f"http= takes an httpx.Client, or an AsyncClient for async code only, not {shown_type(http)}")
 
 
 def _items(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from scopewright.verifier.refusal_log import RefusalLog, expects_url
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Token
-from scopewright.verifier.token_verifier import TokenVerifier
+from scopewright.verifier.token_verifier import TokenVerifier, require_verifier
 
 
 class ReceivedRequest(NamedTuple):
@@ -54,6 +54,7 @@ class Protection:
         realm: str | None = None,
         dpop: bool = False,
     ) -> None:
+        require_verifier(verifier)
         if verifier.may_require_dpop and not dpop:
             raise ValueError("the verifier requires DPoP: pass base_url, such as https://payroll.hr.example")
         if realm:

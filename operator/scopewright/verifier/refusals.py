@@ -45,7 +45,7 @@ ADVICE: dict[Reason, str] = {
     Reason.SCHEME: "The scheme DPoP is not accepted here; ask for a token without a proof, and send it as Bearer",
     Reason.TWO_WAYS: "Send one access token, in one Authorization header and nowhere else",
     Reason.TOO_LARGE: "The access token is too large; ask for one with fewer scopes",
-    Reason.MALFORMED: "The token is malformed; send the access token exactly as it was issued",
+    Reason.MALFORMED: "The token is malformed; send the access token exactly as issued, without Bearer before it",
     Reason.MISSING_CLAIM: "The access token has no claim {}; configure the issuer to add it (RFC 9068, section 2.2)",
     Reason.TYPE: "The token is not an access token of type at+jwt; send the access token and not an ID token",
     Reason.ALGORITHM: "The token is signed with an algorithm that is not accepted here",

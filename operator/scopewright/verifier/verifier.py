@@ -14,7 +14,7 @@ from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
 from scopewright.verifier.discovery import KeySource
 from scopewright.verifier.dpop import DpopRules, require_first_use, set_challenge
-from scopewright.verifier.feedcache import RevocationFeed
+from scopewright.verifier.feedcache import RevocationFeed, feed_of
 from scopewright.verifier.introspection import (
     Introspection,
     Introspector,
@@ -24,9 +24,10 @@ from scopewright.verifier.introspection import (
     is_opaque,
 )
 from scopewright.verifier.introspection_requests import IntrospectionAnswer, IntrospectionRequests
+from scopewright.verifier.jws import require_token_text
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
-from scopewright.verifier.options import VerifierOptions, allow_http_of, audiences_of, issuer_of
+from scopewright.verifier.options import VerifierOptions, allow_http_of, audiences_of, issuer_of, require_http
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, TokenRejected
 from scopewright.verifier.remote_issuer import FetchStep, IntrospectStep, IssuerStep, RemoteIssuer
 from scopewright.verifier.replay import Replay
@@ -80,8 +81,8 @@ class Verifier:
         self.dpop_required = self.may_require_dpop = self._dpop.required
         self.dpop_algorithms = self._dpop.algorithms
         source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
-        feed = RevocationFeed() if revocations is True else revocations or None
-        self._remote = RemoteIssuer(source, http, clock, feed, introspection_of(introspection))
+        require_http(http)
+        self._remote = RemoteIssuer(source, http, clock, feed_of(revocations), introspection_of(introspection))
         self._keys, self._feed, self._introspection = self._remote.keys, self._remote.feed, self._remote.introspection
 
     @classmethod
@@ -228,6 +229,7 @@ class Verifier:
 
     def _steps(self, token: str) -> Generator[IssuerStep, Any, Token]:
         """Verifies the token. Yields what it needs of the issuer, and receives the results."""
+        require_token_text(token)
         if self._introspection is not None and is_opaque(token):
             check_opaque(token, self.policy.max_token_bytes)
             return (yield from self._introspected(self._introspection, token, None))

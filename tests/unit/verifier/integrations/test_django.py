@@ -212,6 +212,7 @@ GOOD: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE}
         ({}, r'SCOPEWRIGHT\["issuer"\] is missing'),
         ({"issuer": ISSUER}, r'SCOPEWRIGHT\["audience"\] is missing'),
         (GOOD | {"isuer": ISSUER}, r'SCOPEWRIGHT\["isuer"\] does not exist; the keys are .*issuer'),
+        ({"verifier": IMPORTED, "publc": []}, r'SCOPEWRIGHT\["publc"\] does not exist; the keys are .*public'),
         (GOOD | {"issuer": "http://issuer.example"}, r"SCOPEWRIGHT: .*allow_http"),
         (GOOD | {"audience": 7}, "SCOPEWRIGHT: audience must be a string"),
         (GOOD | {"public": ["healthz"]}, r'SCOPEWRIGHT\["public"\]: .*begins with a slash'),
