@@ -19,7 +19,22 @@ MAX_SHOWN_CHARACTERS: Final = 300  # of an issuer's text in a message
 
 
 class IssuerMismatch(ValueError):
-    """The `issuer` in the metadata differs from the configured one (RFC 8414 §3.3)."""
+    """The `issuer` in the metadata differs from the configured one (RFC 8414 §3.3).
+
+    `problem` is the text without advice. `named` is the value in the metadata, for a message.
+    """
+
+    def __init__(self, problem: str, named: str | None) -> None:
+        self.problem = problem
+        self.named = named
+        super().__init__(problem, named)
+
+    def __str__(self) -> str:
+        return self.advising("pass issuer=")
+
+    def advising(self, how: str) -> str:
+        """The text with advice: `how` is followed by the value to configure, such as `pass issuer=`."""
+        return f"{self.problem}: {f'{how}{self.named}' if self.named else 'it is not the metadata of an issuer'}"
 
 
 class MetadataNotFound(FetchError):
@@ -72,8 +87,8 @@ def _parsed(url: str, body: bytes, issuer: str) -> IssuerMetadata:
     named = members.get("issuer")
     if named != issuer:  # byte for byte (RFC 8414 §3.3)
         shown = repr(named)[:MAX_SHOWN_CHARACTERS]
-        fix = f"pass issuer={shown}" if isinstance(named, str) else "it is not the metadata of an issuer"
-        raise IssuerMismatch(f"{url} is of issuer {shown}, but {issuer!r} is configured here: {fix}")
+        problem = f"{url} is of issuer {shown}, but {issuer!r} is configured here"
+        raise IssuerMismatch(problem, shown if isinstance(named, str) else None)
     return IssuerMetadata(url, members)
 
 

@@ -33,6 +33,8 @@ def _credentials(arguments: argparse.Namespace) -> ClientCredentials:
         _check_directory(arguments.secret)
         os.environ[SECRET_DIR] = arguments.secret
     options = ClientOptions()
+    if arguments.resource == "":
+        raise UsageError("--resource is empty: pass the audience of an API, or omit it for the one in the Secret")
     if arguments.resource is not None:
         options["resource"] = arguments.resource
     if arguments.scope is not None:

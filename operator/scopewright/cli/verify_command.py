@@ -3,17 +3,20 @@
 import argparse
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Final
 
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail, write_output
-from scopewright.origins import HttpUrl, host_of
+from scopewright.issuer_metadata import IssuerMismatch
+from scopewright.origins import HttpUrl, host_names, host_of, is_secure
 from scopewright.verifier import KeysUnavailable, Token, TokenRejected, Verifier
-from scopewright.verifier.options import AUDIENCE, ISSUER, VerifierOptions
+from scopewright.verifier.options import ALLOW_HTTP, AUDIENCE, ISSUER, VerifierOptions, allow_http_of
 
 _MAX_BYTES: Final = 64 * 1024
 """Of standard input. The verifier itself accepts shorter tokens."""
+_HEADER: Final = re.compile(r"authorization\s*:|(bearer|dpop)\s", re.IGNORECASE)
 _LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 
 
@@ -27,7 +30,9 @@ def verify_input(arguments: argparse.Namespace) -> int:
         return _refused(refusal, as_json=arguments.json)
     except KeysUnavailable as unavailable:
         return fail(UNAVAILABLE, f"the token cannot be verified: {unavailable}")
-    except (ValueError, TypeError) as error:  # of the arguments; the issuer's metadata may name another issuer
+    except IssuerMismatch as mismatch:
+        return fail(USAGE, mismatch.advising("pass --issuer "))
+    except (ValueError, TypeError) as error:  # of the arguments and variables
         return fail(USAGE, str(error))
     printed = json.dumps(dict(verified.claims), default=dict) if arguments.json else _described(verified)
     write_output(f"{printed}\n")
@@ -44,6 +49,8 @@ def _verifier(arguments: argparse.Namespace) -> Verifier:
         url = HttpUrl.parse(issuer)
     except ValueError as error:
         raise UsageError(f"{'--issuer' if arguments.issuer else ISSUER}: {error}") from None
+    if not arguments.allow_http and not is_secure(url, host_names(ALLOW_HTTP, allow_http_of(os.environ))):
+        raise UsageError(f"https is needed, except on loopback: {issuer}; use https, or pass --allow-http")
     options = VerifierOptions(allow_http=[host_of(url)]) if arguments.allow_http else {}
     return Verifier.from_env(issuer=arguments.issuer, audience=arguments.audience, **options)
 
@@ -56,6 +63,10 @@ def _read() -> str:
     token = data.decode("ascii", "replace").strip()
     if not token:
         raise UsageError("there is no token on standard input: scopewright token | scopewright verify")
+    if _HEADER.match(token):
+        raise UsageError("standard input is a header: pass the token alone, without the name and Bearer or DPoP")
+    if token.startswith("{"):
+        raise UsageError("standard input is JSON: pass the token alone, which is its access_token")
     return token
 
 

@@ -79,7 +79,9 @@ class Endpoints:
             text = f"{error}; see that the issuer {issuer} is right"
             if name == TOKEN:
                 text += f", or {self._names.advice(TOKEN)}"
-        except (FetchError, IssuerMismatch) as error:
+        except IssuerMismatch as error:
+            text = error.advising("correct the issuer in the Secret, the variable or the argument to ")
+        except FetchError as error:
             text = str(error)
         raise TokenError("invalid_response", printable(text, most=_MAX_MESSAGE_CHARACTERS))
 

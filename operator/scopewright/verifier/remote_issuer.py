@@ -94,6 +94,6 @@ def _raise_mismatch() -> Iterator[None]:
     try:
         yield
     except KeysUnavailable as unavailable:
-        if isinstance(unavailable.__cause__, IssuerMismatch):
-            raise IssuerMismatch(str(unavailable.__cause__)) from None
+        if isinstance(cause := unavailable.__cause__, IssuerMismatch):
+            raise IssuerMismatch(cause.problem, cause.named) from None
         raise

@@ -206,6 +206,7 @@ def test_a_secret_that_cannot_be_used_is_a_wrong_argument(mounted: Path, tmp_pat
         ([SECRET], "unexpected argument"),
         (["--header", "--json"], "not allowed with"),
         (["--secret"], "expected one argument"),
+        (["--resource", ""], "--resource is empty"),
         (["--sec", "x"], "no such flag: --sec"),
     ],
 )
@@ -215,7 +216,8 @@ def test_a_wrong_argument_is_refused_and_not_repeated(arguments: list[str], mess
 
 def test_plain_http_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
     secret = write_secret(tmp_path / "oauth", "http://issuer.test:8080")
-    assert "must be https" in run("token", "--secret", secret, code=2).stderr
+    advice = "must be https and is http://issuer.test:8080/token: use https, or set SCOPEWRIGHT_ALLOW_HTTP=issuer.test"
+    assert advice in run("token", "--secret", secret, code=2).stderr
     for flags, hosts in ((("--allow-http",), ""), ((), "other.test,issuer.test:8080")):
         done = run("token", "--secret", secret, *flags, code=3, SCOPEWRIGHT_ALLOW_HTTP=hosts)
         assert "no answer from http://issuer.test:8080" in done.stderr
@@ -275,6 +277,30 @@ def test_a_valid_token_is_described(issuer: Issuer) -> None:
     assert "scopes    a payroll.read" in done.stdout
     claims = json.loads(run("verify", *flags, "--json", "-", given=f"  {issuer.token(scope='a')}\n").stdout)
     assert (claims["iss"], claims["scope"]) == (issuer.url, "a")
+
+
+@pytest.mark.parametrize("prefix", ["Authorization: Bearer ", "bearer ", "DPoP "])
+def test_a_header_is_no_token(issuer: Issuer, prefix: str) -> None:
+    given = issuer.token()
+    printed = run("verify", "--issuer", issuer.url, "--audience", AUDIENCE, given=prefix + given, code=2).stderr
+    assert "standard input is a header: pass the token alone" in printed
+    assert given not in printed
+
+
+def test_json_is_no_token(issuer: Issuer) -> None:
+    given = json.dumps({"access_token": issuer.token()})
+    printed = run("verify", "--issuer", issuer.url, "--audience", AUDIENCE, given=given, code=2).stderr
+    assert "standard input is JSON: pass the token alone" in printed
+
+
+def test_plain_http_to_the_issuer_is_refused_unless_a_flag_or_variable_allows_it(issuer: Issuer) -> None:
+    flags = ("--audience", AUDIENCE, "--issuer")
+    printed = run("verify", *flags, "http://issuer.test", given=issuer.token(), code=2).stderr
+    assert printed.endswith(
+        "https is needed, except on loopback: http://issuer.test; use https, or pass --allow-http\n"
+    )
+    allowed: Any = {"SCOPEWRIGHT_ALLOW_HTTP": "issuer.test"}
+    assert "cannot be verified" in run("verify", *flags, "http://issuer.test", given="x", code=3, **allowed).stderr
 
 
 def test_issuer_and_audience_are_read_from_variables(issuer: Issuer) -> None:
@@ -349,7 +375,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_sent(arguments: list[str
 def test_another_issuer_in_the_metadata_is_a_wrong_argument(issuer: Issuer) -> None:
     other = issuer.url.replace("127.0.0.1", "localhost")
     assert (
-        f"pass issuer='{issuer.url}'"
+        f"pass --issuer '{issuer.url}'"
         in run("verify", "--issuer", other, "--audience", AUDIENCE, given="x", code=2).stderr
     )
 

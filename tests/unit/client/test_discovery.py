@@ -65,6 +65,7 @@ def test_metadata_of_another_issuer_is_refused(
     error = error_of(credentials(mount, issuer, clock))
     assert error.error == "invalid_response"
     assert f"is of issuer {named!r}, but 'https://issuer.example' is configured here" in error.description
+    assert ("correct the issuer in the Secret" in error.description) is isinstance(named, str)
     assert issuer.paths == [OAUTH]
 
 
