@@ -1,10 +1,11 @@
 """Protects routes of FastAPI: dependencies that return the verified token. No middleware is needed."""
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import HTTPException, Response, Security, WebSocketException, status
+from fastapi import Depends, HTTPException, Response, Security, WebSocketException, status
 from fastapi.openapi.models import HTTPBearer
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
@@ -20,8 +21,19 @@ from scopewright.verifier.subprotocol import with_token_in_header
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
-_requirement_of = functools.lru_cache(maxsize=1024)(Requirement.of)  # of the scopes of a route
 _VERIFIED_KEY = "scopewright.verified"
+_MANY_LETTERS: Final = 4
+
+
+class _RequireNotCalled:
+    """A dependency of `require` itself. FastAPI reads the signature of a dependency when a route is added."""
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        raise TypeError("call require: Security(auth.require(...)), and not Security(auth.require)")
+
+    def __call__(self) -> str:
+        raise TypeError
 
 
 class TokenAuth(SecurityBase):
@@ -54,11 +66,15 @@ class TokenAuth(SecurityBase):
         """A dependency that returns None if no token is sent. A token that is sent must be valid."""
 
     async def __call__(self, connection: HTTPConnection, response: Response, security_scopes: SecurityScopes) -> Token:
+        requirement = _requirement_of(tuple(security_scopes.scopes))
         token = await self.verified(connection, response, optional=False)
-        return self.checked(token, _requirement_of(tuple(security_scopes.scopes)), connection)
+        return self.checked(token, requirement, connection)
 
     def require(
-        self, *scopes: str, any_of: Iterable[str] | None = None, roles: Iterable[str] | None = None
+        self,
+        *scopes: Annotated[str, Depends(_RequireNotCalled())],
+        any_of: Iterable[str] | None = None,
+        roles: Iterable[str] | None = None,
     ) -> Callable[..., Awaitable[Token]]:
         """A dependency for a token with all of `scopes`, one of `any_of` and one of `roles`.
 
@@ -125,6 +141,15 @@ class TokenAuth(SecurityBase):
             scope["headers"] = headers
 
 
+@functools.lru_cache(maxsize=1024)
+def _requirement_of(scopes: tuple[str, ...]) -> Requirement:
+    """Of the scopes of a route. Raises TypeError for the letters of a text, into which FastAPI divides `scopes="…"`."""
+    letters = [scope for scope in scopes if len(scope) == 1]
+    if len(letters) >= _MANY_LETTERS or not all(letter.isalnum() for letter in letters):
+        raise TypeError('scopes= of Security takes a list: write scopes=["payroll.read"] and not scopes="payroll.read"')
+    return Requirement.of(scopes)
+
+
 class _OptionalTokenAuth(SecurityBase):
     def __init__(self, auth: TokenAuth) -> None:
         self._auth = auth
@@ -133,6 +158,6 @@ class _OptionalTokenAuth(SecurityBase):
     async def __call__(
         self, connection: HTTPConnection, response: Response, security_scopes: SecurityScopes
     ) -> Token | None:
-        token = await self._auth.verified(connection, response, optional=True)
         requirement = _requirement_of(tuple(security_scopes.scopes))
+        token = await self._auth.verified(connection, response, optional=True)
         return None if token is None else self._auth.checked(token, requirement, connection)

@@ -311,3 +311,39 @@ async def test_route_does_not_see_the_token_of_a_browser_among_the_subprotocols(
     offered = ("chat", f"bearer.scopewright.{token()}")
     _, sent = await connect(app, {"Sec-WebSocket-Protocol": ", ".join(offered)}, offered)
     assert sent["text"] == "chat"
+
+
+@pytest.mark.parametrize("scopes", ["payroll.read", "payroll.read payroll.write", "read"])
+@pytest.mark.parametrize("kind", ["required", "optional"])
+def test_text_as_scopes_of_security_is_a_clear_error_for_every_caller(scopes: Any, kind: str) -> None:
+    auth, app = TokenAuth(new_verifier()), FastAPI()
+    dependency: Any = auth if kind == "required" else auth.optional
+
+    @app.get("/read", dependencies=[Security(dependency, scopes=scopes)])
+    def read() -> str:
+        return "read"
+
+    for headers in ({}, READ):
+        with pytest.raises(TypeError, match=r'scopes= of Security takes a list: write scopes=\["payroll.read"\]'):
+            asyncio.run(get(app, "/read", headers))
+
+
+def test_scopes_of_one_letter_are_scopes() -> None:
+    auth, app = TokenAuth(new_verifier()), FastAPI()
+
+    @app.get("/read", dependencies=[Security(auth, scopes=["r", "w"])])
+    def read() -> str:
+        return "read"
+
+    rw = {"Authorization": f"Bearer {token(scope='r w')}"}
+    assert asyncio.run(get(app, "/read", rw)).status_code == 200
+
+
+@pytest.mark.parametrize("depends", [Security, Depends])
+def test_require_that_is_not_called_is_an_error_when_the_route_is_added(depends: Any) -> None:
+    auth, app = TokenAuth(new_verifier()), FastAPI()
+    with pytest.raises(TypeError, match=r"call require: Security\(auth.require\(...\)\)"):
+
+        @app.get("/read", dependencies=[depends(auth.require)])
+        def read() -> str:
+            return "read"
