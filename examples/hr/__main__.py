@@ -61,8 +61,9 @@ def _print_commands(system: System, console: Console) -> None:
         '  TOKEN=$(curl -s $(cat $SECRET/token_endpoint) -u "$(cat $SECRET/client_id):$(cat $SECRET/client_secret)" \\',
         f"    -d grant_type=client_credentials -d resource={audience('payroll')} \\",
         """    | sed -E 's/.*"access_token": ?"([^"]+)".*/\\1/')""",
-        f'  curl -i -H "Authorization: Bearer $TOKEN" {system.urls["payroll"]}/salaries/7',
-        f'  curl -i -H "Authorization: Bearer $TOKEN" {system.urls["payroll"]}/salaries/7 -X PUT -d 9900',
+        """  header() { printf 'Authorization: Bearer %s' "$TOKEN"; }""",
+        f"  header | curl -i -H @- {system.urls['payroll']}/salaries/7",
+        f"  header | curl -i -H @- {system.urls['payroll']}/salaries/7 -X PUT -d 9900",
         "",
         "Ctrl-C ends it and removes all files.",
     ]

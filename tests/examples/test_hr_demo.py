@@ -15,6 +15,7 @@ from rich.console import Console
 
 from examples.hr.demo.children import ROOT, Children, DemoFailed
 from examples.hr.demo.report import Answer, Expected, Report
+from tests.doc_checks import command_problems
 
 COMMAND = [sys.executable, "-m", "examples.hr"]
 
@@ -127,6 +128,7 @@ def test_without_check_the_demo_keeps_running_and_prints_commands(tmp_path: Path
         assert "200 OK" in tried
         assert "Ada Lindqvist" in tried
         assert "403 Forbidden" in tried
+    assert command_problems(commands) == []
     assert process.returncode == 0, rest
     assert list(tmp_path.iterdir()) == []
     assert left_over(tmp_path) == {}
