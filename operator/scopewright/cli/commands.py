@@ -213,6 +213,7 @@ def dev_token(
     request = AccountToken.parse(account, state, duration)
     if watch is None:
         library_commands.write_output(f"{request.token()}\n")
+        typer.echo(request.described(), err=True)
     else:
         keep_fresh(request, watch)
 

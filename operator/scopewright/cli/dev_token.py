@@ -53,8 +53,15 @@ class AccountToken:
     def token(self) -> str:
         """Return a new token for the issuer of STATE. Raise `Rejected` if `dev` has not made STATE."""
         cluster = LocalCluster.read(self.state)
-        issuer = StateDirectory.open_readonly(self.state).issuer
-        return cluster.token(self.account, issuer, self.lifetime, datetime.now(UTC))
+        return cluster.token(self.account, self._issuer(), self.lifetime, datetime.now(UTC))
+
+    def described(self) -> str:
+        """Return whose token it is, and for which issuer of which directory. Raise `Rejected` as `token` does."""
+        account = f"{self.account.namespace}/{self.account.name}"
+        return f"a token of {account} for {self._issuer()}, the issuer of --state {self.state}"
+
+    def _issuer(self) -> str:
+        return StateDirectory.open_readonly(self.state).issuer
 
 
 def keep_fresh(
@@ -67,7 +74,7 @@ def keep_fresh(
 
     A failed renewal is repeated until the token in the file ends; then `Rejected` is raised, as for the first token.
     """
-    sys.stderr.write(f"keeping a token of {request.account.namespace}/{request.account.name} fresh in {file}\n")
+    sys.stderr.write(f"keeping {request.described()}, fresh in {file}\n")
     lifetime = request.lifetime.total_seconds()
     pause = min(_MAX_RETRY_SECONDS, lifetime * (1 - _RENEWED_AFTER) / _RETRIES)
     renew_at = expires_at = clock()

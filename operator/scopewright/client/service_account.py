@@ -24,8 +24,15 @@ def require_audience(token: str, issuer: str, file: Path) -> None:
         problem = f"is for {', '.join(audiences[:_MAX_SHOWN_AUDIENCES]) or 'the API server'}"
     raise SecretError(
         f"the ServiceAccount token {file} {printable(problem)}, and must be for the issuer alone; "
-        f"project one with serviceAccountToken: {{audience: {issuer}}}"
+        f"project one with serviceAccountToken: {{audience: {issuer}}}{_advice_for_dev(issuer)}"
     )
+
+
+def _advice_for_dev(issuer: str) -> str:
+    """An issuer on plain HTTP is that of `scopewright dev`, where no kubelet projects a token."""
+    if not issuer.startswith("http://"):
+        return ""
+    return ", or make one with scopewright dev-token, whose --state is that of scopewright dev"
 
 
 def _audiences(token: str) -> list[str] | None:

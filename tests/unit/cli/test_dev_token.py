@@ -5,8 +5,12 @@ from pathlib import Path
 
 import jwt
 import pytest
+from typer.testing import CliRunner
 
+from scopewright.cli.commands import app
 from scopewright.cli.dev_token import AccountToken, keep_fresh
+from scopewright.client import SecretError
+from scopewright.client.service_account import require_audience
 from scopewright.controller.local_cluster import LocalCluster
 from scopewright.core.failures import Rejected
 from scopewright.stores.directory.state_dir import StateDirectory
@@ -45,6 +49,25 @@ def test_a_token_is_for_the_issuer_of_the_state(state: Path) -> None:
     claims = jwt.decode(AccountToken.parse("leave/worker", state, "90m").token(), options={"verify_signature": False})
     assert claims["aud"] == ["http://127.0.0.1:8080"]
     assert claims["exp"] - claims["iat"] == timedelta(minutes=90).total_seconds()
+
+
+def test_the_issuer_and_the_state_of_a_token_are_named(state: Path) -> None:
+    """Without --state, it may be that of another `dev`."""
+    done = CliRunner().invoke(app, ["dev-token", "leave/worker", "--state", str(state)])
+    assert done.stderr == f"a token of leave/worker for http://127.0.0.1:8080, the issuer of --state {state}\n"
+    assert len(done.stdout.strip().split(".")) == 3
+
+
+@pytest.mark.parametrize(("issuer", "is_dev"), [("http://127.0.0.1:8443", True), ("https://issuer.example", False)])
+def test_a_token_of_another_state_is_refused_by_the_client_with_the_flag(
+    issuer: str, is_dev: bool, state: Path
+) -> None:
+    token = AccountToken.parse("leave/worker", state, "1h").token()
+    with pytest.raises(
+        SecretError, match=r"is for http://127\.0\.0\.1:8080, and must be for the issuer alone"
+    ) as caught:
+        require_audience(token, issuer, Path("token"))
+    assert ("scopewright dev-token, whose --state" in caught.value.description) is is_dev
 
 
 def test_the_file_is_replaced_after_four_fifths_of_the_lifetime(state: Path, tmp_path: Path) -> None:
