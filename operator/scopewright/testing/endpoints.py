@@ -105,7 +105,10 @@ class FakeEndpoints:
             token = self._tokens.make(arguments.pop("scopes", []), **({"client": TEST_CLIENT} | arguments))
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             why = str(error).removeprefix("FakeTokens.make() ")
-            raise _OAuthRefusal("invalid_request", f"send the arguments of FakeIssuer.token as JSON: {why}") from None
+            raise _OAuthRefusal(
+                "invalid_request",
+                f"send the arguments of FakeIssuer.token as JSON, and a list of scopes as scopes: {why}",
+            ) from None
         return httpx.Response(200, headers={"content-type": "application/jwt", **_NO_STORE}, content=token.encode())
 
     def _metadata(self) -> dict[str, Any]:

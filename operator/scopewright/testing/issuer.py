@@ -87,6 +87,10 @@ class FakeIssuer:
         8693), with the subject of the caller and the client in `act`. Raises ValueError if it is not valid.
         `claims` and `header` replace or add members; None removes one. The signature is valid for any header.
         """
+        for scope in scopes:
+            if not isinstance(scope, str):
+                given = type(scope).__name__
+                raise TypeError(f'each scope is an argument: token("payroll.read", "payroll.write"), and not a {given}')
         return self._tokens.make(
             scopes,
             client=client,

@@ -251,7 +251,9 @@ def test_closed_connection_prints_nothing(url: str, capfd: pytest.CaptureFixture
 def test_bad_arguments_of_a_token_are_refused(url: str, body: str) -> None:
     response = httpx.post(f"{url}/testing/token", content=body)
     assert response.status_code == 400
-    assert "arguments of FakeIssuer.token" in response.json()["error_description"]
+    assert (
+        "arguments of FakeIssuer.token as JSON, and a list of scopes as scopes" in response.json()["error_description"]
+    )
 
 
 def test_issuer_with_a_path_serves_below_it() -> None:

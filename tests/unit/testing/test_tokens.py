@@ -92,6 +92,13 @@ def test_one_role_may_be_a_string(issuer: FakeIssuer) -> None:
     assert issuer.verifier().verify_sync(issuer.token(roles="admin")).roles == {"admin"}
 
 
+@pytest.mark.parametrize("wrong", [["payroll.read"], None, b"payroll.read"])
+def test_scope_that_is_no_string_is_a_type_error_that_shows_the_form(issuer: FakeIssuer, wrong: Any) -> None:
+    for make in (issuer.token, issuer.headers):
+        with pytest.raises(TypeError, match=rf"each scope is an argument.*not a {type(wrong).__name__}"):
+            make(wrong)
+
+
 def test_headers_authenticate_a_request(issuer: FakeIssuer) -> None:
     scheme, _, token = issuer.headers("payroll.read", client="a.b")["Authorization"].partition(" ")
     assert scheme == "Bearer"
