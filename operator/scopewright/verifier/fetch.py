@@ -37,6 +37,7 @@ F = TypeVar("F", bound=Fetched | FetchedFeed)
 F_contra = TypeVar("F_contra", contravariant=True)
 C = TypeVar("C", bound="_Cache[Any]")
 T = TypeVar("T")
+_MISMATCH_SECONDS = 300.0  # between two errors about one configuration
 _DEADLINE_SECONDS = 15.0  # for a whole fetch, even if the body arrives slowly
 
 
@@ -69,6 +70,7 @@ class _Remote(ABC, Generic[C, F, T]):
         self._clock = clock
         self.cache = cache
         self._error: BaseException | None = None
+        self._report_mismatch_at = float("-inf")
         fetch = Fetch(lambda client: _run_sync(self._flow(), client), lambda client: _run(self._flow(), client))
         self._fetching = SingleFlight(what, "Verifier", http, fetch, self._on_fetched)
 
@@ -100,11 +102,22 @@ class _Remote(ABC, Generic[C, F, T]):
             self._error = outcome.with_traceback(None)
             self.cache.failed(self._clock())
             self._uri = self._configured_uri  # the document may have moved: repeat discovery
-            logger.warning("cannot fetch the %s of %s: %s", self._what, self._source.issuer, _described(outcome))
+            self._log(outcome)
         else:
             self._error = None
+            self._report_mismatch_at = float("-inf")
             self.cache.received(outcome, self._clock())
             self._uri = outcome.uri
+
+    def _log(self, error: BaseException) -> None:
+        """A wrong issuer is an error that no retry corrects; it is not repeated with each retry."""
+        level = logging.WARNING
+        if isinstance(error, IssuerMismatch):
+            now = self._clock()
+            if now < self._report_mismatch_at:
+                return
+            level, self._report_mismatch_at = logging.ERROR, now + _MISMATCH_SECONDS
+        logger.log(level, "cannot fetch the %s of %s: %s", self._what, self._source.issuer, _described(error))
 
     def _unavailable(self) -> KeysUnavailable:
         """The exception to raise, with the last error as its reason and cause."""

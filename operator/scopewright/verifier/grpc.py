@@ -83,6 +83,7 @@ class _MethodProtection:
     def require_listed(self, details: grpc.HandlerCallDetails) -> None:
         """Raises `RpcRefused`."""
         if self._rules.of(details.method) is None:
+            self._protection.log_denied("POST", details.method, _NOT_LISTED)
             raise RpcRefused(RpcStatus(grpc.StatusCode.PERMISSION_DENIED, _NOT_LISTED))
 
     def call_sync(self, details: grpc.HandlerCallDetails) -> RpcCall:

@@ -101,6 +101,10 @@ class Protection:
         """For a refusal that was raised neither by `token` nor by `check`, which log their own."""
         self._log.refused(refusal, method, path)
 
+    def log_denied(self, method: str, path: str, why: str) -> None:
+        """For a request that is refused whatever its token is."""
+        self._log.denied(method, path, why)
+
     def _log_request(self, refusal: TokenRejected | KeysUnavailable, request: ReceivedRequest) -> None:
         url = request.url() if expects_url(refusal) else ""
         self._log.refused(refusal, request.method, request.path or request.raw_path or "", url)

@@ -42,6 +42,11 @@ class RefusalLog:
             request, refusal.status, refusal.reason, client, refusal.description, expected,
         )  # fmt: skip
 
+    def denied(self, method: str, path: str, why: str) -> None:
+        """For a request that is refused whatever its token is."""
+        if logger.isEnabledFor(logging.INFO) and self._has_line(time.monotonic()):
+            logger.info("refused %s %s: %s", printable(method), printable(path), why)
+
     def _level(self, refusal: TokenRejected | KeysUnavailable, now: float) -> int:
         """The failed request that caused a 503 has its own warning, and is the exception's cause."""
         if isinstance(refusal, TokenRejected) or refusal.__cause__ is not None or now < self._warn_at:

@@ -129,6 +129,24 @@ async def test_method_that_is_not_listed_is_denied_to_everybody(server: str) -> 
                 assert (answer.code, "scopes=" in answer.details) == (Code.PERMISSION_DENIED, True)
 
 
+async def test_refusals_are_logged_once_with_method_reason_and_client(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(server, FakeIssuer(KEY)) as address:
+        caplog.clear()
+        await call(address, "/hr.Payroll/Unlisted", f"Bearer {token()}")
+        await call(address, UNARY, f"Bearer {token(exp=1)}")
+        await call(address, UNARY, f"Bearer {token(scope='other')}")
+        await call(address, UNARY, f"Bearer {token()}", needs="payroll.write")
+    lines = [record.getMessage() for record in caplog.records if record.name == "scopewright.verifier"]
+    assert [line.partition(": ")[0] for line in lines] == [
+        "refused POST /hr.Payroll/Unlisted",
+        *["refused POST " + UNARY] * 3,
+    ]
+    assert "401 expired: " in lines[1]
+    assert all("403 scope, client leave.leave-worker: " in line for line in lines[2:])
+
+
 async def test_listed_method_that_the_server_lacks_is_unimplemented(server: str) -> None:
     async with running(server, FakeIssuer(KEY), {"/hr.Payroll/Unknown": []}) as address:
         assert (await call(address, "/hr.Payroll/Unknown", f"Bearer {token()}")).code is Code.UNIMPLEMENTED

@@ -62,6 +62,18 @@ def test_issuer_mismatch_error_has_the_correct_issuer(ready: Ready, configured: 
         verifier.verify_sync(token(iss=configured))
 
 
+def test_wrong_issuer_that_a_request_finds_is_an_error_once_in_five_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    web, clock, configured = FakeIssuer(KEY), Clock(), f"{ISSUER}/"
+    web.metadata["issuer"] = ISSUER
+    verifier = Verifier(configured, AUDIENCE, http=web.client(), clock=clock)
+    for minutes, expected in ((0, 1), (1, 1), (2, 1), (3, 2), (1, 2)):
+        clock.advance(seconds=60.0 * minutes)
+        with pytest.raises(KeysUnavailable):
+            verifier.verify_sync(token(iss=configured))
+        assert [record.levelname for record in caplog.records] == ["ERROR"] * expected
+    assert f"pass issuer={ISSUER!r}" in caplog.text
+
+
 @pytest.mark.parametrize("found", [None, 5, ["https://issuer.example"]])
 def test_document_that_is_not_metadata_is_an_issuer_mismatch(ready: Ready, found: Any) -> None:
     web = FakeIssuer(KEY)
