@@ -78,7 +78,7 @@ class Endpoints:
                 raise busy from None
             text = f"{error}; see that the issuer {issuer} is right"
             if name == TOKEN:
-                text += f", or {self._names.advice(TOKEN)}"
+                text += f", or give its {TOKEN} in the Secret, the variable or the argument"
         except IssuerMismatch as error:
             text = error.advising("correct the issuer in the Secret, the variable or the argument to ")
         except FetchError as error:

@@ -28,7 +28,7 @@ BINDING_ROOT_VARIABLE: Final = "SERVICE_BINDING_ROOT"  # Service Binding Specifi
 STANDARD_MOUNT: Final = Path("/var/run/secrets/oauth")
 _MAX_BINDINGS: Final = 1000
 _ONE_CREDENTIAL: Final = ("CLIENT_SECRET", "PRIVATE_KEY", "SERVICE_ACCOUNT_TOKEN_FILE")
-_OPTIONS: Final = ("resource", "allow_http", "token_endpoint")
+_OPTIONS: Final = ("resource", "allow_http")
 _Found = tuple[CredentialSource, str]  # with its description for the log; a str instead says why there is none
 
 ARGUMENT_NAMES: Final = {each.name: f"{each.name}=" for each in fields(CredentialValues)}

@@ -129,9 +129,12 @@ def test_redirect_of_the_metadata_is_not_followed(mount: Mount, issuer: IssuerSe
     issuer.answers = [moved, moved]
     error = error_of(credentials(mount, issuer, clock))
     assert issuer.paths == [OAUTH, OPENID]
-    assert "answered 302; see that the issuer https://issuer.example is right, or pass token_endpoint=" in (
-        error.description
-    )
+    text = "answered 302; see that the issuer https://issuer.example is right"
+    assert error.description.endswith(f"{text}, or give its token_endpoint in the Secret, the variable or the argument")
+    issuer.answers = [moved, moved]
+    with pytest.raises(TokenError) as caught:
+        credentials(mount, issuer, clock).introspect_sync("t")
+    assert caught.value.description.endswith(text)
 
 
 def test_busy_issuer_is_waited_for(mount: Mount, issuer: IssuerServer, clock: FakeClock) -> None:
