@@ -230,6 +230,14 @@ def test_broken_setting_is_named_when_the_process_starts(setting: Any, message: 
         BaseHandler().load_middleware()
 
 
+def test_error_lists_each_key_once() -> None:
+    with override_settings(SCOPEWRIGHT=GOOD | {"isuer": ISSUER}), pytest.raises(ImproperlyConfigured) as caught:
+        BaseHandler().load_middleware()
+    keys = str(caught.value).partition("the keys are ")[2].split(", ")
+    assert len(keys) == len(set(keys))
+    assert {"issuer", "scopes", "base_url"} <= set(keys)
+
+
 @pytest.mark.parametrize("setting", [IMPORTED, f"{__name__}.IMPORTED", {"verifier": f"{__name__}.IMPORTED"}])
 def test_verifier_may_be_an_object_or_its_dotted_path(setting: Any) -> None:
     with override_settings(SCOPEWRIGHT=setting):
