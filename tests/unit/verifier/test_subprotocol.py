@@ -91,11 +91,12 @@ async def test_websocket_without_one_valid_token_and_a_subprotocol_is_denied(off
 
 async def test_refused_subprotocols_are_logged_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "scopewright.verifier")
-    assert await refused(f"bearer.scopewright.{token()}") == 400
+    sent = token()
+    assert await refused(f"bearer.scopewright.{sent}") == 400
     assert [record.getMessage().partition(": Offer")[0] for record in caplog.records] == [
         "refused GET /: 400 subprotocol"
     ]
-    assert token() not in caplog.text
+    assert sent not in caplog.text
 
 
 async def test_token_in_the_subprotocol_and_in_the_header_is_refused() -> None:
