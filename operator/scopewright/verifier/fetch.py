@@ -26,6 +26,7 @@ from scopewright.verifier.discovery import (
 from scopewright.verifier.feedcache import FeedCache
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.options import ISSUER
 from scopewright.verifier.refusals import KeysUnavailable
 
 if TYPE_CHECKING:
@@ -185,7 +186,9 @@ class RemoteFeed(_Remote[FeedCache, FetchedFeed, None]):
 
 def _described(error: BaseException) -> str:
     """A text for logs. The text of an unknown exception is omitted, because it may contain secrets."""
-    if isinstance(error, FetchError | IssuerMismatch):
+    if isinstance(error, IssuerMismatch):
+        return error.advising(f"correct issuer= or {ISSUER} to ")
+    if isinstance(error, FetchError):
         return str(error)
     import httpx
 

@@ -71,7 +71,7 @@ def test_wrong_issuer_that_a_request_finds_is_an_error_once_in_five_minutes(capl
         with pytest.raises(KeysUnavailable):
             verifier.verify_sync(token(iss=configured))
         assert [record.levelname for record in caplog.records] == ["ERROR"] * expected
-    assert f"pass issuer={ISSUER!r}" in caplog.text
+    assert f"correct issuer= or SCOPEWRIGHT_ISSUER to {ISSUER!r}" in caplog.text
 
 
 @pytest.mark.parametrize("found", [None, 5, ["https://issuer.example"]])
