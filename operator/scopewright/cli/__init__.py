@@ -13,6 +13,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ABOUT:
         sys.exit(run(arguments))
+    if arguments == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"scopewright {version('scopewright')}")
+        return
     try:
         from scopewright.cli.commands import run as run_typer
     except ModuleNotFoundError as missing:
@@ -33,6 +38,7 @@ def _help() -> str:
     return "\n".join(
         [
             "usage: scopewright COMMAND [--help]",
+            "       scopewright --version",
             "",
             *lines,
             "",

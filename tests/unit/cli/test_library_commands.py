@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -418,6 +419,11 @@ def test_the_help_lists_all_commands() -> None:
     assert all(f"usage: scopewright {command}" in printed(command) for command in ABOUT)
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    done = subprocess.run([SCOPEWRIGHT, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"scopewright {version('scopewright')}\n"
+
+
 def test_the_checks_of_documents_know_the_flags() -> None:
     assert command_problems("scopewright token --header | scopewright verify --scope a -") == []
     assert command_problems("scopewright token --heder") == ["scopewright token --heder: no such flag: --heder"]
@@ -432,7 +438,7 @@ def test_each_command_is_listed_without_typer_too() -> None:
     assert names == {*WITH_EXTRAS, *ABOUT}
 
 
-@pytest.mark.parametrize("argument", ["tokn", "--version", "s3cr3t"])
+@pytest.mark.parametrize("argument", ["tokn", "--verson", "s3cr3t"])
 def test_an_unknown_command_is_a_wrong_argument_without_typer_too(argument: str) -> None:
     program = "import sys; sys.modules['typer'] = None; from scopewright.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", program, argument], capture_output=True, text=True, check=False)
