@@ -179,4 +179,4 @@ def test_without_the_permission_plain_http_is_refused(name: str, composed: Compo
         check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "allow_http" in done.stderr
+    assert {"payroll": "allow_http", "desk": "set SCOPEWRIGHT_ALLOW_HTTP"}[name] in done.stderr
