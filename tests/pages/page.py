@@ -175,7 +175,7 @@ class Page:
 
 
 def _split(script: str) -> list[Command]:
-    """The commands of a script: lines that bash accepts only together are one command. Comments are left out."""
+    """The commands of a script: lines that bash accepts only together are one command. Comments are ignored."""
     found, lines = [], list[str]()
     for line in script.splitlines():
         if not lines and (not line.strip() or line.startswith("#")):

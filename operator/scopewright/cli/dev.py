@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -21,8 +20,8 @@ from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
 from scopewright.origins import Hosts, HttpUrl, host_of, is_among
 from scopewright.stores.directory.store import DirectoryStore
+from scopewright.variables import ALLOW_HTTP
 
-ALLOW_HTTP: Final = "SCOPEWRIGHT_ALLOW_HTTP"
 NOTHING = "–"
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with

@@ -11,8 +11,9 @@ from typing import Final
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail, write_output
 from scopewright.issuer_metadata import IssuerMismatch
 from scopewright.origins import HttpUrl, host_names, host_of, is_secure
+from scopewright.variables import ALLOW_HTTP
 from scopewright.verifier import KeysUnavailable, Token, TokenRejected, Verifier
-from scopewright.verifier.options import ALLOW_HTTP, AUDIENCE, ISSUER, VerifierOptions, allow_http_of
+from scopewright.verifier.options import AUDIENCE, ISSUER, VerifierOptions, allow_http_of
 
 _MAX_BYTES: Final = 64 * 1024
 """Of standard input. The verifier itself accepts shorter tokens."""

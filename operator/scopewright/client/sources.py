@@ -5,7 +5,6 @@ The order is in `find_credentials`. A source that exists and cannot be used is a
 
 import logging
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -20,6 +19,7 @@ from scopewright.client.given import CredentialValues
 from scopewright.client.mounted import MountedSecret
 from scopewright.client.option_names import OptionNames
 from scopewright.origins import Hosts, host_names
+from scopewright.variables import listed
 
 logger = logging.getLogger("scopewright.client")
 
@@ -46,11 +46,11 @@ class Environment:
     @property
     def scope(self) -> str | None:
         """Space-delimited, as in a token request."""
-        return " ".join(_listed(self._value("SCOPE"))) or None
+        return " ".join(listed(self._value("SCOPE"))) or None
 
     @property
     def allow_http(self) -> Hosts:
-        return host_names(self.name("ALLOW_HTTP"), _listed(self._value("ALLOW_HTTP")))
+        return host_names(self.name("ALLOW_HTTP"), listed(self._value("ALLOW_HTTP")))
 
     @property
     def values(self) -> CredentialValues:
@@ -79,11 +79,6 @@ class Environment:
 _SUFFIXES: Final = {each: each.upper() for each in ARGUMENT_NAMES} | {
     "service_account_token": "SERVICE_ACCOUNT_TOKEN_FILE"
 }
-
-
-def _listed(text: str | None) -> list[str]:
-    """Items that are separated by spaces or commas."""
-    return [item for item in re.split(r"[\s,]+", text or "") if item]
 
 
 def find_credentials(environment: Environment, clock: Clock) -> CredentialSource:

@@ -137,18 +137,8 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
 
 
-class TokenInterceptor(grpc.ServerInterceptor):
-    """For `grpc.server(pool, interceptors=[TokenInterceptor(...)])`, before those that need the token.
-
-    `scopes` maps full methods, such as `/hr.Payroll/GetSalary`, to the scopes that a call needs, or to a `Requirement`.
-    No scopes means any valid token. `/hr.Payroll/*` stands for all methods of a service; a full method takes
-    precedence. A method that is not listed is PERMISSION_DENIED. In `public` methods a token is ignored. In `optional`
-    ones a call without a token is passed on, and a token that is sent must be valid.
-
-    A refusal is UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT (two tokens) or UNAVAILABLE (the issuer's keys
-    cannot be fetched), with the reason as details, and the challenge of RFC 6750 §3 as `www-authenticate` in the
-    trailing metadata. Tokens that are bound to a key (DPoP) are refused: a call has no proof.
-    """
+class _Interceptor:
+    """The arguments of both interceptors."""
 
     def __init__(
         self,
@@ -160,6 +150,20 @@ class TokenInterceptor(grpc.ServerInterceptor):
         realm: str | None = None,
     ) -> None:
         self._protection = _MethodProtection(verifier, scopes, public, optional, realm)
+
+
+class TokenInterceptor(_Interceptor, grpc.ServerInterceptor):
+    """For `grpc.server(pool, interceptors=[TokenInterceptor(...)])`, before those that need the token.
+
+    `scopes` maps full methods, such as `/hr.Payroll/GetSalary`, to the scopes that a call needs, or to a `Requirement`.
+    No scopes means any valid token. `/hr.Payroll/*` stands for all methods of a service; a full method takes
+    precedence. A method that is not listed is PERMISSION_DENIED. In `public` methods a token is ignored. In `optional`
+    ones a call without a token is passed on, and a token that is sent must be valid.
+
+    A refusal is UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT (two tokens) or UNAVAILABLE (the issuer's keys
+    cannot be fetched), with the reason as details, and the challenge of RFC 6750 §3 as `www-authenticate` in the
+    trailing metadata. Tokens that are bound to a key (DPoP) are refused: a call has no proof.
+    """
 
     def intercept_service(
         self,
@@ -177,19 +181,8 @@ class TokenInterceptor(grpc.ServerInterceptor):
         return protected_sync(handler, lambda: self._protection.call_sync(handler_call_details))
 
 
-class AioTokenInterceptor(grpc.aio.ServerInterceptor):
+class AioTokenInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
     """`TokenInterceptor` for `grpc.aio.server(interceptors=[AioTokenInterceptor(...)])`."""
-
-    def __init__(
-        self,
-        verifier: TokenVerifier,
-        scopes: Mapping[str, Needs],
-        *,
-        public: Iterable[str] = (),
-        optional: Iterable[str] = (),
-        realm: str | None = None,
-    ) -> None:
-        self._protection = _MethodProtection(verifier, scopes, public, optional, realm)
 
     def intercept_service(
         self,

@@ -1,10 +1,10 @@
 """The options of a verifier, and the environment variables that some of them default to."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, TypedDict
 
 from scopewright.singleflight import Http
+from scopewright.variables import ALLOW_HTTP, listed
 from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.introspection import Introspection, Introspector
 from scopewright.verifier.nonces import Nonces
@@ -13,7 +13,6 @@ from scopewright.verifier.token_verifier import shown_type
 
 ISSUER: Final = "SCOPEWRIGHT_ISSUER"
 AUDIENCE: Final = "SCOPEWRIGHT_AUDIENCE"
-ALLOW_HTTP: Final = "SCOPEWRIGHT_ALLOW_HTTP"
 
 
 class VerifierOptions(TypedDict, total=False):
@@ -46,22 +45,17 @@ def issuer_of(variables: Mapping[str, str]) -> str:
 
 def audiences_of(variables: Mapping[str, str]) -> list[str]:
     """Raises ValueError if the variable is not set."""
-    audiences = _items(variables.get(AUDIENCE, ""))
+    audiences = listed(variables.get(AUDIENCE))
     if not audiences:
         raise ValueError(f"set {AUDIENCE} to the audience of this API, or pass audience=")
     return audiences
 
 
 def allow_http_of(variables: Mapping[str, str]) -> list[str]:
-    return _items(variables.get(ALLOW_HTTP, ""))
+    return listed(variables.get(ALLOW_HTTP))
 
 
 def require_http(http: object) -> None:
     """Raises TypeError for an `http=` that cannot send requests, such as a URL or the client of another library."""
     if http is not None and (isinstance(http, type) or not callable(getattr(http, "build_request", None))):
         raise TypeError(f"http= takes an httpx.Client, or an AsyncClient for async code only, not {shown_type(http)}")
-
-
-def _items(text: str) -> list[str]:
-    """Separated by spaces or commas."""
-    return [item for item in re.split(r"[\s,]+", text) if item]
