@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from scopewright.core.objects import digest
-from scopewright.core.records.fields import RECORD_CONFIG, Instant, Rotate
+from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant, Rotate
 from scopewright.core.records.names import LOCAL_CLUSTER
 
 
@@ -56,6 +56,26 @@ class ServiceAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """How users log in through a client. Only what the platform allows is in the record. Durations are in seconds."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    redirect_uris: tuple[str, ...]
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    identity_providers: tuple[str, ...] = ()
+    """Empty: the only one."""
+    allowed_groups: tuple[str, ...] | None = None
+    """None: every user of the identity providers."""
+    consent: Literal["Required", "Skip"] = "Required"
+    pushed_requests_required: bool = False
+    """Whether authorization requests must be pushed (RFC 9126)."""
+    refresh_idle_timeout: int = 8 * 3600
+    refresh_max_lifetime: int = 12 * 3600
+    id_token_signing_key: str = "id-tokens"  # noqa: S105  # the name of a SigningKey
+
+
+@dataclass(frozen=True, slots=True)
 class ClientRecord:
     """A client: its identity, its authentication, the access that it requests."""
 
@@ -74,6 +94,13 @@ class ClientRecord:
     service_account: ServiceAccount | None = None
     """With method ServiceAccount; None while the ServiceAccount does not exist."""
     access: tuple[RequestedAccess, ...] = ()
+    login: Login | None = None
+    """None: no user can log in through the client."""
+    public: Annotated[bool, NOT_IF_EMPTY] = False
+    """Whether the client has no credential (authentication method None). `method` is then ClientSecret, and there are
+    no credentials: an earlier version, which does not know this field, refuses the client."""
+    dpop_required: Annotated[bool, NOT_IF_EMPTY] = False
+    """Whether its tokens must be bound to a key (RFC 9449)."""
     secret_name: str = ""
     revoked_before: Instant | None = None
     """Credentials issued earlier are revoked, even if `spec.rotation.revokedBefore` has changed since."""

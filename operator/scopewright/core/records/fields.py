@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AliasGenerator, AwareDatetime, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, AliasGenerator, AwareDatetime, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from scopewright.core.objects import bounded_rotate
@@ -20,6 +20,9 @@ def rfc3339(instant: datetime) -> str:
 
 
 Instant = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+
+NOT_IF_EMPTY = Field(exclude_if=lambda value: not value)
+"""For fields that earlier versions did not have: records without them stay as they are when Scopewright is upgraded."""
 
 Rotate = Annotated[str, AfterValidator(bounded_rotate)]
 """Shortened when it is read too: earlier versions stored values of any length."""

@@ -14,6 +14,7 @@ CLIENT_TYPE: Final = "scopewright.dev/client-record"
 SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
 SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
 NONCE_KEY_TYPE: Final = "scopewright.dev/nonce-key"
+SESSION_KEY_TYPE: Final = "scopewright.dev/session-key"
 
 RECORD_LABEL: Final = "scopewright.dev/record"
 """On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. Watches select by
@@ -30,6 +31,7 @@ WRITTEN_BY_ISSUERS: Final = (USAGE_NAME, REVOCATIONS_NAME)
 """ConfigMaps that the operator creates and issuers update. Issuers may write nothing else."""
 SEAL_KEY_NAME: Final = "scopewright-seal"
 NONCE_KEY_NAME: Final = "scopewright-nonce"
+SESSION_KEY_NAME: Final = "scopewright-sessions"
 
 LOCAL_CLUSTER: Final = "in-cluster"
 """Name of the cluster that the operator runs in."""

@@ -1,11 +1,11 @@
 """The record of a resource server with its grants, and the claim of its audience."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scopewright.core.records.fields import RECORD_CONFIG, Instant
+from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,41 @@ class ResolvedGrant:
     __pydantic_config__ = RECORD_CONFIG
 
     scopes: tuple[str, ...]
+    """With the scopes of `roles`."""
+    clients: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    everybody: bool = False
+    not_after: Instant | None = None
+    roles: Annotated[tuple[str, ...], NOT_IF_EMPTY] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role of an API. A token has it only with all of its scopes."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    name: str
+    scopes: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserGrant:
+    """One entry of `toUsers`: scopes and roles for users, through clients.
+
+    The user is in one of `groups`, is one of `subjects`, or `all_users` is set. The client is one of `clients`, in one
+    of `namespaces`, or `everybody` is set. A client that acts for itself gets nothing by it.
+    """
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    scopes: tuple[str, ...]
+    """With the scopes of `roles`."""
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    all_users: bool = False
     clients: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     everybody: bool = False
@@ -39,6 +74,11 @@ class ResourceServerRecord:
     dpop_required: bool = False
     """Whether its tokens must be bound to a key of the client (RFC 9449)."""
     grants: tuple[ResolvedGrant, ...] = ()
+    roles: Annotated[tuple[Role, ...], NOT_IF_EMPTY] = ()
+    user_grants: Annotated[tuple[UserGrant, ...], NOT_IF_EMPTY] = ()
+    """Never in `grants`: an earlier version, which does not know this field, would give them to clients."""
+    descriptions: Annotated[dict[str, str], NOT_IF_EMPTY] = field(default_factory=dict)
+    """Descriptions of scopes by their names, in the owner's words, for the consent page."""
     owner_creation_time: Instant | None = None
     """As in ClientRecord."""
     orphaned_time: Instant | None = None

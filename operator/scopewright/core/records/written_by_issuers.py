@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from scopewright.core.records.client import ClientRecord
-from scopewright.core.records.fields import RECORD_CONFIG, Instant
+from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,14 @@ class RevocationRecord:
     """Namespace of the clients and audiences above. If there are too many entries, those of a namespace become one."""
     longest_lifetime: Annotated[int, Field(ge=0, le=2**53)] = 0
     """Longest `maxTokenLifetime` that an issuer has seen: a lower value does not shorten tokens that exist."""
+    sessions: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
+    """Ended sessions (`sid`), each with the time until which a token of it may be valid."""
+    users: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
+    """Not-before time of the tokens of a user (`sub`). This field and the next three concern tokens of users only."""
+    user_access: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
+    """By audience: users lost a scope or role there."""
+    user_tokens: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
+    """Tokens that ended, such as those of a code that was redeemed twice, each with its `exp`."""
+    every_user: Annotated[int, NOT_IF_EMPTY] = 0
+    """For all tokens of users."""
     version: Literal[1] = 1

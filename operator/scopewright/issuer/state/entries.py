@@ -11,7 +11,7 @@ from scopewright import base64url
 from scopewright.core.access import default_audience, limit_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
-from scopewright.core.records.client import ClientRecord, RequestedAccess, ServiceAccount
+from scopewright.core.records.client import ClientRecord, Login, RequestedAccess, ServiceAccount
 from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.issuer.state.keys import LoadedKey, seconds
 from scopewright.verifier.keyset import Key as PublicKey
@@ -66,6 +66,7 @@ class GrantedScopes:
 
     scopes: tuple[str, ...]
     not_after: float
+    roles: tuple[str, ...] = ()
     scope: str = field(init=False)
     template: ClaimsTemplate | None = None
 
@@ -126,6 +127,11 @@ class Client:
     requested: tuple[RequestedAccess, ...]
     version: int
     """The resourceVersion if it is a number, otherwise -1."""
+    login: Login | None = None
+    """None: no user can log in through the client."""
+    public: bool = False
+    """Whether it has no credential."""
+    dpop_required: bool = False
     access: dict[str, ServerAccess] | None = None
     """By resource server; filled on the first request."""
 
@@ -153,6 +159,9 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
         identity=bytes.fromhex(record.identity),
         requested=_merged(record.access),
         version=version_number(resource_version),
+        login=record.login,
+        public=record.public,
+        dpop_required=record.dpop_required,
     )
 
 

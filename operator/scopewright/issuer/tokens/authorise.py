@@ -27,14 +27,29 @@ class Delegation:
 
 
 @dataclass(slots=True)
+class TokenUser:
+    """The user of a token, and the login that it belongs to."""
+
+    subject: str
+    sid: str
+    auth_time: int
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
 class Authorisation:
-    """The content of a token. `jkt` is the thumbprint of the key that it is bound to, if any."""
+    """The content of a token. `jkt` is the thumbprint of the key that it is bound to, if any.
+
+    With a `user`, `granted` belongs to this token alone: what differs by user is never in a shared template.
+    """
 
     client: Client
     server: ResourceServerEntry
     granted: GrantedScopes
     delegation: Delegation | None = None
     jkt: str = ""
+    user: TokenUser | None = None
 
 
 def authorise(

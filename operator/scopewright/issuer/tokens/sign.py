@@ -71,15 +71,21 @@ def _template(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord
 def _claims(authorisation: Authorisation, issuer: IssuerRecord) -> bytes:
     """The claims that do not depend on the time, as JSON without the closing brace."""
     delegation, granted, record = authorisation.delegation, authorisation.granted, authorisation.server.record
+    user = authorisation.user
     claims: dict[str, Any] = {
         "iss": issuer.issuer,
-        "sub": delegation.subject if delegation else authorisation.client.client_id,
+        "sub": user.subject if user else delegation.subject if delegation else authorisation.client.client_id,
         "aud": record.audience,
         "client_id": authorisation.client.client_id,
         "scope": granted.scope,
     }
     if record.scopes_list_claim:
         claims["scopes"] = granted.scopes
+    if granted.roles:
+        claims["roles"] = granted.roles
+    if user:
+        claims |= {"sid": user.sid, "auth_time": user.auth_time}
+        claims |= {name: value for name, value in (("acr", user.acr), ("amr", user.amr)) if value}
     if delegation:
         claims |= {"act": delegation.act, CHAIN: delegation.chain}
     return orjson.dumps(claims)[:-1]

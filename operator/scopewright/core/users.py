@@ -1,0 +1,33 @@
+"""Users: what decides about their access, and their subject (`sub`) at this issuer."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+_VERSION: Final = "scopewright-sub-v1"
+_PREFIX: Final = "u-"
+_LENGTH: Final = 26
+"""Characters of lower-case base32: 130 bits of the SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user: `subject` is unique and never changes, `groups` are those that the identity provider may say."""
+
+    subject: str
+    groups: tuple[str, ...] = ()
+
+
+def subject_of(domain: str, upstream_subject: str) -> str:
+    """Return the `sub` of a user, such as `u-` and 26 characters of base32.
+
+    `domain` is the issuer of the identity provider, and `upstream_subject` the user's `sub` there. Neither the name nor
+    the UID of the IdentityProvider enters: a restore changes no subject, and a new provider of the same name has other
+    users. It has no dot, so it is never a client id. It is an identifier, not a pseudonym.
+    """
+    hashed = hashlib.sha256()
+    for part in (_VERSION, domain, upstream_subject):
+        encoded = part.encode()
+        hashed.update(len(encoded).to_bytes(8, "big") + encoded)
+    return _PREFIX + base64.b32encode(hashed.digest()).decode().lower()[:_LENGTH]

@@ -1,0 +1,1 @@
+"""Users: login, consent, sessions, authorization codes and refresh tokens."""
