@@ -1,56 +1,112 @@
-"""Access of a client: requested ∩ declared ∩ granted scopes, each until its last grant ends.
+"""Access of clients and users: requested ∩ declared ∩ granted scopes, each until its last grant ends.
 
-The operator calls `resolve` for the status, the issuer for tokens.
+The operator calls `resolve` for the status, the issuer for tokens of clients. For tokens of users it calls
+`resolve_user`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
 from scopewright.core.records.client import RequestedAccess
-from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord, UserGrant
+from scopewright.core.users import OPENID_SCOPES, User
 
 NEVER_ENDS = None
 
 
+Ends = dict[str, datetime | None]
+"""When each of these scopes or roles ends; None: it does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """`granted` maps each scope to the end of its grant, or to None. `missing` is in the order of the request."""
+    """`granted` maps each scope to the end of its grant. `missing` is in the order of the request.
 
-    granted: dict[str, datetime | None]
+    `roles` are granted roles. A token has one only with all of the role's scopes.
+    """
+
+    granted: Ends
     missing: tuple[str, ...]
+    roles: Ends = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UserAccess:
+    """What one user has through one client at one API. A token has a role only with all of the role's scopes."""
+
+    granted: Ends
+    roles: Ends
 
 
 def resolve(
     requested: RequestedAccess, namespace: str, client_id: str, server: ResourceServerRecord | None, now: datetime
 ) -> AccessDecision:
-    """Return which of the requested scopes the client has at `server`.
+    """Return which of the requested scopes the client has at `server` when it acts for itself, and its roles.
 
     Clients of the server's namespace need no grant: the namespace is the trust boundary.
     """
     if server is None or not server.audience:
         return AccessDecision({}, requested.scopes)
     declared = frozenset(server.scopes)
-    own = namespace == server.namespace
-    grants = [] if own else [g for g in server.grants if reaches(g, namespace, client_id)]
-    granted: dict[str, datetime | None] = {}
-    for scope in requested.scopes:
-        if scope not in declared:
-            continue
-        if own:
-            granted[scope] = NEVER_ENDS
-            continue
-        ends = [g.not_after for g in grants if scope in g.scopes and (g.not_after is None or now < g.not_after)]
-        if ends:
-            granted[scope] = _latest(ends)
-    return AccessDecision(granted, tuple(s for s in requested.scopes if s not in granted))
+    if namespace == server.namespace:
+        granted: Ends = {scope: NEVER_ENDS for scope in requested.scopes if scope in declared}
+        roles: Ends = {role.name: NEVER_ENDS for role in server.roles}
+    else:
+        grants = [g for g in server.grants if _is_in_force(g, now) and reaches(g, namespace, client_id)]
+        granted = _scope_ends([scope for scope in requested.scopes if scope in declared], grants)
+        roles = _role_ends(server, grants)
+    return AccessDecision(granted, tuple(s for s in requested.scopes if s not in granted), roles)
 
 
-def reaches(grant: ResolvedGrant, namespace: str, client_id: str) -> bool:
+def resolve_user(
+    requested: RequestedAccess,
+    namespace: str,
+    client_id: str,
+    server: ResourceServerRecord | None,
+    user: User,
+    now: datetime,
+) -> UserAccess:
+    """Return which of the requested scopes the user has at `server` through the client, and the user's roles.
+
+    The server's own namespace is no exception: each scope is granted by an entry of `toUsers`.
+    """
+    if server is None or not server.audience:
+        return UserAccess({}, {})
+    declared = frozenset(server.scopes).difference(OPENID_SCOPES)
+    groups = frozenset(user.groups)
+    grants = [
+        g
+        for g in server.user_grants
+        if _is_in_force(g, now) and reaches(g, namespace, client_id) and _names(g, user.subject, groups)
+    ]
+    granted = _scope_ends([scope for scope in requested.scopes if scope in declared], grants)
+    return UserAccess(granted, _role_ends(server, grants))
+
+
+def reaches(grant: ResolvedGrant | UserGrant, namespace: str, client_id: str) -> bool:
     """Whether the grant applies to this client of this namespace."""
     return grant.everybody or namespace in grant.namespaces or client_id in grant.clients
+
+
+def _names(grant: UserGrant, subject: str, groups: frozenset[str]) -> bool:
+    return grant.all_users or subject in grant.subjects or not groups.isdisjoint(grant.groups)
+
+
+def _is_in_force(grant: ResolvedGrant | UserGrant, now: datetime) -> bool:
+    return grant.not_after is None or now < grant.not_after
+
+
+def _scope_ends(scopes: Iterable[str], grants: Sequence[ResolvedGrant | UserGrant]) -> Ends:
+    ends = {scope: [g.not_after for g in grants if scope in g.scopes] for scope in scopes}
+    return {scope: _latest(of_scope) for scope, of_scope in ends.items() if of_scope}
+
+
+def _role_ends(server: ResourceServerRecord, grants: Sequence[ResolvedGrant | UserGrant]) -> Ends:
+    ends = {role.name: [g.not_after for g in grants if role.name in g.roles] for role in server.roles}
+    return {role: _latest(of_role) for role, of_role in ends.items() if of_role}
 
 
 def _latest(ends: list[datetime | None]) -> datetime | None:

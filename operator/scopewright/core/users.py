@@ -5,6 +5,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+OPENID_SCOPES: Final = ("openid", "profile", "email", "phone", "address", "groups", "offline_access")
+"""Scopes with a meaning of their own in requests of users (OpenID Connect Core §5.4 and §11). No API can grant one of
+these names to a user."""
+
 _VERSION: Final = "scopewright-sub-v1"
 _PREFIX: Final = "u-"
 _LENGTH: Final = 26

@@ -76,14 +76,43 @@ class GrantedScopes:
 
 @dataclass(slots=True, eq=False)
 class ServerAccess:
-    """The scopes of a client at one server, each with the end of its grant. Valid until `changes_at`."""
+    """The scopes and roles of a client at one server, each with the end of its grant. Valid until `changes_at`."""
 
     server: ResourceServerEntry
     scope_ends: dict[str, float]
+    role_ends: dict[str, float]
     all_scopes: tuple[str, ...]
     changes_at: float
     last_granted: GrantedScopes | None = None
     """Of the last request: most clients repeat their requests."""
+
+    def grant(self, scopes: tuple[str, ...]) -> GrantedScopes:
+        """Return some of the scopes for a token, with the roles that they complete."""
+        return _granted(self.server, scopes, self.scope_ends, self.role_ends)
+
+
+@dataclass(slots=True, eq=False)
+class UserScopes:
+    """The scopes and roles of a user through one client at one server, each with the end of its grant in seconds since
+    the epoch, or NEVER. They belong to this user alone and are never cached.
+    """
+
+    server: ResourceServerEntry
+    scope_ends: dict[str, float]
+    role_ends: dict[str, float]
+
+    def grant(self, scopes: tuple[str, ...]) -> GrantedScopes:
+        """Return some of the scopes, at least one, for a token, with the roles that they complete."""
+        return _granted(self.server, scopes, self.scope_ends, self.role_ends)
+
+
+def _granted(
+    server: ResourceServerEntry, scopes: tuple[str, ...], scope_ends: dict[str, float], role_ends: dict[str, float]
+) -> GrantedScopes:
+    """With the roles whose scopes are all among these; the token ends with the first of them all."""
+    roles = tuple(r.name for r in server.record.roles if r.name in role_ends and set(scopes).issuperset(r.scopes))
+    not_after = min(*(scope_ends[scope] for scope in scopes), *(role_ends[role] for role in roles), NEVER)
+    return GrantedScopes(scopes, not_after, roles)
 
 
 @dataclass(slots=True, eq=False)
@@ -169,8 +198,8 @@ def build_server(name: str, record: ResourceServerRecord, creation_time: datetim
     """Raises `Rejected`."""
     if record.lifetime < 1:
         raise Rejected("MalformedRecord", "lifetime")
-    for grant in record.grants:
-        seconds(grant.not_after)
+    for end in (*(g.not_after for g in record.grants), *(g.not_after for g in record.user_grants)):
+        seconds(end)
     served = replace(record, audience="") if record.orphaned_time else record
     return ResourceServerEntry(name, served, creation_time)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.core.access import resolve
+from scopewright.core.access import Ends, resolve, resolve_user
 from scopewright.core.config import issuer_url
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, ManagedKind, Ref
@@ -34,6 +34,7 @@ from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.signing.jwks import JWKS_ENTRY
+from scopewright.core.users import User
 from scopewright.issuer.protocol.errors import unavailable
 from scopewright.issuer.state import access_removal
 from scopewright.issuer.state.clients import ClientIndex
@@ -42,6 +43,7 @@ from scopewright.issuer.state.entries import (
     Client,
     ResourceServerEntry,
     ServerAccess,
+    UserScopes,
     build_client,
     build_server,
     version_number,
@@ -256,12 +258,25 @@ class Registry:
             access = cache[requested.resource_server] = _resolve(client, requested, server, now)
         return access
 
+    def user_access(
+        self, client: Client, requested: RequestedAccess, server: ResourceServerEntry, user: User, now: float
+    ) -> UserScopes:
+        """The scopes of the user through the client at the server. Computed for each call: it differs by user."""
+        instant = datetime.fromtimestamp(now, UTC)
+        access = resolve_user(requested, client.namespace, client.client_id, server.record, user, instant)
+        return UserScopes(server, _in_seconds(access.granted), _in_seconds(access.roles))
+
 
 def _resolve(client: Client, requested: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
     instant = datetime.fromtimestamp(now, UTC)
     resolved = resolve(requested, client.namespace, client.client_id, server.record, instant)
-    ends = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
-    return ServerAccess(server, ends, tuple(ends), changes_at=min(ends.values(), default=NEVER))
+    scopes, roles = _in_seconds(resolved.granted), _in_seconds(resolved.roles)
+    changes_at = min((*scopes.values(), *roles.values()), default=NEVER)
+    return ServerAccess(server, scopes, roles, tuple(scopes), changes_at)
+
+
+def _in_seconds(ends: Ends) -> dict[str, float]:
+    return {name: end.timestamp() if end else NEVER for name, end in ends.items()}
 
 
 def _entry(entries: Entries) -> bytes:

@@ -75,7 +75,7 @@ def _granted(access: ServerAccess, scopes: tuple[str, ...]) -> GrantedScopes:
     if granted is None or granted.scopes != scopes:
         if not access.scope_ends.keys() >= set(scopes):
             raise invalid_scope()
-        granted = access.last_granted = GrantedScopes(scopes, min(access.scope_ends[s] for s in scopes))
+        granted = access.last_granted = access.grant(scopes)
     return granted
 
 
