@@ -70,6 +70,9 @@ class Login:
     consent: Literal["Required", "Skip"] = "Required"
     pushed_requests_required: bool = False
     """Whether authorization requests must be pushed (RFC 9126)."""
+    pkce_required: bool = True
+    """Whether authorization requests must have a code challenge. False only for confidential clients that ask for it
+    (`login.pkce: Optional`): Basic OP modules and older applications send none (RFC 9700 §2.1.1 allows it)."""
     refresh_idle_timeout: int = 8 * 3600
     refresh_max_lifetime: int = 12 * 3600
     id_token_signing_key: str = "id-tokens"  # noqa: S105  # the name of a SigningKey

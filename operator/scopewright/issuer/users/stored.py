@@ -57,5 +57,5 @@ class Code:
     redirect_uri: str
     """As in the authorization request."""
     code_challenge: str
-    """PKCE, S256."""
+    """PKCE, S256. Empty if the request had none: then a `code_verifier` is refused (RFC 9700 §4.8.2)."""
     nonce: str = ""
