@@ -84,7 +84,7 @@ def test_redirect_that_form_action_forbids_fails() -> None:
 def test_unknown_button_fails_with_those_there_are() -> None:
     page = browser(Server()).open(f"{ISSUER}/authorize")
     assert isinstance(page, Page)
-    with pytest.raises(AssertionError, match="no button user-eve among .*user-ada"):
+    with pytest.raises(AssertionError, match=r"no button user-eve among .*user-ada"):
         browser(Server()).submit(page, "login", "user-eve")
 
 
