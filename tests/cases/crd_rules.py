@@ -25,7 +25,7 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "SigningKey": {"algorithm": "ES256"},
 }
-"""A valid spec of each kind; a case replaces members of it."""
+"""A valid spec of each kind; a case replaces members of it, or removes them with None."""
 
 
 def manifest(kind: str, spec: dict[str, Any] | None = None, name: str = "an-object") -> Manifest:
@@ -33,7 +33,9 @@ def manifest(kind: str, spec: dict[str, Any] | None = None, name: str = "an-obje
         "apiVersion": API_VERSION,
         "kind": kind,
         "metadata": {"name": name, "namespace": "default"},
-        "spec": copy.deepcopy(SPECS[kind] | (spec or {})),
+        "spec": copy.deepcopy(
+            {n: v for n, v in (SPECS[kind] | (spec or {})).items() if v is not None or n not in SPECS[kind]}
+        ),
     }
 
 
@@ -118,6 +120,19 @@ def _to(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"to": list(entries)}
 
 
+_SUBJECT = "u-eqopylxvxodwytulpl47jjakh7"
+_THROUGH = {"namespace": "hr", "client": "hr-web"}
+_ALL_USERS: dict[str, Any] = {"allUsers": True, "through": _THROUGH}
+
+
+def _to_users(*entries: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"toUsers": list(entries)} | spec
+
+
+def _through(**through: Any) -> dict[str, Any]:
+    return _to_users({"allUsers": True, "through": through})
+
+
 def _selector(**selector: Any) -> dict[str, Any]:
     return _to({"namespaceSelector": selector})
 
@@ -130,6 +145,11 @@ def _expression(operator: str, *values: str, given: bool = True) -> dict[str, An
 def _many_values(grantees: int, values: int) -> dict[str, Any]:
     expression = {"key": "team", "operator": "In", "values": [f"v{n}" for n in range(values)]}
     return _to(*[{"namespaceSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [expression]}}] * grantees)
+
+
+def _many_users(grantees: int, values: int) -> dict[str, Any]:
+    selections = _many_values(grantees, values)["to"]
+    return _to_users(*({"allUsers": True, "through": selection} for selection in selections))
 
 
 _EXPRESSION = "spec.to[0].namespaceSelector.matchExpressions[0].values"
@@ -427,7 +447,65 @@ _GRANT = [
     Case("selectors-are-bounded", "ScopeGrant", _many_values(3, 63)),
     Case("selectors-are-bounded", "ScopeGrant", _many_values(4, 64), "spec.to"),
     Case("selectors-are-bounded", "ScopeGrant", _many_values(64, 64), "spec.to"),
+    Case("grants-something", "ScopeGrant", {"scopes": [], "roles": ["manager"]}),
+    Case("grants-something", "ScopeGrant", {"scopes": None, "roles": ["manager"]}),
+    Case("grants-something", "ScopeGrant", {"scopes": ["read"], "roles": ["manager"]}),
+    Case("grants-something", "ScopeGrant", {"scopes": []}, "spec.scopes"),
+    Case("grants-something", "ScopeGrant", {"scopes": None}, "spec.scopes"),
+    Case("grants-to-someone", "ScopeGrant", _to_users(_ALL_USERS, to=[])),
+    Case("grants-to-someone", "ScopeGrant", _to_users(_ALL_USERS, to=None)),
+    Case("grants-to-someone", "ScopeGrant", {"to": []}, "spec.to"),
+    Case("grants-to-someone", "ScopeGrant", {"to": None, "toUsers": []}, "spec.to"),
+    Case("user-grantee-has-exactly-one", "ScopeGrant", _to_users({"groups": ["hr staff"], "through": _THROUGH})),
+    Case("user-grantee-has-exactly-one", "ScopeGrant", _to_users({"subjects": [_SUBJECT], "through": _THROUGH})),
+    Case("user-grantee-has-exactly-one", "ScopeGrant", _to_users({"through": _THROUGH}), "spec.toUsers[0]"),
+    Case(
+        "user-grantee-has-exactly-one",
+        "ScopeGrant",
+        _to_users(_ALL_USERS, {"groups": ["hr"], "subjects": [_SUBJECT], "through": _THROUGH}),
+        "spec.toUsers[1]",
+    ),
+    Case("user-grantee-has-exactly-one", "ScopeGrant", _to_users({**_ALL_USERS, "groups": ["hr"]}), "spec.toUsers[0]"),
+    Case("user-grantee-all-users-is-true", "ScopeGrant", _to_users(_ALL_USERS)),
+    Case(
+        "user-grantee-all-users-is-true",
+        "ScopeGrant",
+        _to_users({"allUsers": False, "through": _THROUGH}),
+        "spec.toUsers[0].allUsers",
+    ),
+    Case("through-has-exactly-one", "ScopeGrant", _through(namespaceSelector={"matchLabels": {"team": "hr"}})),
+    Case("through-has-exactly-one", "ScopeGrant", _through(), "spec.toUsers[0].through"),
+    Case("through-has-exactly-one", "ScopeGrant", _through(client="hr-web"), "spec.toUsers[0].through"),
+    Case(
+        "through-has-exactly-one",
+        "ScopeGrant",
+        _through(namespace="hr", allNamespaces=True),
+        "spec.toUsers[0].through",
+    ),
+    Case("through-client-needs-namespace", "ScopeGrant", _through(namespace="hr", client="hr-web")),
+    Case(
+        "through-client-needs-namespace",
+        "ScopeGrant",
+        _through(allNamespaces=True, client="hr-web"),
+        "spec.toUsers[0].through.client",
+    ),
+    Case("through-all-namespaces-is-true", "ScopeGrant", _through(allNamespaces=True)),
+    Case(
+        "through-all-namespaces-is-true",
+        "ScopeGrant",
+        _through(allNamespaces=False),
+        "spec.toUsers[0].through.allNamespaces",
+    ),
+    Case("user-selectors-are-bounded", "ScopeGrant", _many_users(3, 63)),
+    Case("user-selectors-are-bounded", "ScopeGrant", _many_users(4, 64), "spec.toUsers"),
+    Case("user-selectors-are-bounded", "ScopeGrant", _many_users(16, 64), "spec.toUsers"),
     Case("selector-not-empty", "ScopeGrant", _selector(matchLabels={"team": "hr"})),
+    Case(
+        "selector-not-empty",
+        "ScopeGrant",
+        _through(namespaceSelector={}),
+        "spec.toUsers[0].through.namespaceSelector",
+    ),
     Case("selector-not-empty", "ScopeGrant", _expression("Exists", given=False)),
     Case("selector-not-empty", "ScopeGrant", _selector(), "spec.to[0].namespaceSelector"),
     Case(
@@ -580,8 +658,32 @@ MALFORMED = [
     Malformed("ResourceServer", {"servedBy": ["a", "a"]}, "spec.servedBy[1]"),
     Malformed("ResourceServer", {"tokens": {"scopesListClaim": "true"}}, "spec.tokens.scopesListClaim"),
     Malformed("ScopeGrant", {"resourceServer": None}, "spec.resourceServer"),
-    Malformed("ScopeGrant", {"to": []}, "spec.to"),
-    Malformed("ScopeGrant", {"scopes": []}, "spec.scopes"),
+    Malformed("ScopeGrant", {"to": [{"namespace": "a"}] * 65}, "spec.to"),
+    Malformed("ScopeGrant", {"roles": ["a", "a"]}, "spec.roles[1]"),
+    Malformed("ScopeGrant", _to_users(*[_ALL_USERS] * 17), "spec.toUsers"),
+    Malformed("ScopeGrant", _to_users({"allUsers": True}), "spec.toUsers[0].through"),
+    Malformed("ScopeGrant", _to_users({"groups": [], "through": _THROUGH}), "spec.toUsers[0].groups"),
+    *(
+        Malformed("ScopeGrant", _to_users({"groups": [name], "through": _THROUGH}), "spec.toUsers[0].groups[0]")
+        for name in ("", "a\nb", "a" * 257)
+    ),
+    Malformed("ScopeGrant", _to_users({"subjects": [], "through": _THROUGH}), "spec.toUsers[0].subjects"),
+    *(
+        Malformed("ScopeGrant", _to_users({"subjects": [subject], "through": _THROUGH}), "spec.toUsers[0].subjects[0]")
+        for subject in (
+            "",
+            "ada",
+            "leave.leave-worker",
+            _SUBJECT[:-1],
+            _SUBJECT + "a",
+            _SUBJECT.upper(),
+            _SUBJECT + "\n",
+        )
+    ),
+    Malformed("ResourceServer", {"roles": [{"name": "manager"}]}, "spec.roles[0].scopes"),
+    Malformed("ResourceServer", {"roles": [{"name": "manager", "scopes": []}]}, "spec.roles[0].scopes"),
+    Malformed("ResourceServer", {"roles": [{"name": "a b", "scopes": ["a"]}]}, "spec.roles[0].name"),
+    Malformed("ResourceServer", {"roles": [{"name": "a", "scopes": ["a"]}] * 2}, "spec.roles[1]"),
     Malformed("ScopeGrant", {"expirationTime": "never"}, "spec.expirationTime"),
     Malformed("ScopeGrant", _selector(matchLabels={"team": "a b"}), "spec.to[0].namespaceSelector.matchLabels.team"),
     Malformed(

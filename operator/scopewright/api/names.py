@@ -8,6 +8,8 @@ from pydantic import Field, StringConstraints
 MAX_ITEMS = 64
 MAX_SCOPES = 256
 """Maximum number of scopes that one OAuthClient requests, over all entries of `access`."""
+MAX_USER_GRANTS = 16
+"""Maximum number of entries in `toUsers` of one ScopeGrant: each repeats its scopes in the issuer's record."""
 MAX_REQUIREMENTS = 256
 """Maximum number of labels, expressions and values in the namespace selectors of one ScopeGrant, in total."""
 
@@ -38,7 +40,15 @@ LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63
 ScopeName = Annotated[str, StringConstraints(pattern=r"^[!#-\[\]-~]+$", max_length=128)]
 """A scope-token (RFC 6749 §3.3): printable ASCII without space, double quote and backslash."""
 
+GroupName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256)]
+"""Name of a group of users, as the identity provider says it. Compared byte for byte."""
+
+Subject = Annotated[str, StringConstraints(pattern="^u-[a-z2-7]{26}$", max_length=28)]
+"""Subject of a user: `sub` of the user's tokens at this issuer."""
+
 _SET_FIELD = Field(max_length=MAX_ITEMS, json_schema_extra={"x-kubernetes-list-type": "set"})
 Labels = Annotated[list[Label], _SET_FIELD]
 LabelValues = Annotated[list[LabelValue], _SET_FIELD]
 ScopeNames = Annotated[list[ScopeName], _SET_FIELD]
+GroupNames = Annotated[list[GroupName], _SET_FIELD]
+Subjects = Annotated[list[Subject], _SET_FIELD]

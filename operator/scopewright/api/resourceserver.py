@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
-from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName
+from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName, ScopeNames
 from scopewright.api.rules import Rule, no_days_rule, unless_days
 from scopewright.api.times import Duration
 
@@ -19,6 +19,17 @@ class Scope(Model):
     description: Annotated[str, Field(max_length=1024)] = ""
     """Description of the permission, shown to the people who grant the scope or consent to it. Defaults to none: only
     the name is shown."""
+
+
+class ApiRole(Model):
+    """A set of scopes under one name, which ScopeGrants can grant. A token with all of the scopes has the role too."""
+
+    name: ScopeName
+    """Name of the role, as in the claim `roles` of tokens, such as payroll-manager."""
+    description: Annotated[str, Field(max_length=1024)] = ""
+    """Description of the role, shown to the people who grant it. Defaults to none: only the name is shown."""
+    scopes: Annotated[ScopeNames, Field(min_length=1)]
+    """Scopes of the role, from those that this API declares. A role with a scope that is not declared has no effect."""
 
 
 class Tokens(Model):
@@ -84,7 +95,16 @@ class ResourceServerSpec(Spec):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = Field(default_factory=list)
-    """Scopes of this API. Defaults to none: no client can be granted a scope."""
+    """Scopes of this API. Defaults to none: no client can be granted a scope. The names openid, profile, email, phone,
+    address, groups and offline_access are reserved: they cannot be granted to users."""
+    roles: Annotated[
+        list[ApiRole],
+        Field(
+            max_length=MAX_ITEMS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """Roles of this API. OAuthClients in this namespace that act for themselves have all of them. Defaults to none."""
     served_by: Labels = Field(default_factory=list)
     """Names of the OAuthClients in this namespace that represent this API. They may introspect and exchange its tokens.
     Defaults to none."""
