@@ -1,22 +1,128 @@
 """Consents of users: which client may do what for whom."""
 
-from scopewright.issuer.state.entries import Client
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from scopewright import base64url
+from scopewright.core.failures import Unavailable
+from scopewright.core.records.client import RequestedAccess
+from scopewright.issuer.state.entries import UID_HASH_LENGTH, Client, ResourceServerEntry
+from scopewright.issuer.users.compare_and_set import LostWrite, retry_lost, save_or_lose
 from scopewright.issuer.users.stored import DelegatedAccess
-from scopewright.stores.sessions.sealed import SealedSessions
+from scopewright.issuer.users.user_record import (
+    Consent,
+    UserRecord,
+    VersionedUser,
+    user_handle,
+    user_of,
+    with_consents,
+    without_client,
+)
+from scopewright.stores.sessions.sealed import Forget, SealedSessions
+
+USED_INTERVAL_SECONDS: Final = 86400
+"""The last use of a consent is written when it is older than this."""
 
 
 class Consents:
     """A consent is by user, client, API and scopes. It ends 180 days after its last use, and when the client or the API
     is deleted, or the hosts of the client's redirect URIs or its authentication method change.
+
+    `server_of` returns the API of an access, as `Registry.server_of`.
     """
 
-    def __init__(self, store: SealedSessions) -> None:
+    def __init__(
+        self, store: SealedSessions, server_of: Callable[[RequestedAccess], ResourceServerEntry | None]
+    ) -> None:
         self._store = store
+        self._server_of = server_of
 
     async def covers(self, client: Client, delegated: DelegatedAccess) -> bool:
         """Whether the user has consented to all of it, for this client."""
-        raise NotImplementedError
+        stored = await self._user(delegated.subject)
+        known = _valid_consents(stored.record, client)
+        used: list[Consent] = []
+        for wanted in self._wanted(client, delegated, stored.now):
+            consent = known.get(wanted.api_uid_hash) if wanted is not None else None
+            if wanted is None or consent is None or not set(wanted.scopes) <= set(consent.scopes):
+                return False
+            used.append(consent)
+        if any(stored.now >= consent.used_time + USED_INTERVAL_SECONDS for consent in used):
+            renewed = (replace(consent, used_time=int(stored.now)) for consent in used)
+            with suppress(Unavailable, LostWrite):  # the next use is as good
+                await save_or_lose(self._store, stored.save(with_consents(stored.record, renewed)))
+        return True
 
     async def remember(self, client: Client, delegated: DelegatedAccess) -> None:
         """Store the consent, in addition to earlier ones."""
-        raise NotImplementedError
+
+        async def attempt() -> None:
+            stored = await self._user(delegated.subject)
+            known = _valid_consents(stored.record, client)
+            given: list[Consent] = []
+            for wanted in self._wanted(client, delegated, stored.now):
+                if wanted is not None:
+                    earlier = known.get(wanted.api_uid_hash)
+                    scopes = {*wanted.scopes, *(earlier.scopes if earlier else ())}
+                    given.append(replace(wanted, scopes=tuple(sorted(scopes))))
+            await save_or_lose(self._store, stored.save(with_consents(stored.record, given)))
+
+        await retry_lost(attempt)
+
+    async def of_user(self, subject: str) -> tuple[Consent, ...]:
+        """Return the consents of the user, the least recently used first."""
+        return (await self._user(subject)).record.consents
+
+    async def withdraw(self, subject: str, client_uid_hash: str) -> None:
+        """End the user's consents for a client, and its refresh tokens. Its access tokens live on until their end."""
+
+        async def attempt() -> None:
+            stored = await self._user(subject)
+            record, families = without_client(stored.record, client_uid_hash)
+            if record != stored.record:
+                forgotten = (Forget(family.handle) for family in families)
+                await save_or_lose(self._store, stored.save(record), *forgotten)
+
+        await retry_lost(attempt)
+
+    async def _user(self, subject: str) -> VersionedUser:
+        read = await self._store.read(user_handle(subject))
+        return user_of(subject, read.values[0], read.now)
+
+    def _wanted(self, client: Client, delegated: DelegatedAccess, now: float) -> Iterator[Consent | None]:
+        """The consents that it takes, None for an API that does not exist."""
+        common = Consent(client.client_id, client.uid_hash, _application(client), delegated.scopes, int(now))
+        if delegated.scopes:
+            yield common
+        for access in delegated.access:
+            if (server := self._server_of(access)) is None:
+                yield None
+                continue
+            api = _uid_hash(server.record.uid)
+            yield replace(common, scopes=access.scopes, resource_server=server.key, api_uid_hash=api)
+
+
+def _valid_consents(record: UserRecord, client: Client) -> dict[str, Consent]:
+    """By the hash of the API's UID; empty for scopes of OpenID Connect."""
+    application = _application(client)
+    return {
+        consent.api_uid_hash: consent
+        for consent in record.consents
+        if consent.client_uid_hash == client.uid_hash and consent.application == application
+    }
+
+
+def _application(client: Client) -> str:
+    """The digest of the client's redirect hosts and its authentication method: another one is another application."""
+    uris = client.login.redirect_uris if client.login else ()
+    hosts = sorted({f"{parts.scheme}://{parts.hostname or ''}" for parts in map(urlsplit, uris)})
+    method = "None" if client.public else client.method
+    return base64url.encode(hashlib.sha256("\n".join([method, *hosts]).encode()).digest())
+
+
+def _uid_hash(uid: str) -> str:
+    return base64url.encode(hashlib.sha256(uid.encode()).digest())[:UID_HASH_LENGTH]

@@ -1,28 +1,207 @@
 """Sessions of users: begun by a login, found by the cookie of a browser or by `sid`, ended by a logout."""
 
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from scopewright import base64url
+from scopewright.core.failures import Unavailable
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
-from scopewright.issuer.users.stored import Session
-from scopewright.stores.sessions.sealed import SealedSessions
+from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
+from scopewright.issuer.users.stored import Session, decode_stored, encode_stored
+from scopewright.issuer.users.user_record import (
+    ListedSession,
+    UserRecord,
+    VersionedUser,
+    session_handle,
+    user_handle,
+    user_of,
+    with_session,
+    without_sessions,
+)
+from scopewright.stores.sessions.sealed import Forget, Opened, Save, SealedSessions
+
+SEEN_INTERVAL_SECONDS: Final = 300
+"""`seen_time` is written when it is older than this."""
+DEFAULT_TOKEN_SECONDS: Final = 3600
+TOKEN_MARGIN_SECONDS: Final = 60
+"""A token may be signed this long after its session was read."""
+
+_SID_BYTES: Final = 16
+_SECRET_BYTES: Final = 32
+_COOKIE: Final = re.compile(r"(?P<sid>[A-Za-z0-9_-]{22})\.(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
+_MAX_SID: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimes:
+    """In seconds: how long a browser stays logged in without use, and how long at most."""
+
+    idle: int = 3600
+    longest: int = 12 * 3600
 
 
 class UserSessions:
-    """All methods raise `Unavailable` while the store is away."""
+    """All methods raise `Unavailable` while the store is away.
 
-    def __init__(self, store: SealedSessions) -> None:
+    `on_ended` takes the revocation of the tokens of ended sessions, and `longest_token` returns the longest lifetime of
+    an access token in seconds.
+    """
+
+    def __init__(
+        self,
+        store: SealedSessions,
+        on_ended: Callable[[RevocationRecord], None] = lambda record: None,
+        longest_token: Callable[[], int] = lambda: DEFAULT_TOKEN_SECONDS,
+        times: Callable[[], SessionTimes] = SessionTimes,
+    ) -> None:
         self._store = store
+        self._on_ended = on_ended
+        self._longest_token = longest_token
+        self._times = times
 
     async def begin(self, user: AuthenticatedUser) -> tuple[str, Session]:
-        """Store a session for the user, who has just logged in. Return the value of the cookie, `sid.secret`, and it."""
-        raise NotImplementedError
+        """Store a session for the user, who has just logged in. Return the value of the cookie, `sid.secret`, and it.
+
+        If the user has too many sessions, the oldest one ends.
+        """
+        sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
+        secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
+        session, dropped, now = await retry_lost(lambda: self._try_begin(user, sid, secret))
+        self._revoke((listed.sid for listed in dropped), now)
+        return f"{sid}.{secret}", session
 
     async def of_cookie(self, cookie: str) -> Session | None:
         """Return the session of the browser; None if it has ended, is idle, or the cookie is wrong."""
-        raise NotImplementedError
+        match = _COOKIE.fullmatch(cookie)
+        if match is None:
+            return None
+        read = await self._store.read(session_handle(match["sid"]))
+        opened, now = read.values[0], read.now
+        session = live_session(opened, now)
+        if session is None or not hmac.compare_digest(session.secret_sha256, _sha256(match["secret"])):
+            return None
+        if now >= session.seen_time + self._times().idle:
+            return None
+        if opened is not None and now >= session.seen_time + SEEN_INTERVAL_SECONDS:
+            session = replace(session, seen_time=int(now))
+            with suppress(Unavailable):  # a store that is full still has the session
+                await self._store.write(save_session(session, opened.version, now))
+        return session
 
     async def of_sid(self, sid: str) -> Session | None:
         """Return the session; None if it has ended. An idle one is found: its refresh tokens stay valid."""
-        raise NotImplementedError
+        if len(sid) > _MAX_SID:
+            return None
+        read = await self._store.read(session_handle(sid))
+        return live_session(read.values[0], read.now)
 
-    async def end(self, sid: str) -> None:
-        """End the session, and with it all its codes, refresh tokens and tokens."""
-        raise NotImplementedError
+    async def of_user(self, subject: str) -> tuple[Session, ...]:
+        """Return the sessions of the user, the oldest first."""
+        user = await self._user(subject)
+        if not user.record.sessions:
+            return ()
+        read = await self._store.read(*(session_handle(listed.sid) for listed in user.record.sessions))
+        sessions = (live_session(opened, read.now) for opened in read.values)
+        return tuple(session for session in sessions if session is not None)
+
+    async def end(self, sid: str, subject: str = "") -> None:
+        """End the session, and with it all its codes, refresh tokens and tokens.
+
+        `subject` names the user of a session that may have expired: refresh tokens with `offline_access` outlive it.
+        """
+        if len(sid) > _MAX_SID:
+            return
+        session = await self.of_sid(sid)
+        if session is not None:
+            subject = session.subject
+        if subject:
+            await self._end(subject, lambda record: (sid,), always=session is not None)
+
+    async def end_user(self, subject: str) -> None:
+        """End all sessions of the user, and all refresh tokens with `offline_access`."""
+        await self._end(subject, lambda record: record.sids)
+
+    async def _try_begin(
+        self, user: AuthenticatedUser, sid: str, secret: str
+    ) -> tuple[Session, tuple[ListedSession, ...], float]:
+        stored = await self._user(user.subject)
+        now = int(stored.now)
+        session = Session(
+            sid=sid,
+            secret_sha256=_sha256(secret),
+            subject=user.subject,
+            provider=user.provider,
+            provider_uid=user.provider_uid,
+            groups=user.groups,
+            auth_time=user.auth_time,
+            end_time=now + self._times().longest,
+            seen_time=now,
+            checked_time=now,
+            claims=user.claims,
+            acr=user.acr,
+            amr=user.amr,
+        )
+        record, dropped = with_session(stored.record, ListedSession(sid, now, session.end_time))
+        record, families = without_sessions(record, (listed.sid for listed in dropped))
+        await save_or_lose(
+            self._store,
+            save_session(session, 0, stored.now),
+            stored.save(record),
+            *(Forget(session_handle(listed.sid)) for listed in dropped),
+            *(Forget(family.handle) for family in families),
+        )
+        return session, dropped, stored.now
+
+    async def _end(
+        self, subject: str, choose: Callable[[UserRecord], tuple[str, ...]], *, always: bool = False
+    ) -> None:
+        """Tokens end first: if the store fails then, the user sees an error and repeats the logout."""
+        revoked: set[str] = set()
+
+        async def attempt() -> None:
+            stored = await self._user(subject)
+            sids = choose(stored.record)
+            record, families = without_sessions(stored.record, sids)
+            if record == stored.record and not always:
+                return
+            self._revoke((sid for sid in sids if sid not in revoked), stored.now)
+            revoked.update(sids)
+            await save_or_lose(
+                self._store,
+                stored.save(record),
+                *(Forget(session_handle(sid)) for sid in sids),
+                *(Forget(family.handle) for family in families),
+            )
+
+        await retry_lost(attempt)
+
+    async def _user(self, subject: str) -> VersionedUser:
+        read = await self._store.read(user_handle(subject))
+        return user_of(subject, read.values[0], read.now)
+
+    def _revoke(self, sids: Iterable[str], now: float) -> None:
+        until = int(now) + self._longest_token() + TOKEN_MARGIN_SECONDS
+        if ended := dict.fromkeys(sids, until):
+            self._on_ended(RevocationRecord(sessions=ended))
+
+
+def live_session(opened: Opened | None, now: float) -> Session | None:
+    """The session that was read under `session_handle(sid)`; None if it has ended."""
+    session = decode_stored(Session, opened)
+    return session if session is not None and now < session.end_time else None
+
+
+def save_session(session: Session, version: int, now: float) -> Save:
+    """The write of a session in place of `version`."""
+    return Save(session_handle(session.sid), encode_stored(session), session.end_time - now, version)
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -5,9 +5,19 @@ Times are whole seconds since the epoch. No value has a token, a code, or the se
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from scopewright.core.records.client import RequestedAccess
+from scopewright.stores.sessions.sealed import Opened
+
+T = TypeVar("T")
+
+_VERSION: Final = b"1"
+"""In front of the JSON. A value of another version counts as not stored."""
+
+_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +69,26 @@ class Code:
     code_challenge: str
     """PKCE, S256. Empty if the request had none: then a `code_verifier` is refused (RFC 9700 §4.8.2)."""
     nonce: str = ""
+
+
+def encode_stored(value: object) -> bytes:
+    """Return a value, an instance of a dataclass, as it is stored."""
+    return _VERSION + _adapter(type(value)).dump_json(value)
+
+
+def decode_stored(kind: type[T], opened: Opened | None) -> T | None:
+    """Return the value of the dataclass `kind`; None if there is none, or it is malformed or of another version."""
+    if opened is None or opened.value[: len(_VERSION)] != _VERSION:
+        return None
+    try:
+        value: T = _adapter(kind).validate_json(opened.value[len(_VERSION) :])
+    except ValidationError:
+        return None
+    return value
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        adapter = _ADAPTERS[kind] = TypeAdapter(kind)
+    return adapter
