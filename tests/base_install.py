@@ -21,7 +21,7 @@ class BaseInstall:
     """`bin` is the folder of its programs, and `packages` are the names of the packages besides Scopewright."""
 
     def __init__(self, folder: Path) -> None:
-        wheel = _wheel(folder)
+        wheel = build_wheel(folder)
         self.bin = folder / "venv/bin"
         _run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
         install = ("install", "--quiet", "--no-index", "--no-deps", "--no-compile", wheel)
@@ -47,7 +47,7 @@ class BaseInstall:
         return self.run("python", "-c", program).stdout.strip()
 
 
-def _wheel(folder: Path) -> Path:
+def build_wheel(folder: Path) -> Path:
     """Built as in Dockerfile, from a copy, so that nothing is left in the clone."""
     for name in ("operator", "image"):
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))

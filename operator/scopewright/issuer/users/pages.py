@@ -6,6 +6,7 @@ Content-Security-Policy. Every value is escaped. Each form posts to `action` wit
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users import texts
 
 _LOOPBACK_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
+_INVISIBLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+"""Control characters, and those that reorder or hide text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +262,14 @@ def render(page: Page) -> bytes:
     return _ENVIRONMENT.get_template(page.template).render(page=page).encode()
 
 
+def _shown(value: object) -> object:
+    """Called for each value of a template. Markup is a text of ours, or was escaped with `| e` to stay as it is."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else _INVISIBLE.sub("", value)
+
+
 def _fill(text: str, **values: str) -> Markup:
     """Fill values into a text; they are escaped."""
-    return Markup(text).format(**values)  # noqa: S704  # the texts are of `texts`
+    return Markup(text).format(**{name: _shown(value) for name, value in values.items()})  # noqa: S704
 
 
 def _utc(seconds: int) -> Markup:
@@ -276,6 +284,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader,
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

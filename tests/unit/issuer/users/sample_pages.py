@@ -1,0 +1,89 @@
+"""Each page of users once, in all its states, with values that a test chooses."""
+
+from collections.abc import Mapping
+
+from scopewright.issuer.users.pages import (
+    AccountPage,
+    ApiOnPage,
+    Application,
+    ConsentOnPage,
+    ConsentPage,
+    DeveloperLoginPage,
+    DeveloperUser,
+    ErrorPage,
+    LoggedOutPage,
+    LoginOnPage,
+    LogoutPage,
+    NoAccessPage,
+    NotAdmittedPage,
+    NotLoggedInPage,
+    Page,
+    RoleOnPage,
+    ScopeOnPage,
+)
+
+HR = Application("hr.hr-web", "https://hr.example/callback")
+NATIVE = Application("hr.hr-cli", "http://127.0.0.1:4711/callback")
+
+
+def sample_pages(text: str = "text", application: Application = HR) -> Mapping[str, Page]:
+    """Every field that can have any text has `text` in it."""
+    apis = (
+        ApiOnPage(
+            f"api {text}",
+            f"team {text}",
+            (ScopeOnPage(f"read {text}", f"Reads {text}", allowed=True), ScopeOnPage(f"write {text}")),
+            (RoleOnPage(f"manager {text}", f"Manages {text}"), RoleOnPage(f"clerk {text}")),
+        ),
+    )
+    openid = (ScopeOnPage("openid", allowed=True), ScopeOnPage("email"))
+    users = (DeveloperUser(f"id-{text}", f"Ada {text}", f"ada@{text}", (f"staff {text}",)), DeveloperUser("bob", "Bob"))
+    action, csrf = f"/path/{text}", f"csrf-{text}"
+    return {
+        "login": DeveloperLoginPage(action=action, csrf=csrf, application=application, users=users),
+        "login-without-users": DeveloperLoginPage(action=action, csrf=csrf, application=application, users=()),
+        "consent": ConsentPage(
+            action=action,
+            csrf=csrf,
+            application=application,
+            user=f"Ada {text}",
+            email=text,
+            openid_scopes=openid,
+            apis=apis,
+            account_path=f"/account/{text}",
+        ),
+        "consent-of-one-scope": ConsentPage(
+            action=action, csrf=csrf, application=application, user=text, openid_scopes=openid[:1]
+        ),
+        "no-access": NoAccessPage(
+            action=action, csrf=csrf, application=application, user=text, subject=f"u-{text}", apis=apis
+        ),
+        "not-admitted": NotAdmittedPage(
+            action=action, csrf=csrf, application=application, user=text, groups=(f"staff {text}",)
+        ),
+        "not-admitted-at-all": NotAdmittedPage(action=action, csrf=csrf, application=application, user=text),
+        "error": ErrorPage(f"Wrong {text}", f"id {text}"),
+        "logout": LogoutPage(
+            action=action, csrf=csrf, user=text, application=application, fields={"state": f"state {text}"}
+        ),
+        "logout-of-nobody": LogoutPage(action=action, csrf=csrf, user=text),
+        "logged-out": LoggedOutPage(),
+        "not-logged-in": NotLoggedInPage(),
+        "account": AccountPage(
+            action=action,
+            csrf=csrf,
+            user=f"Ada {text}",
+            subject=f"u-{text}",
+            email=text,
+            groups=(text,),
+            logins=(
+                LoginOnPage(f"sid-{text}", auth_time=1_790_000_000, seen_time=1_790_000_600, current=True),
+                LoginOnPage("other", auth_time=1_780_000_000, seen_time=1_780_000_600, current=False),
+            ),
+            consents=(ConsentOnPage(application, openid, apis),),
+            done="ended",
+        ),
+        "account-without-consents": AccountPage(
+            action=action, csrf=csrf, user=text, subject=text, email="", groups=(), logins=(), consents=()
+        ),
+    }
