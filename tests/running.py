@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import httpx
 
@@ -31,7 +31,7 @@ class Running:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> Self:
         command: list[str | Path] = [_SCOPEWRIGHT, "dev", self._manifests, "--state", self.state]
         command += ["--listen", f"127.0.0.1:{self.port}", "--config", self._config]
         with self._log.open("wb") as log:

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -75,7 +76,10 @@ class RelyingParty:
             **changes,
         }
         sent = {name: value for name, value in parameters.items() if value is not None}
-        return AuthorizationRequest(f"{self.issuer}/authorize?{urlencode(sent)}", sent, verifier)
+        return AuthorizationRequest(self.url_of(sent), sent, verifier)
+
+    def url_of(self, parameters: Mapping[str, str]) -> str:
+        return f"{self.issuer}/authorize?{urlencode(parameters)}"
 
     def code(self, request: AuthorizationRequest, away: Away) -> str:
         """The code of a successful response (RFC 6749 §4.1.2, RFC 9207), of at least 128 bits."""
@@ -115,6 +119,19 @@ class RelyingParty:
 
     def checked(self, response: httpx.Response, nonce: str | None = None) -> TokenResponse:
         """A successful token response and its ID token, checked (OpenID Connect Core §3.1.3.3 and §3.1.3.7)."""
+        tokens = self._checked(response)
+        assert tokens.claims.get("nonce") == nonce
+        return tokens
+
+    def refreshed(self, first: TokenResponse, response: httpx.Response) -> TokenResponse:
+        """The same for a refresh: the ID token is about the same login (§12.2)."""
+        tokens = self._checked(response)
+        for claim in ("iss", "sub", "aud", "auth_time"):
+            assert tokens.claims[claim] == first.claims[claim]
+        assert tokens.claims.get("nonce") in (None, first.claims.get("nonce"))
+        return tokens
+
+    def _checked(self, response: httpx.Response) -> TokenResponse:
         assert response.status_code == 200, response.text
         assert response.headers["Cache-Control"] == "no-store"
         body = response.json()
@@ -123,7 +140,6 @@ class RelyingParty:
         if "id_token" not in body:
             return TokenResponse(body, {}, {})
         header, claims = self._id_token(body["id_token"])
-        assert claims.get("nonce") == nonce
         if "at_hash" in claims:
             assert claims["at_hash"] == _half_hash(body["access_token"])
         assert "c_hash" not in claims
