@@ -26,6 +26,8 @@ from scopewright.core.records.names import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     REVOCATIONS_NAME,
+    SESSION_KEY_NAME,
+    SESSION_KEY_TYPE,
     SIGNING_KEY_TYPE,
     client_record_name,
     key_record_name,
@@ -181,6 +183,9 @@ class IssuerHarness:
 
     def put_nonce_key(self, key: bytes = NONCE_KEY, name: str = NONCE_KEY_NAME) -> None:
         self.put_object("Secret", name, {KEY_ENTRY: key}, type=NONCE_KEY_TYPE)
+
+    def put_session_key(self, entries: dict[str, bytes], name: str = SESSION_KEY_NAME) -> None:
+        self.put_object("Secret", name, entries, type=SESSION_KEY_TYPE)
 
     def install_defaults(self, issuer: str = ISSUER) -> None:
         """The issuer record, a published key, the key of DPoP nonces, `server_record()` and `client_record()`.

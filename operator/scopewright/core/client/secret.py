@@ -39,7 +39,7 @@ from scopewright.core.objects import (
 )
 from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.fields import rfc3339
-from scopewright.core.records.names import CLIENT_PREFIX, KEY_PREFIX, NONCE_KEY_NAME, SEAL_KEY_NAME
+from scopewright.core.records.names import CLIENT_PREFIX, INSTALLATION_SECRETS, KEY_PREFIX
 
 
 def inspect_secret(view: ClientView) -> ClientState:
@@ -95,7 +95,7 @@ def secrets_to_release(view: ClientView, state: ClientState) -> tuple[Write, ...
 def _is_reserved(view: ClientView) -> bool:
     """Whether the name is reserved: in the issuer's namespace, the Secret would block a record of that name."""
     name = view.client.secret_name
-    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name in (SEAL_KEY_NAME, NONCE_KEY_NAME)
+    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name in INSTALLATION_SECRETS
     return prefixed and view.client.namespace == view.config.namespace
 
 

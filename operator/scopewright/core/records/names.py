@@ -8,7 +8,11 @@ ENTRY: Final = "record.json"
 PRIVATE_KEY_ENTRY: Final = "private.pem"
 KEY_ENTRY: Final = "key"
 ROTATE_ENTRY: Final = "rotate"
-"""Beside the seal key: the value of `scopewright.dev/rotate` when it was created."""
+"""Beside the seal key and the session key: the value of `scopewright.dev/rotate` when it was created."""
+ISSUE_TIME_ENTRY: Final = "issue-time"
+"""Beside the session key: when it was created, as an RFC 3339 time."""
+MAX_PREVIOUS_KEYS: Final = 7
+"""Of the session key. With one rotation every 30 days, a consent of 180 days can be opened until its end."""
 
 CLIENT_TYPE: Final = "scopewright.dev/client-record"
 SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
@@ -32,6 +36,7 @@ WRITTEN_BY_ISSUERS: Final = (USAGE_NAME, REVOCATIONS_NAME)
 SEAL_KEY_NAME: Final = "scopewright-seal"
 NONCE_KEY_NAME: Final = "scopewright-nonce"
 SESSION_KEY_NAME: Final = "scopewright-sessions"
+INSTALLATION_SECRETS: Final = (SEAL_KEY_NAME, NONCE_KEY_NAME, SESSION_KEY_NAME)
 
 LOCAL_CLUSTER: Final = "in-cluster"
 """Name of the cluster that the operator runs in."""
@@ -54,3 +59,8 @@ def audience_claim_name(audience: str) -> str:
 def key_record_name(kid: str) -> str:
     """Return a name from the digest of the `kid`, which is case-sensitive, while names of objects are lower-case."""
     return f"{KEY_PREFIX}{digest(kid)[:32]}"
+
+
+def previous_key_entry(number: int) -> str:
+    """Return the entry of a previous session key, from 1 for the latest to MAX_PREVIOUS_KEYS."""
+    return f"previous-{number}"

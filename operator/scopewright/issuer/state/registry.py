@@ -25,6 +25,8 @@ from scopewright.core.records.names import (
     NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
+    SESSION_KEY_NAME,
+    SESSION_KEY_TYPE,
     SIGNING_KEY_TYPE,
     client_record_name,
     key_record_name,
@@ -51,7 +53,9 @@ from scopewright.issuer.state.entries import (
 from scopewright.issuer.state.keyring import Keyring, published_kids
 from scopewright.issuer.state.keys import load_key
 from scopewright.issuer.state.resource_servers import ResourceServerIndex
+from scopewright.issuer.state.session_keys import load_session_keys
 from scopewright.stores import Change, Entries
+from scopewright.stores.sessions.sealed import SessionKeys
 from scopewright.verifier.nonces import Nonces
 
 log: Final = logging.getLogger(__name__)
@@ -73,6 +77,8 @@ class Registry:
         self.is_fapi2 = False
         self.nonces: Nonces | None = None
         """DPoP nonces, the same in all issuers that follow the Secret. If it is deleted, they stay valid."""
+        self.session_keys: SessionKeys | None = None
+        """Keys of what is stored for users. If the Secret is deleted, they stay valid until another one is made."""
         self.keys = Keyring()
         self.servers = ResourceServerIndex()
         self.clients = ClientIndex()
@@ -147,6 +153,9 @@ class Registry:
                 self._put_key(existing, entries)
             elif existing.type == NONCE_KEY_TYPE:
                 self._put_nonce_key(existing, entries)
+            elif existing.type == SESSION_KEY_TYPE:
+                _require_name(existing, SESSION_KEY_NAME)
+                self.session_keys = load_session_keys(entries)
             else:
                 self._remove(ref, now)
                 return False
