@@ -18,6 +18,7 @@ from scopewright.controller.relations import Relations
 from scopewright.core.config import Limits
 from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failures import Rejected
+from scopewright.core.grant_status import selections
 from scopewright.core.grants import Labels
 from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Entries
@@ -174,7 +175,7 @@ class Cache:
             del self.namespaces[name]
         else:
             self.namespaces[name] = dict(labels)
-        selecting = [g for g in self.all(ScopeGrant) if any(to.namespace_selector for to in g.spec.to)]
+        selecting = [g for g in self.all(ScopeGrant) if any(s.namespace_selector for s in selections(g))]
         return keys.union(*(self.relations.of_declared(grant) for grant in selecting))
 
     def namespace_epoch(self, name: str) -> int:

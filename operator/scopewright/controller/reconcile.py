@@ -22,7 +22,7 @@ from scopewright.core.config import Config
 from scopewright.core.declared import Declared
 from scopewright.core.failed_writes import target_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
-from scopewright.core.grants import plan_grant
+from scopewright.core.grant_status import plan_grant
 from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Existing, Ref, Write, requested_rotation
 from scopewright.core.plan import NOTHING, Event, Plan, soonest

@@ -13,7 +13,7 @@ from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failed_writes import FailedWrite
-from scopewright.core.grants import GrantView
+from scopewright.core.grant_status import GrantView
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Event
 from scopewright.core.profile import allows

@@ -7,6 +7,7 @@ The operator calls `resolve` for the status, the issuer for tokens of clients. F
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
@@ -84,6 +85,19 @@ def resolve_user(
     ]
     granted = _scope_ends([scope for scope in requested.scopes if scope in declared], grants)
     return UserAccess(granted, _role_ends(server, grants))
+
+
+_USER_GRANT_TYPES: Final = frozenset({"authorization_code", "refresh_token"})
+
+
+def acts_for_users(client: OAuthClient) -> bool:
+    """Whether users can log in through the client."""
+    return not _USER_GRANT_TYPES.isdisjoint(client.spec.grant_types)
+
+
+def acts_for_itself(client: OAuthClient) -> bool:
+    """Whether the client can have tokens without a user."""
+    return not _USER_GRANT_TYPES.issuperset(client.spec.grant_types)
 
 
 def reaches(grant: ResolvedGrant | UserGrant, namespace: str, client_id: str) -> bool:

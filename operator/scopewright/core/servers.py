@@ -13,13 +13,22 @@ from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
 from scopewright.core.failed_writes import FailedWrite, failed_write_of, not_ready, split_deferred
 from scopewright.core.failures import Rejected
-from scopewright.core.grants import Labels, has_effect, in_force, resolve_grant
+from scopewright.core.grants import (
+    OPENID,
+    Labels,
+    declared_access,
+    has_effect,
+    in_force,
+    resolve_grant,
+    resolve_user_grants,
+    sort_key,
+)
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import Deletion, Desired, Existing, Ref, Write, contains_desired, is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.records.codec import config_map_write
 from scopewright.core.records.names import audience_claim_name, resource_server_record_name
-from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord, Role
 
 MAX_CLAIMS: Final = 16
 """Audiences that one ResourceServer may claim until the platform releases some."""
@@ -145,8 +154,11 @@ def _current_if_allowed(view: ServerView) -> str:
 
 def _record(view: ServerView, audience: str) -> ResourceServerRecord:
     spec = view.server.spec
-    declared = tuple(s.name for s in spec.scopes)
-    grants = [resolve_grant(g, declared, view.namespaces) for g in view.grants if in_force(g, view.now)]
+    declared = declared_access(view.server)
+    current = [g for g in view.grants if in_force(g, view.now)]
+    grants = [resolve_grant(g, declared, view.namespaces) for g in current]
+    user_grants = {u for g in current for u in resolve_user_grants(g, declared, view.namespaces)}
+    granted_to_users = {scope for granted in user_grants for scope in granted.scopes}
     lifetime = min(spec.tokens.lifetime, view.config.max_token_lifetime)
     return ResourceServerRecord(
         namespace=view.server.namespace,
@@ -154,20 +166,17 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         uid=view.server.uid,
         owner_creation_time=view.server.metadata.creation_timestamp,
         audience=audience,
-        scopes=declared,
+        scopes=tuple(s.name for s in spec.scopes),
         served_by=tuple(f"{view.server.namespace}.{client}" for client in spec.served_by),
         lifetime=int(lifetime.total_seconds()),
         signing_key=spec.tokens.signing_key,
         scopes_list_claim=spec.tokens.scopes_list_claim,
         dpop_required=spec.tokens.dpop_bound_access_tokens_required or view.config.profile == "FAPI2",
-        grants=tuple(sorted((g for g in grants if has_effect(g)), key=grant_sort_key)),
+        grants=tuple(sorted((g for g in grants if has_effect(g)), key=sort_key)),
+        roles=tuple(Role(r.name, tuple(r.scopes), r.description) for r in spec.roles if r.name in declared.roles),
+        user_grants=tuple(sorted(user_grants, key=sort_key)),
+        descriptions={s.name: s.description for s in spec.scopes if s.description and s.name in granted_to_users},
     )
-
-
-def grant_sort_key(granted: ResolvedGrant) -> tuple[object, ...]:
-    """Sort key of grants, so that the record does not depend on the order in which they are listed."""
-    ends = granted.not_after.isoformat() if granted.not_after else ""
-    return (granted.scopes, granted.clients, granted.namespaces, granted.everybody, ends)
 
 
 def _record_write(view: ServerView, audience: str) -> Desired:
@@ -192,8 +201,34 @@ def _conditions(view: ServerView, refusal: Rejected | None) -> tuple[ConditionUp
             f"{spec.tokens.signing_key}: set spec.tokens.signingKey to one with ES256, PS256 or Ed25519"
         )
         return stalled(Rejected("ProfileForbids", message))
+    if without_effect := _without_effect(view):
+        return stalled(without_effect)
     missing = _signing_key_missing(view, spec.tokens.signing_key)
     return missing or ready("Served", _serves(view.server.effective_audience))
+
+
+def _without_effect(view: ServerView) -> Rejected | None:
+    """Why some roles have no effect, or some scopes none for users. Until users are granted anything, no scope is
+    refused for its name: earlier versions reserved none.
+    """
+    spec = view.server.spec
+    scopes = {s.name for s in spec.scopes}
+    if undeclared := [(r.name, s) for r in spec.roles for s in r.scopes if s not in scopes]:
+        (role, scope), more = undeclared[0], len(undeclared) - 1
+        others = f" (and {more} more)" if more else ""
+        message = (
+            f"role {role} has no effect: spec.scopes does not declare its scope {scope}{others}; declare the scope, or "
+            "remove it from the role"
+        )
+        return Rejected("UnknownScope", message)
+    reserved = sorted(OPENID & scopes)
+    if reserved and any(g.spec.to_users for g in view.grants if in_force(g, view.now)):
+        message = (
+            f"spec.scopes declares {', '.join(reserved)}, which OpenID Connect reserves: it is not granted to users; "
+            f"declare it under another name, such as {view.server.name}.{reserved[0]}"
+        )
+        return Rejected("ReservedScope", message)
+    return None
 
 
 def _status(view: ServerView, audience: str, conditions: tuple[ConditionUpdate, ...]) -> Plan:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from scopewright.api import Kind, ScopeGrant
 from scopewright.core.access import reaches, resolve
-from scopewright.core.grants import Labels, in_force, resolve_grant
+from scopewright.core.grants import Labels, declared_by_record, in_force, resolve_grant
 from scopewright.core.objects import Ref
 from scopewright.core.records.client import ClientRecord, RequestedAccess
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
@@ -61,6 +61,8 @@ class StateSnapshot:
         for _, grant in sorted(self.declared.items()):
             if isinstance(grant, ScopeGrant) and in_force(grant, self.now):
                 server = f"{grant.namespace}/{grant.spec.resource_server}"
-                resolved = resolve_grant(grant, grant.spec.scopes, self.namespaces)
+                if (record := self.servers.get(server)) is None:
+                    continue
+                resolved = resolve_grant(grant, declared_by_record(record), self.namespaces)
                 by_server.setdefault(server, []).append((f"{grant.namespace}/{grant.name}", resolved))
         return by_server

@@ -11,7 +11,7 @@ from scopewright.controller.preflight import rights
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
-from scopewright.core.grants import GrantView, plan_grant
+from scopewright.core.grant_status import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import encode

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopewright.core.access import resolve
-from scopewright.core.grants import in_force, resolve_grant
+from scopewright.core.grants import DeclaredAccess, in_force, resolve_grant
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from tests.unit.core.builders import NOW, client, grant
@@ -66,6 +66,7 @@ def test_missing_objects_grant_nothing(asked: tuple[str, ...]) -> None:
     assert (access.granted, access.missing) == ({}, asked)
 
 
+DECLARED = DeclaredAccess(frozenset("a"), {})
 NAMESPACES = st.dictionaries(
     st.sampled_from(["leave", "staff", "other"]),
     st.dictionaries(st.sampled_from(["team", "tier"]), st.sampled_from(["hr", "it", ""]), max_size=2),
@@ -83,7 +84,7 @@ def test_namespace_selectors_match_as_in_kubernetes(
     expression = {"key": "team", "operator": operator, **({"values": values} if operator.endswith("In") else {})}
     chosen = resolve_grant(
         grant(resourceServer="api", scopes=["a"], to=[{"namespaceSelector": {"matchExpressions": [expression]}}]),
-        ["a"],
+        DECLARED,
         namespaces,
     ).namespaces
     for name, labels in namespaces.items():
@@ -101,7 +102,7 @@ def test_an_empty_selector_selects_nothing() -> None:
     for selector in empty:
         found = resolve_grant(
             grant(resourceServer="api", scopes=["a"], to=[{"namespaceSelector": selector}]),
-            ["a"],
+            DECLARED,
             {"leave": {"a": "b"}},
         )
         assert not found.namespaces

@@ -7,7 +7,7 @@ import pytest
 from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Rejected
-from scopewright.core.grants import GrantView, plan_grant
+from scopewright.core.grant_status import GrantView, plan_grant
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from scopewright.core.servers import ServerView, plan_server
 from tests.harness.samples import NAMESPACE
