@@ -68,8 +68,12 @@ class Running:
 
     def secret(self, namespace: str, name: str) -> tuple[str, str]:
         """The client's id and secret, as its Pod would mount them."""
-        folder = self.state / "secrets" / namespace / f"{name}-oauth"
+        folder = self.secret_folder(namespace, name)
         return (folder / "client_id").read_text(), (folder / "client_secret").read_text()
+
+    def secret_folder(self, namespace: str, name: str) -> Path:
+        """The files of the client's Secret, as its Pod would mount them."""
+        return self.state / "secrets" / namespace / f"{name}-oauth"
 
     def metadata(self) -> dict[str, object]:
         answer = httpx.get(f"{self.url}/.well-known/oauth-authorization-server")
