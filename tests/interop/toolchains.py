@@ -89,7 +89,7 @@ def require(program: str) -> None:
         pytest.skip(message)
 
 
-def _build_node(home: Path) -> None:
+def build_node(home: Path) -> None:
     _output(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], home, _BUILDING)
 
 
@@ -128,7 +128,7 @@ def compile_java(home: Path, lib: Path) -> None:
 
 
 _BUILD: Final[dict[str, Callable[[Path], None]]] = {
-    "node": _build_node,
+    "node": build_node,
     "go": build_go,
     "java": _build_java,
     "spring": _fetch_jars,

@@ -1,0 +1,160 @@
+"""Chromium without a window, driven by chromedriver over the W3C WebDriver protocol."""
+
+import base64
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from tests.debian import program
+from tests.ports import free_port
+
+_ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
+"""The key of an element's reference (WebDriver §12)."""
+_START_SECONDS: Final = 30.0
+TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Size in CSS pixels, and the colour scheme that the user prefers."""
+
+    width: int
+    height: int
+    scheme: str
+
+    @property
+    def name(self) -> str:
+        return f"{'phone' if self.width < 600 else 'desktop'}-{self.scheme}"
+
+
+SCREENS: Final = tuple(
+    Screen(width, height, scheme) for width, height in ((1280, 800), (390, 844)) for scheme in ("light", "dark")
+)
+
+
+class Chromium:
+    """A context manager: one browser with a profile of its own, which is removed at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` gets the log of chromedriver."""
+        self._log = folder / "chromedriver.log"
+        self._port = free_port()
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60)
+        self._session = ""
+
+    def __enter__(self) -> "Chromium":
+        binary = program("chromium", package="chromium")
+        command = [program("chromedriver", package="chromium-driver"), f"--port={self._port}"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            self._wait()
+            arguments = ["--headless=new", "--hide-scrollbars", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
+            if os.geteuid() == 0:
+                arguments.append("--no-sandbox")
+            options = {"binary": binary, "args": arguments}
+            wanted = {
+                "browserName": "chrome",
+                "goog:chromeOptions": options,
+                "goog:loggingPrefs": {"browser": "ALL"},
+                "timeouts": {"implicit": 5_000, "pageLoad": 30_000, "script": 30_000},
+            }
+            made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+            self._session = f"/session/{made['sessionId']}"
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._session:
+                self._call("DELETE", self._session)
+        finally:
+            self._http.close()
+            self._process.terminate()
+            self._process.wait(15)
+
+    def show_as(self, screen: Screen) -> None:
+        """Emulate the screen for the pages that follow, and for the current one."""
+        metrics = {"width": screen.width, "height": screen.height, "deviceScaleFactor": 1, "mobile": screen.width < 600}
+        self._devtools("Emulation.setDeviceMetricsOverride", metrics)
+        feature = {"name": "prefers-color-scheme", "value": screen.scheme}
+        self._devtools("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def forget_cookies(self) -> None:
+        self._devtools("Network.clearBrowserCookies", {})
+
+    def open(self, url: str) -> None:
+        self._post("/url", {"url": url})
+
+    @property
+    def url(self) -> str:
+        return str(self._call("GET", f"{self._session}/url"))
+
+    @property
+    def title(self) -> str:
+        return str(self._call("GET", f"{self._session}/title"))
+
+    def text(self, name: str) -> str:
+        """The visible text of the element with this id; it must appear within 5 s."""
+        return str(self._call("GET", f"{self._session}/element/{self._find(name)}/text"))
+
+    def click(self, name: str) -> None:
+        """Click the element with this id, and wait for the page that follows."""
+        self._post(f"/element/{self._find(name)}/click", {})
+
+    def press(self, key: str) -> None:
+        strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self._post("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
+
+    def script(self, body: str, *arguments: object) -> Any:
+        """The result of a function with this body. The page's Content-Security-Policy does not apply to it."""
+        return self._post("/execute/sync", {"script": body, "args": arguments})
+
+    def script_async(self, body: str, *arguments: object) -> Any:
+        """As `script`, of a body that passes its result to its last argument."""
+        return self._post("/execute/async", {"script": body, "args": arguments})
+
+    def screenshot(self) -> bytes:
+        """PNG of the whole page."""
+        taken = self._devtools("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
+        return base64.b64decode(taken["data"])
+
+    def complaints(self) -> list[str]:
+        """What the browser has logged since the last call, such as a violation of the Content-Security-Policy."""
+        return [entry["message"] for entry in self._post("/se/log", {"type": "browser"})]
+
+    def _find(self, name: str) -> str:
+        found = self._post("/element", {"using": "css selector", "value": f'[id="{name}"]'})
+        return str(found[_ELEMENT])
+
+    def _devtools(self, method: str, parameters: Mapping[str, object]) -> Any:
+        return self._post("/goog/cdp/execute", {"cmd": method, "params": parameters})
+
+    def _post(self, path: str, content: Mapping[str, object]) -> Any:
+        return self._call("POST", self._session + path, content)
+
+    def _call(self, method: str, path: str, content: Mapping[str, object] | None = None) -> Any:
+        answer = self._http.request(method, path, json=content)
+        value = answer.json()["value"]
+        assert answer.is_success, f"{method} {path}: {value['error']}: {value['message']}"
+        return value
+
+    def _wait(self) -> None:
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                if self._call("GET", "/status")["ready"]:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < end, self._log.read_text()
+            time.sleep(0.05)

@@ -1,0 +1,43 @@
+"""All pages in all their states in a real browser: accessible, within the screen, and allowed by their policy."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser.accessibility import check_page
+from tests.browser.chromium import SCREENS, Chromium, Screen
+from tests.browser.page_server import PageServer
+from tests.unit.issuer.users.sample_pages import NATIVE, sample_pages
+
+LONG = "Donaudampfschifffahrtsgesellschaft" * 4
+NARROW = Screen(320, 640, "light")
+"""WCAG 2.2 §1.4.10: the width of 1280 pixels at 400 %."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PageServer]:
+    long = {f"{name}-long": page for name, page in sample_pages(LONG, NATIVE).items()}
+    with PageServer({**sample_pages(), **long}) as started:
+        yield started
+
+
+@pytest.mark.parametrize("screen", [*SCREENS, NARROW], ids=lambda screen: f"{screen.width}-{screen.scheme}")
+@pytest.mark.parametrize("length", ["", "-long"], ids=["short", "long"])
+def test_pages_are_accessible(chromium: Chromium, server: PageServer, screen: Screen, length: str) -> None:
+    chromium.show_as(screen)
+    for name in sample_pages():
+        chromium.open(f"{server.url}/{name}{length}")
+        check_page(chromium)
+        assert chromium.script("return getComputedStyle(document.querySelector('main')).borderRadius") != "0px"
+        assert not [entry for entry in chromium.complaints() if "favicon" not in entry]
+
+
+def test_a_page_with_faults_is_refused(chromium: Chromium) -> None:
+    chromium.show_as(SCREENS[0])
+    chromium.open("data:text/html,<title>t</title><h1>h</h1><button></button><p style='color: %23aaa'>pale</p>")
+    with pytest.raises(AssertionError) as refused:
+        check_page(chromium)
+    assert {"button-name", "color-contrast", "html-has-lang"} <= set(str(refused.value).replace(":", " ").split())
+    chromium.open("data:text/html,<html lang=en><title>t</title><main><h1 style='width: 3000px'>h</h1></main>")
+    with pytest.raises(AssertionError, match="wider than the screen"):
+        check_page(chromium)
