@@ -4,63 +4,30 @@ A merged record contains the entries of both, in any order of merging; entries o
 matter. Replicas therefore need no coordination, and any replica restores a record that was emptied.
 """
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from scopewright import base64url
 from scopewright.core.records.written_by_issuers import RevocationRecord
+from scopewright.core.revocation_keys import token_key
+from scopewright.core.revocation_times import after, later, later_nested, latest, latest_nested, nested_after
+from scopewright.core.user_revocations import shrink_users
 
 MAX_ENTRIES_PER_CLIENT: Final = 256
 """Revoked tokens of one client, and audiences that it lost. Beyond that, its own not-before time replaces them."""
-MAX_ENTRIES: Final = 13_000
-"""Entries of a record. Each has at most 72 bytes with its owner, and a ConfigMap holds 1 MiB."""
+MAX_ENTRIES: Final = 12_000
+"""Entries of a record, without those for users. Each has at most 71 bytes with its owner; a ConfigMap holds 1 MiB."""
 MAX_LEEWAY_SECONDS: Final = 600
 """Largest leeway after `exp` of `scopewright.verifier`. Entries are needed that much longer."""
-
-_KEY_BYTES: Final = 8
-_DEFAULT_AUDIENCE: Final = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
-"""The default audience of an API."""
-
-Nested = Mapping[str, Mapping[str, int]]
-
-
-def token_key(jti: str) -> str:
-    """Return 64 bits of the SHA-256. That is enough among the tokens of one client, which it cannot choose."""
-    return _key(jti)
-
-
-def audience_key(audience: str) -> str:
-    return _key(audience)
-
-
-def namespace_key(namespace: str) -> str:
-    return _key(namespace)
-
-
-def owner_of_audience(audience: str) -> str | None:
-    """Return the key of the namespace in a default audience; None for any other audience."""
-    named = _DEFAULT_AUDIENCE.fullmatch(audience)
-    return namespace_key(named[1]) if named else None
-
-
-def namespaces_of(client_id: str, audience: str) -> tuple[str, ...]:
-    """Return the keys of a token's namespaces: that of its client, and that of its API for a default audience."""
-    owner = owner_of_audience(audience)
-    return (namespace_key(client_id.partition(".")[0]), *((owner,) if owner else ()))
-
-
-def _key(text: str) -> str:
-    return base64url.encode(hashlib.sha256(text.encode()).digest()[:_KEY_BYTES])
 
 
 def has_ended(
     record: RevocationRecord, client: str, jti: str, audience: str, issued: float, namespaces: Iterable[str] = ()
 ) -> bool:
-    """Whether the token `jti` has ended. `client` is the hash of the client's UID, `issued` the token's `iat`,
+    """Whether the token `jti` has ended. A token of a user may also have ended by `user_token_has_ended`.
+
+    `client` is the hash of the client's UID, `issued` the token's `iat`,
     `audience` an `audience_key`, and `namespaces` the result of `namespaces_of`.
     """
     return (
@@ -76,37 +43,42 @@ def has_ended(
 def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
     """Merge two records, with the later of two times. The cost of merging a small record into a large one is small."""
     return RevocationRecord(
-        tokens=_nested(one.tokens, other.tokens),
-        clients=_later(one.clients, other.clients),
-        access=_nested(one.access, other.access),
-        audiences=_later(one.audiences, other.audiences),
-        namespaces=_later(one.namespaces, other.namespaces),
+        tokens=later_nested(one.tokens, other.tokens),
+        clients=later(one.clients, other.clients),
+        access=later_nested(one.access, other.access),
+        audiences=later(one.audiences, other.audiences),
+        namespaces=later(one.namespaces, other.namespaces),
         everybody=max(one.everybody, other.everybody),
         owners={**one.owners, **other.owners},
         longest_lifetime=max(one.longest_lifetime, other.longest_lifetime),
+        sessions=later_nested(one.sessions, other.sessions),
+        users=later(one.users, other.users),
+        user_access=later(one.user_access, other.user_access),
+        user_clients=later(one.user_clients, other.user_clients),
+        user_tokens=later_nested(one.user_tokens, other.user_tokens),
+        every_user=max(one.every_user, other.every_user),
     )
 
 
 def merge_all(records: Iterable[RevocationRecord]) -> RevocationRecord:
     """Merge many records in linear time; merging them one by one would take quadratic time."""
-    tokens: dict[str, dict[str, int]] = {}
-    access: dict[str, dict[str, int]] = {}
-    clients: dict[str, int] = {}
-    audiences: dict[str, int] = {}
-    namespaces: dict[str, int] = {}
-    owners: dict[str, str] = {}
-    everybody = longest_lifetime = 0
-    for record in records:
-        for all_nested, nested in ((tokens, record.tokens), (access, record.access)):
-            for key, times in nested.items():
-                _update_latest(all_nested.setdefault(key, {}), times)
-        _update_latest(clients, record.clients)
-        _update_latest(audiences, record.audiences)
-        _update_latest(namespaces, record.namespaces)
-        owners.update(record.owners)
-        everybody = max(everybody, record.everybody)
-        longest_lifetime = max(longest_lifetime, record.longest_lifetime)
-    return RevocationRecord(tokens, clients, access, audiences, namespaces, everybody, owners, longest_lifetime)
+    every = tuple(records)
+    return RevocationRecord(
+        tokens=latest_nested(r.tokens for r in every),
+        clients=latest(r.clients for r in every),
+        access=latest_nested(r.access for r in every),
+        audiences=latest(r.audiences for r in every),
+        namespaces=latest(r.namespaces for r in every),
+        everybody=max((r.everybody for r in every), default=0),
+        owners={name: owner for r in every for name, owner in r.owners.items()},
+        longest_lifetime=max((r.longest_lifetime for r in every), default=0),
+        sessions=latest_nested(r.sessions for r in every),
+        users=latest(r.users for r in every),
+        user_access=latest(r.user_access for r in every),
+        user_clients=latest(r.user_clients for r in every),
+        user_tokens=latest_nested(r.user_tokens for r in every),
+        every_user=max((r.every_user for r in every), default=0),
+    )
 
 
 def prune(record: RevocationRecord, now: float, lifetime: int, clock_skew: int) -> RevocationRecord:
@@ -115,26 +87,34 @@ def prune(record: RevocationRecord, now: float, lifetime: int, clock_skew: int) 
     An entry is needed until the token's `exp`, plus MAX_LEEWAY_SECONDS for verifiers and `clock_skew` for their clocks.
     A longer lifetime in the record takes precedence: tokens that were issued under it may still be valid.
     """
-    latest = now - MAX_LEEWAY_SECONDS - clock_skew
-    since = latest - max(lifetime, record.longest_lifetime)
+    expired = now - MAX_LEEWAY_SECONDS - clock_skew
+    since = expired - max(lifetime, record.longest_lifetime)
     return _drop_unused_owners(
         replace(
             record,
-            tokens=_nested_after(record.tokens, latest),
-            clients=_after(record.clients, since),
-            access=_nested_after(record.access, since),
-            audiences=_after(record.audiences, since),
-            namespaces=_after(record.namespaces, since),
+            tokens=nested_after(record.tokens, expired),
+            clients=after(record.clients, since),
+            access=nested_after(record.access, since),
+            audiences=after(record.audiences, since),
+            namespaces=after(record.namespaces, since),
             everybody=record.everybody if record.everybody > since else 0,
+            sessions=nested_after(record.sessions, since),
+            users=after(record.users, since),
+            user_access=after(record.user_access, since),
+            user_clients=after(record.user_clients, since),
+            user_tokens=nested_after(record.user_tokens, since),
+            every_user=record.every_user if record.every_user > since else 0,
         )
     )
 
 
 def shrink_to_limits(record: RevocationRecord, now: float) -> RevocationRecord:
-    """Reduce a record to its limits. A client with too many entries gets one not-before time instead. If the record is
-    still too large, so do the largest clients of the largest namespace, then that namespace, and finally all clients.
+    """Reduce a record to its limits: the entries for users as `shrink_users`, and the others without regard to those.
+
+    A client with too many entries gets one not-before time instead. If the record is still too large, so do the largest
+    clients of the largest namespace, then that namespace, and finally all clients.
     """
-    record = _drop_covered(record)
+    record = _drop_covered(shrink_users(record, now))
     weights = Counter((*record.clients, *record.audiences))
     for nested in (record.tokens, record.access):
         weights.update({client: len(times) for client, times in nested.items()})
@@ -158,7 +138,9 @@ def shrink_to_limits(record: RevocationRecord, now: float) -> RevocationRecord:
             excess -= sum(weights[name] for name in names) - (namespace not in record.namespaces)
             of_namespaces.add(namespace)
     if excess > 0:
-        return RevocationRecord(everybody=int(now), longest_lifetime=record.longest_lifetime)
+        return replace(
+            record, tokens={}, clients={}, access={}, audiences={}, namespaces={}, owners={}, everybody=int(now)
+        )
     if not of_clients and not of_namespaces:
         return record
     return _with_not_before(record, of_clients, of_namespaces, int(now))
@@ -217,25 +199,3 @@ def _drop_unused_owners(record: RevocationRecord) -> RevocationRecord:
     if named >= record.owners.keys():
         return record
     return replace(record, owners={name: owner for name, owner in record.owners.items() if name in named})
-
-
-def _later(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {**one, **{key: max(one.get(key, 0), instant) for key, instant in other.items()}}
-
-
-def _update_latest(times: dict[str, int], by: Mapping[str, int]) -> None:
-    for key, instant in by.items():
-        times[key] = max(times.get(key, 0), instant)
-
-
-def _nested(one: Nested, other: Nested) -> Nested:
-    return {**one, **{key: _later(one.get(key, {}), times) for key, times in other.items()}}
-
-
-def _after(times: Mapping[str, int], since: float) -> dict[str, int]:
-    return {key: instant for key, instant in times.items() if instant > since}
-
-
-def _nested_after(times: Nested, since: float) -> Nested:
-    remaining = {key: _after(of_client, since) for key, of_client in times.items()}
-    return {key: of_client for key, of_client in remaining.items() if of_client}

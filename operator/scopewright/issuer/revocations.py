@@ -16,15 +16,8 @@ from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocations import (
-    MAX_ENTRIES,
-    merge,
-    merge_all,
-    namespace_key,
-    prune,
-    shrink_to_limits,
-    token_key,
-)
+from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, session_key, token_key, user_key
+from scopewright.core.revocations import MAX_ENTRIES, merge, merge_all, prune, shrink_to_limits
 from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.logs import OncePerProblem
@@ -109,15 +102,37 @@ class Revocations:
         self._due.set()
         self._keep(self.ref, self._snapshot)
 
+    def end_session(self, sid: str, subject: str) -> None:
+        """End all tokens of a user's session, here at once. A session that got no token need not be ended here."""
+        self.end(RevocationRecord(sessions={user_key(subject): {session_key(sid): int(self._clock())}}))
+
+    def end_user(self, subject: str) -> None:
+        """End all tokens that a user has delegated until now."""
+        self.end(RevocationRecord(users={user_key(subject): int(self._clock())}))
+
+    def end_user_token(self, jti: str) -> None:
+        """End a token of a user, and those that were exchanged from it."""
+        self.end(self._user_token(jti))
+
     async def revoke(self, client: str, namespace: str, jti: str, expires: int) -> None:
         """Revoke a token of the client with this UID hash, here at once. Returns when it is written for all replicas.
 
         Raises `Unavailable` if it is not written in time. The write is retried, so it may still come into force.
         """
+        owners = {client: namespace_key(namespace)}
+        await self._end_written(RevocationRecord(tokens={client: {token_key(jti): expires}}, owners=owners))
+
+    async def revoke_user_token(self, jti: str) -> None:
+        """As `revoke`, for a token of a user: none that the client got for itself ends, however many are revoked."""
+        await self._end_written(self._user_token(jti))
+
+    def _user_token(self, jti: str) -> RevocationRecord:
+        return RevocationRecord(user_tokens={jti[:UID_HASH_LENGTH]: {token_key(jti): int(self._clock())}})
+
+    async def _end_written(self, ended: RevocationRecord) -> None:
         written = asyncio.get_running_loop().create_future()
         self._waiting.append(written)
-        owners = {client: namespace_key(namespace)}
-        self.end(RevocationRecord(tokens={client: {token_key(jti): expires}}, owners=owners))
+        self.end(ended)
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS):
                 await written

@@ -11,28 +11,35 @@ from hypothesis import strategies as st
 from scopewright.core.failures import Rejected
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.written_by_issuers import RevocationRecord
+from scopewright.core.revocation_keys import (
+    audience_key,
+    namespace_key,
+    namespaces_of,
+    owner_of_audience,
+    token_key,
+    user_key,
+)
 from scopewright.core.revocations import (
     MAX_ENTRIES,
     MAX_ENTRIES_PER_CLIENT,
     MAX_LEEWAY_SECONDS,
-    audience_key,
     has_ended,
     merge,
     merge_all,
-    namespace_key,
-    namespaces_of,
-    owner_of_audience,
     prune,
     shrink_to_limits,
-    token_key,
 )
+from scopewright.core.user_revocations import MAX_USER_ENTRIES
 from scopewright.verifier.check import Policy
 
 NOW = 1_800_000_000
 LIFETIME, SKEW = 3600, 60
+CONFIG_MAP_BYTES = 1024 * 1024
+"""What the API server accepts as the content of a ConfigMap."""
 
 clients = st.sampled_from(["client-a", "client-b", "client-c"])
 keys = st.sampled_from([token_key(text) for text in "abcdef"])
+users = st.sampled_from([user_key(text) for text in "abc"])
 instants = st.integers(NOW - 5000, NOW + 5000)
 
 
@@ -53,6 +60,12 @@ records = st.builds(
     everybody=st.just(0) | instants,
     owners=st.sets(clients).map(lambda names: {name: OWNERS[name] for name in names}),
     longest_lifetime=st.integers(0, 2 * LIFETIME),
+    sessions=st.dictionaries(users, st.dictionaries(keys, instants, min_size=1, max_size=4)),
+    users=marks(users),
+    user_access=marks(keys),
+    user_clients=marks(clients),
+    user_tokens=st.dictionaries(clients, st.dictionaries(keys, instants, min_size=1, max_size=4)),
+    every_user=st.just(0) | instants,
 )
 
 
@@ -240,7 +253,14 @@ def test_folding_never_makes_an_ended_token_valid(
 
 
 def test_the_largest_record_fits_into_a_config_map() -> None:
+    """All entries, and all for users, each in its longest form."""
     access = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MAX_ENTRIES)}
-    record = RevocationRecord(access=access, owners={client: namespace_key(client) for client in access})
+    sessions = {user_key(str(u)): {token_key(str(u)): NOW} for u in range(MAX_USER_ENTRIES)}
+    owners = {client: namespace_key(client) for client in access}
+    record = RevocationRecord(
+        access=access, owners=owners, sessions=sessions, everybody=NOW, every_user=NOW - 1, longest_lifetime=2**53
+    )
     assert shrink_to_limits(record, NOW) is record
-    assert len(encode(record)) < 1024 * 1024 - 64 * 1024
+    tokens = {f"{c:012}": times for c, times in enumerate(sessions.values())}
+    for largest in (record, replace(record, sessions={}, user_tokens=tokens)):
+        assert len(encode(largest)) < CONFIG_MAP_BYTES

@@ -24,7 +24,8 @@ from scopewright.core.records.names import (
 )
 from scopewright.core.records.resource_server import ResolvedGrant
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocations import MAX_ENTRIES_PER_CLIENT, audience_key, has_ended, namespace_key, token_key
+from scopewright.core.revocation_keys import audience_key, namespace_key, token_key
+from scopewright.core.revocations import MAX_ENTRIES_PER_CLIENT, has_ended
 from scopewright.issuer import revocations as revocations_module
 from scopewright.issuer.revocations import Revocations
 from scopewright.stores import Change

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocations import audience_key, has_ended, namespace_key, namespaces_of, token_key
+from scopewright.core.revocation_keys import audience_key, namespace_key, namespaces_of, token_key
+from scopewright.core.revocations import has_ended
 from scopewright.verifier import KeysUnavailable, Reason, RevocationFeed, TokenRejected, Verifier
 from scopewright.verifier.revoked import Revoked
 from tests.harness.clock import Clock

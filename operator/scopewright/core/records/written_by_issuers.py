@@ -60,14 +60,17 @@ class RevocationRecord:
     """Namespace of the clients and audiences above. If there are too many entries, those of a namespace become one."""
     longest_lifetime: Annotated[int, Field(ge=0, le=2**53)] = 0
     """Longest `maxTokenLifetime` that an issuer has seen: a lower value does not shorten tokens that exist."""
-    sessions: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
-    """Ended sessions (`sid`), each with the time until which a token of it may be valid."""
+    sessions: Annotated[Mapping[str, Mapping[str, int]], NOT_IF_EMPTY] = field(default_factory=dict)
+    """By user (`sub`) and session (`sid`): when it ended. All of its tokens have ended. This field and the next five
+    concern tokens of users only, and all their times are those of the event."""
     users: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
-    """Not-before time of the tokens of a user (`sub`). This field and the next three concern tokens of users only."""
+    """By user (`sub`)."""
     user_access: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
     """By audience: users lost a scope or role there."""
-    user_tokens: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
-    """Tokens that ended, such as those of a code that was redeemed twice, each with its `exp`."""
+    user_clients: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
+    """By client: its tokens of users, but not those for itself."""
+    user_tokens: Annotated[Mapping[str, Mapping[str, int]], NOT_IF_EMPTY] = field(default_factory=dict)
+    """By client and token: when it was revoked. Such a token has ended."""
     every_user: Annotated[int, NOT_IF_EMPTY] = 0
     """For all tokens of users."""
     version: Literal[1] = 1

@@ -12,7 +12,8 @@ from typing import Final
 
 from scopewright.core.access import resolve
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocations import audience_key, merge, namespace_key, owner_of_audience
+from scopewright.core.revocation_keys import audience_key, namespace_key, owner_of_audience
+from scopewright.core.revocations import merge
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 
 MAX_CLIENTS: Final = 1000

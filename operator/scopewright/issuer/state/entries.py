@@ -13,14 +13,13 @@ from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess, ServiceAccount
 from scopewright.core.records.resource_server import ResourceServerRecord
+from scopewright.core.revocation_keys import UID_HASH_LENGTH
 from scopewright.issuer.state.keys import LoadedKey, seconds
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
-UID_HASH_LENGTH: Final = 12
-"""Characters of base64url: 72 bits of the SHA-256 of the OAuthClient's UID, the prefix of each `jti`."""
 MAX_PARSED_KEYS: Final = 4096
 """Parsed public keys of clients in the cache: each takes more memory than its record."""
 _SHA256_BYTES: Final = 32

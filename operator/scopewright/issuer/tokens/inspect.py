@@ -13,7 +13,7 @@ import orjson
 
 from scopewright import base64url
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.issuer.state.entries import UID_HASH_LENGTH
+from scopewright.core.revocation_keys import UID_HASH_LENGTH
 from scopewright.issuer.state.keyring import Keyring
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.verifier.revoked import CHAIN

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Literal
 
-from scopewright.core.revocations import audience_key, has_ended, namespaces_of
+from scopewright.core.revocation_keys import audience_key, namespaces_of
+from scopewright.core.revocations import has_ended
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.state.registry import Registry
