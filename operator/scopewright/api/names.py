@@ -14,9 +14,9 @@ MAX_REQUIREMENTS = 256
 """Maximum number of labels, expressions and values in the namespace selectors of one ScopeGrant, in total."""
 
 # No backslashes: the patterns also appear in CEL string literals, where a backslash begins an escape sequence.
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = f"{_LABEL}([.]{_LABEL})*"
-DNS_LABEL = f"^{_LABEL}$"
+LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = f"{LABEL}([.]{LABEL})*"
+DNS_LABEL = f"^{LABEL}$"
 DNS_SUBDOMAIN = f"^{_SUBDOMAIN}$"
 HOST = _SUBDOMAIN
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"

@@ -6,15 +6,23 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.credentials import Credentials
 from scopewright.api.jwk import JWKSet
+from scopewright.api.login import ClientLogin
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import MAX_ITEMS, MAX_SCOPES, Label, ScopeName, ScopeNames, Subdomain
 from scopewright.api.rotation import Rotation
 from scopewright.api.rules import Rule
 from scopewright.api.times import Timestamp
 
-Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"]
-GrantType = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
+Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount", "None"]
+GrantType = Literal[
+    "client_credentials",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+    "authorization_code",
+    "refresh_token",
+]
 
+_HAS_CODE = "('authorization_code' in self.grantTypes)"
+_IS_PUBLIC = "(self.authentication.method == 'None')"
 _IN_ANOTHER_CLUSTER = "(has(self.cluster) && self.cluster != 'in-cluster')"
 
 
@@ -77,7 +85,8 @@ class Authentication(Model):
     method: Method = "ClientSecret"
     """Authentication method. ClientSecret: a shared secret that the operator generates. PrivateKeyJWT: assertions
     signed with the client's private key. ServiceAccount: the projected token of a Pod is the assertion, and no secret
-    exists. Defaults to ClientSecret."""
+    exists. None: a public client, such as an app on a device or in a browser, has no credential and no Secret (RFC 6749
+    section 2.1). Defaults to ClientSecret."""
     service_account: ServiceAccountRef | None = None
     """ServiceAccount whose projected tokens are accepted. Required with method ServiceAccount, not allowed with other
     methods. Defaults to none."""
@@ -115,6 +124,55 @@ class OAuthClientSpec(Spec):
             f"access requests more than {MAX_SCOPES} scopes in total; request fewer, or use two OAuthClients",
             "access",
         ),
+        Rule(
+            "login-with-authorization-code",
+            f"!{_HAS_CODE} || has(self.login)",
+            "login is required with grant type authorization_code; set login.redirectURIs, or remove the grant type",
+            "login",
+        ),
+        Rule(
+            "login-only-with-authorization-code",
+            f"{_HAS_CODE} || !has(self.login)",
+            "login is allowed only with grant type authorization_code; add it to grantTypes, or remove login",
+            "login",
+        ),
+        Rule(
+            "refresh-token-needs-authorization-code",
+            f"{_HAS_CODE} || !('refresh_token' in self.grantTypes)",
+            "grant type refresh_token is for users only: a client that acts for itself requests a new token; add "
+            "authorization_code, or remove refresh_token",
+            "grantTypes",
+        ),
+        Rule(
+            "public-client-acts-for-users-only",
+            f"!{_IS_PUBLIC} || self.grantTypes.all(g, g in ['authorization_code', 'refresh_token'])",
+            "a client with method None has no credential, and may act for users only; set grantTypes to "
+            "[authorization_code] or [authorization_code, refresh_token], or choose another method",
+            "grantTypes",
+        ),
+        Rule(
+            "public-client-asks-for-consent",
+            f"!{_IS_PUBLIC} || !has(self.login) || self.login.consent != 'Skip'",
+            "login.consent Skip is not allowed with method None, because any program can use the client id (RFC 6749 "
+            "section 10.2); set consent to Required, or choose another method",
+            "login",
+        ),
+        Rule(
+            "public-client-uses-pkce",
+            f"!{_IS_PUBLIC} || !has(self.login) || self.login.pkce != 'Optional'",
+            "login.pkce Optional is not allowed with method None, because nothing else protects the code (RFC 9700 "
+            "section 2.1.1); set pkce to Required, or choose another method",
+            "login",
+        ),
+        Rule(
+            "private-use-schemes-for-public-clients",
+            f"{_IS_PUBLIC} || !has(self.login) || [self.login.redirectURIs, has(self.login.postLogoutRedirectURIs) ? "
+            "self.login.postLogoutRedirectURIs : []].all(l, l.all(u, u.startsWith('https:') || u.startsWith('http:')"
+            " || !u.matches('^[a-z][a-z0-9-]*[.][a-z0-9.-]*:')))",
+            "private-use schemes are for native apps, which cannot keep a secret (RFC 8252 section 8.4); set "
+            "authentication.method to None, or use https",
+            "login",
+        ),
     )
 
     authentication: Authentication = Authentication()
@@ -122,12 +180,20 @@ class OAuthClientSpec(Spec):
     grant_types: Annotated[
         list[GrantType], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=["client_credentials"])
-    """Grant types that the client may use at the token endpoint: client_credentials and token exchange (RFC 8693).
-    Defaults to client_credentials."""
+    """Grant types that the client may use at the token endpoint: client_credentials, token exchange (RFC 8693), and for
+    users authorization_code and refresh_token. Defaults to client_credentials."""
     access: Annotated[list[AccessRequest], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
-    """Access that the client requests, one entry for each API. Defaults to none."""
+    """Access that the client requests, one entry for each API: for itself with client_credentials, for users with
+    authorization_code. Defaults to none."""
+    login: ClientLogin | None = None
+    """Login of users through the client. Required with grant type authorization_code, not allowed without it. Defaults
+    to none."""
+    dpop: Literal["Required", "Optional"] = "Optional"
+    """Whether the client must bind its tokens to a key with DPoP (RFC 9449), so that stolen tokens cannot be used.
+    Defaults to Optional, unless an API requires it."""
     credentials: Credentials = Credentials()
-    """Secret that holds the credential. Defaults to <name>-oauth, with the default entry names."""
+    """Secret that holds the credential; none with method None. Defaults to <name>-oauth, with the default entry
+    names."""
     rotation: Rotation = Rotation()
     """Rotation of a credential that the operator generates; keys in jwks and ServiceAccounts are not rotated. Defaults
     to every 720h, with an overlap of 24h."""
@@ -177,7 +243,7 @@ class OAuthClientStatus(Status):
     client_id: Annotated[str, Field(max_length=127)] | None = Field(default=None, alias="clientID")
     """Client id: <namespace>.<name>."""
     binding: Binding | None = None
-    """Secret that holds the credential. Not set before the Secret exists."""
+    """Secret that holds the credential. Not set before the Secret exists, and with method None."""
     credentials: CredentialTimes | None = None
     """Times of issue, rotation, expiry and last use of the credential. Not set before it is issued or used."""
     access: Annotated[list[AccessStatus], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
@@ -185,8 +251,9 @@ class OAuthClientStatus(Status):
 
 
 class OAuthClient(Kind):
-    """OAuthClient is a service that calls APIs. The operator generates its credential, writes it to a Secret in the
-    same namespace and rotates it. The issuer gives it access tokens for scopes that the owners of the APIs grant."""
+    """OAuthClient is a service that calls APIs, or an application that users log in to. The operator generates its
+    credential, writes it to a Secret in the same namespace and rotates it. The issuer gives it access tokens for scopes
+    that the owners of the APIs grant."""
 
     KIND = "OAuthClient"
     PLURAL = "oauthclients"
@@ -201,6 +268,13 @@ class OAuthClient(Kind):
         ),
         Column("Next Rotation", ".status.credentials.nextRotationTime", "Time at which the next rotation is due."),
         Column("Client ID", ".status.clientID", "Client id at the issuer.", wide=True),
+        Column("Method", ".spec.authentication.method", "Authentication method.", wide=True),
+        Column(
+            "Login",
+            '.status.conditions[?(@.type=="LoginAllowed")].status',
+            "Whether the platform allows all of spec.login.",
+            wide=True,
+        ),
         Column(
             "Last Used",
             ".status.credentials.lastUsedTime",

@@ -94,7 +94,7 @@ async def develop(
     """Reconcile and serve until `stop` is set."""
     store = DirectoryStore.open(state, config.issuer)
     try:
-        config = LocalCluster.open(state).trusted_by(config)
+        config = LocalCluster.open(state).trusted_by(config).with_loopback_applications()
         embedded = LocalOperator(directory, store, config)
         await embedded.install()
         report = Report(embedded, console)

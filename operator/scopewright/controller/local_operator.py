@@ -17,7 +17,7 @@ from scopewright.controller.resync import WatchMonitor, orphaned_keys
 from scopewright.controller.views import Dependencies
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
-from scopewright.core.installation import default_signing_key
+from scopewright.core.installation import default_signing_key, id_token_signing_key
 from scopewright.core.objects import Ref
 from scopewright.manifests.validate import Diagnostic
 from scopewright.stores.directory.declared import ManifestChange
@@ -29,9 +29,12 @@ SETTLE_SECONDS: Final = 0.05
 
 
 class LocalOperator:
-    """Reconciles one directory of manifests while `run` does. No other process writes the STATE directory."""
+    """Reconciles one directory of manifests while `run` does. No other process writes the STATE directory.
 
-    def __init__(self, directory: Path, store: DirectoryStore, config: Config) -> None:
+    With `users`, there is a SigningKey for ID tokens too.
+    """
+
+    def __init__(self, directory: Path, store: DirectoryStore, config: Config, *, users: bool = False) -> None:
         self._directory = directory
         self._store = store
         self._config = config
@@ -41,7 +44,9 @@ class LocalOperator:
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.relations.waits_for, workers=4)
         self._bootstrap = Bootstrap(store, config, _now)
         self._handlers = WatchHandlers(self.cache, config, WatchMonitor(), self._enqueue, self._bootstrap.check)
-        self._manifests = ManifestFollower(store.declared, (default_signing_key(config),))
+        self._manifests = ManifestFollower(
+            store.declared, (default_signing_key(config),), (id_token_signing_key(config),) if users else ()
+        )
         self.problems: tuple[Diagnostic, ...] = ()
 
     async def run(self, on_settled: Callable[[], None]) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
-from scopewright.api.names import Label
+from scopewright.api.names import HOST, Label
+from scopewright.api.redirect_uris import LOOPBACK_HOSTS
 from scopewright.api.times import parse_duration
 from scopewright.core.clusters import ClusterConfig
 from scopewright.core.profile import FAPI2_ALGORITHMS, FAPI2_CLOCK_SKEW, FAPI2_MAX_TOKEN_LIFETIME, Profile, allows
@@ -138,6 +139,72 @@ class KubeApi(_Model):
         return self
 
 
+_HOST_PATTERN: Final = re.compile(rf"([*][.])?{HOST}|\[::1\]")
+EVERY_NAMESPACE: Final = "*"
+
+
+def _host_pattern(value: str) -> str:
+    if not _HOST_PATTERN.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a host: write hr.example, or *.hr.example for all hosts below it, in lower case, "
+            "without scheme, port and path"
+        )
+    return value
+
+
+class Applications(_Model):
+    """Where applications of these namespaces may send users after a login, and whether they may skip the consent."""
+
+    namespaces: tuple[Label | Literal["*"], ...] = Field(min_length=1)
+    """Names of namespaces; `*` is every namespace."""
+    hosts: tuple[Annotated[str, AfterValidator(_host_pattern)], ...] = Field(min_length=1)
+    """Hosts of redirect URIs. `*.hr.example` is every host below hr.example, at any depth, and not hr.example itself. A
+    private-use scheme is a domain in reverse order: com.example.hr needs the host hr.example.com."""
+    consent: Literal["Required", "Skippable"] = "Required"
+
+    def covers(self, namespace: str, host: str) -> bool:
+        return self.has(namespace) and any(_is_host(host, pattern) for pattern in self.hosts)
+
+    def has(self, namespace: str) -> bool:
+        return namespace in self.namespaces or EVERY_NAMESPACE in self.namespaces
+
+
+def _is_host(host: str, pattern: str) -> bool:
+    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
+
+
+class SessionLimits(_Model):
+    """How long users stay logged in at the issuer."""
+
+    idle_timeout: Duration = timedelta(hours=1)
+    """Time without a login at any application after which the issuer asks who the user is again."""
+    max_lifetime: Duration = timedelta(hours=12)
+    """Time after which a session ends, and with it refresh tokens without the scope offline_access."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "SessionLimits":
+        if not timedelta(minutes=1) <= self.idle_timeout <= self.max_lifetime <= timedelta(days=30):
+            raise ValueError("idleTimeout must be at least 1m and at most maxLifetime, and maxLifetime at most 720h")
+        return self
+
+
+class UserSettings(_Model):
+    """Login of users. Teams choose neither where users are sent nor whether users are asked: the platform does."""
+
+    applications: tuple[Applications, ...] = ()
+    """Without an entry, the clients of a namespace may register loopback URIs with method None, and nothing else."""
+    sessions: SessionLimits = SessionLimits()
+
+    def allows_host(self, namespace: str, host: str) -> bool:
+        return any(entry.covers(namespace, host) for entry in self.applications)
+
+    def allows_skipping(self, namespace: str, host: str) -> bool:
+        return any(e.consent == "Skippable" and e.covers(namespace, host) for e in self.applications)
+
+    def hosts_of(self, namespace: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(host for e in self.applications if e.has(namespace) for host in e.hosts))
+
+
 class Config(_Model):
     """All settings of a platform team, except listening addresses."""
 
@@ -169,6 +236,7 @@ class Config(_Model):
     only, and grants by namespaceSelector have no effect: it may not list Namespaces and does not know their labels."""
     limits: Limits = Limits()
     dpop: Dpop = Dpop()
+    users: UserSettings = UserSettings()
     profile: Profile = "Default"
     """FAPI2 narrows algorithms, client authentication, tokens and lifetimes to the FAPI 2.0 Security Profile."""
 
@@ -218,4 +286,14 @@ class Config(_Model):
             profile=self.profile,
             clusters=tuple(cluster.record() for cluster in self.clusters),
             reserved_audiences=self.reserved_audiences,
+            session_idle_timeout=int(self.users.sessions.idle_timeout.total_seconds()),
+            session_max_lifetime=int(self.users.sessions.max_lifetime.total_seconds()),
         )
+
+    def with_loopback_applications(self) -> "Config":
+        """Return the configuration of `scopewright dev`: the applications of every namespace may run on this machine,
+        with a client secret too, and may skip the consent.
+        """
+        local = Applications(namespaces=(EVERY_NAMESPACE,), hosts=LOOPBACK_HOSTS, consent="Skippable")
+        users = self.users.model_copy(update={"applications": (*self.users.applications, local)})
+        return self.model_copy(update={"users": users})

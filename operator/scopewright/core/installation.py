@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
+from scopewright.api.login import ID_TOKENS
 from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -157,13 +158,20 @@ def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:
 
 def default_signing_key(config: Config) -> dict[str, Any]:
     """Return the SigningKey that an installation needs from the start."""
+    return _signing_key(config, DEFAULT_SIGNING_KEY)
+
+
+def id_token_signing_key(config: Config) -> dict[str, Any]:
+    """Return the SigningKey of ID tokens: RS256, which every OpenID Connect client accepts (Core §15.1), and which
+    profile FAPI2 forbids (§5.4.1).
+    """
+    return _signing_key(config, ID_TOKENS, algorithm="ES256" if config.profile == "FAPI2" else "RS256")
+
+
+def _signing_key(config: Config, name: str, **spec: str) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": "SigningKey",
-        "metadata": {
-            "name": DEFAULT_SIGNING_KEY,
-            "namespace": config.namespace,
-            "labels": {MANAGED_BY: MANAGER},
-        },
-        "spec": {"issuer": config.name},
+        "metadata": {"name": name, "namespace": config.namespace, "labels": {MANAGED_BY: MANAGER}},
+        "spec": {"issuer": config.name, **spec},
     }

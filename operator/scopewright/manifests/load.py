@@ -50,6 +50,9 @@ class DirectoryReader:
 
     directory: Path
     fallbacks: tuple[dict[str, Any], ...] = ()
+    """Manifests used where the directory declares none of their kind."""
+    additions: tuple[dict[str, Any], ...] = ()
+    """Manifests used where the directory declares no such object."""
     walk: Callable[[Path], Walk] = walk
     stable: bool = True
     """Whether every file was stable at the last read."""
@@ -68,9 +71,17 @@ class DirectoryReader:
         self._known = {file: self._known[file] for file in contents if file in self._known}
         if self._last and self._last[:2] == (contents, set(walked.folders)):
             return self._last[2]
-        manifests = _with_fallbacks(_merged(self.directory, walked, contents), self.fallbacks)
+        manifests = self._completed(_merged(self.directory, walked, contents))
         self._last = (contents, set(walked.folders), manifests)
         return manifests
+
+    def _completed(self, manifests: Manifests) -> Manifests:
+        declared = {*manifests.objects, *manifests.broken}
+        kinds = {ref.kind for ref in declared}
+        missing = {manifest_ref(m): m for m in self.fallbacks if m["kind"] not in kinds}
+        missing |= {ref: m for m in self.additions if (ref := manifest_ref(m)) not in declared}
+        sources = dict.fromkeys(missing, SourceLocation("", 1))
+        return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 
     def _content(self, file: str, status: Signature, budget: ParseBudget) -> Content:
         known = self._known.get(file)
@@ -118,13 +129,6 @@ def _merged(directory: Path, walked: Walk, contents: dict[str, Content]) -> Mani
         objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(incomplete), walked.readable,
         walked.templates,
     )  # fmt: skip
-
-
-def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...]) -> Manifests:
-    kinds = {ref.kind for ref in (*manifests.objects, *manifests.broken)}
-    missing = {manifest_ref(m): m for m in fallbacks if m["kind"] not in kinds}
-    sources = dict.fromkeys(missing, SourceLocation("", 1))
-    return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 
 
 def _problem(directory: Path, file: str, problem: ManifestError, *, unread: bool = False) -> Diagnostic:

@@ -23,15 +23,20 @@ class KeyPair:
 
 def managed_kind(client: OAuthClient) -> CredentialKind | None:
     """Return the kind of credential that the operator generates. None for a client with keys or a ServiceAccount of its
-    own.
+    own, and for a public client.
     """
     match client.spec.authentication.method:
         case "ClientSecret":
             return "secret"
         case "PrivateKeyJWT":
             return None if declared_keys(client) else "key pair"
-        case "ServiceAccount":
+        case "ServiceAccount" | "None":
             return None
+
+
+def is_public(client: OAuthClient) -> bool:
+    """Whether the client has no credential (method None): the user's login and PKCE protect the code."""
+    return client.spec.authentication.method == "None"
 
 
 def kind_of(credential: Credential) -> CredentialKind:

@@ -12,7 +12,7 @@ from typing import Final
 from scopewright.api import OAuthClient
 from scopewright.api.rotation import Rotation
 from scopewright.api.times import format_duration
-from scopewright.core.client.authentication import brings_own_credential, kind_of, managed_kind
+from scopewright.core.client.authentication import brings_own_credential, is_public, kind_of, managed_kind
 from scopewright.core.client.seal import seal, verifies
 from scopewright.core.client.windows import first_opening
 from scopewright.core.failures import Unavailable
@@ -187,13 +187,15 @@ def overdue_cause(
 ) -> Cause | None:
     """Return why a new credential is due, by the record and the Secret's digests.
 
-    It does not check the seal, so that it is cheap enough for every client. None if the client is paused, or if its
-    Secret's name is taken.
+    It does not check the seal, so that it is cheap enough for every client. None if the client is paused or public, or
+    if its Secret's name is taken.
     """
     meta = client.metadata
     if is_paused(meta.annotations) or meta.deletion_timestamp:
         return None
     own = record if record and record.uid == client.uid else None
+    if is_public(client):
+        return None
     current = current_credential(own, existing)
     if managed_kind(client) is None:
         return cause_to_rotate(client, current, now) if current else None

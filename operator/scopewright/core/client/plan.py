@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from scopewright.core.client.authentication import kind_of, managed_kind, resolve_service_account
+from scopewright.core.client.authentication import is_public, kind_of, managed_kind, resolve_service_account
 from scopewright.core.client.credentials import Cause, SecretOwnership, add_credential, cause_for_new, cause_to_rotate
 from scopewright.core.client.issuing import issue_credential
 from scopewright.core.client.record import record_upkeep, record_with, record_write
@@ -16,6 +16,7 @@ from scopewright.core.client.secret import (
     refuse_conflict,
     secret_upkeep,
     secrets_to_release,
+    unneeded_secrets,
 )
 from scopewright.core.client.status import client_status, deletion_status, readiness, readiness_while_paused
 from scopewright.core.client.view import ClientState, ClientView, IssueFailure, is_bound
@@ -110,6 +111,8 @@ def _decide(view: ClientView, state: ClientState) -> _Decision:
     refuse_by_profile(view.client, view.config)
     if view.beyond_limits and state.record is None:
         raise view.beyond_limits
+    if is_public(view.client):
+        return _without_credential(view, state)
     if released := allowed_writes(secrets_to_release(view, state), view.failed_writes):
         return _Decision(Plan(released))
     refuse_conflict(view, state)
@@ -183,6 +186,23 @@ def _with_own_credential(view: ClientView, state: ClientState) -> _Decision:
     changed = (_removed(view, current),) if current and not kept and decision.blocked is None else ()
     plan = replace(decision.plan, events=(*decision.plan.events, *changed))
     return _Decision(plan, failure, decision.blocked, missing)
+
+
+def _without_credential(view: ClientView, state: ClientState) -> _Decision:
+    """Plan for a public client: its record, and no Secret. The record first: earlier credentials end even if the Secret
+    cannot be deleted.
+    """
+    first = () if view.record else (record_write(view, record_with(view, state, ())),)
+    decision = _upkeep(view, state, *first, *unneeded_secrets(view))
+    ended = state.record.credentials if state.record else ()
+    if not ended or decision.blocked:
+        return decision
+    name = view.client.secret_name
+    event = Event(
+        "CredentialRemoved",
+        f"the method changed to None: every credential is refused from now on, and Secret {name} is deleted",
+    )
+    return replace(decision, plan=replace(decision.plan, events=(*decision.plan.events, event)))
 
 
 def _own_credential_writes(

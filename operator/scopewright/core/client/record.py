@@ -1,16 +1,17 @@
 """The record of one client, which is written even if the Secret cannot be."""
 
 from scopewright.core.access import requested_access
-from scopewright.core.client.authentication import declared_keys, resolve_service_account
+from scopewright.core.client.authentication import declared_keys, is_public, resolve_service_account
 from scopewright.core.client.credentials import SecretOwnership, latest, revoked_before
 from scopewright.core.client.healing import recent_heals
+from scopewright.core.client.login import decide_login, limit_login
 from scopewright.core.client.overlap import apply_overlap, was_extended
 from scopewright.core.client.status import in_use
 from scopewright.core.client.view import ClientState, ClientView
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, contains_desired
 from scopewright.core.plan import NOTHING, Event, Plan
-from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess, ServiceAccount
+from scopewright.core.records.client import ClientRecord, Credential, Login, RequestedAccess, ServiceAccount
 from scopewright.core.records.codec import encode
 from scopewright.core.records.names import CLIENT_TYPE, ENTRY
 
@@ -21,7 +22,7 @@ def record_with(view: ClientView, state: ClientState, credentials: tuple[Credent
         namespace=view.client.namespace,
         name=view.client.name,
         uid=view.client.uid,
-        method=spec.authentication.method,
+        method="ClientSecret" if spec.authentication.method == "None" else spec.authentication.method,
         grant_types=tuple(spec.grant_types),
         owner_creation_time=view.client.metadata.creation_timestamp,
         disabled=spec.disabled,
@@ -29,6 +30,9 @@ def record_with(view: ClientView, state: ClientState, credentials: tuple[Credent
         public_keys=declared_keys(view.client),
         service_account=_service_account(view),
         access=_access(view, record),
+        login=_login(view, record),
+        public=is_public(view.client),
+        dpop_required=spec.dpop == "Required",
         secret_name=view.client.secret_name,
         revoked_before=latest(revoked_before(view.client, view.now), record.revoked_before if record else None),
         heals=recent_heals(record, state.current, view.now) if record else (),
@@ -43,6 +47,11 @@ def _access(view: ClientView, record: ClientRecord | None) -> tuple[RequestedAcc
     before = {a.resource_server: frozenset(a.scopes) for a in (record.access if record else ())}
     kept = ((a, tuple(s for s in a.scopes if s in before.get(a.resource_server, ()))) for a in requested)
     return tuple(RequestedAccess(a.resource_server, scopes) for a, scopes in kept if scopes)
+
+
+def _login(view: ClientView, record: ClientRecord | None) -> Login | None:
+    login = decide_login(view.client, view.config).login
+    return login if view.beyond_limits is None else limit_login(login, record.login if record else None)
 
 
 def _service_account(view: ClientView) -> ServiceAccount | None:
@@ -77,7 +86,11 @@ def record_upkeep(view: ClientView, state: ClientState) -> Plan:
 
 
 def live_credentials(view: ClientView, state: ClientState) -> tuple[Credential, ...]:
-    """Return the record's credentials that are still valid, by time and policy."""
+    """Return the record's credentials that are still valid, by time and policy. A public client has none: a change to
+    method None ends earlier ones without an overlap.
+    """
+    if is_public(view.client):
+        return ()
     credentials = state.record.credentials if state.record else ()
     before = revoked_before(view.client, view.now)
     # Once the client has its own credential and the Secret holds none, all credentials are replaced.

@@ -92,6 +92,20 @@ def secrets_to_release(view: ClientView, state: ClientState) -> tuple[Write, ...
     )
 
 
+def unneeded_secrets(view: ClientView) -> tuple[Write, ...]:
+    """Return deletions of every Secret of a client that became public: those with a seal that verifies, and edited ones
+    that only this client owns. An edited one cannot be recognised by the record, which has no credential any more.
+    """
+    secrets = (*((view.secret,) if view.secret else ()), *view.former_secrets)
+    return tuple(Deletion(s) for s in secrets if _is_of_this_client(view, s))
+
+
+def _is_of_this_client(view: ClientView, secret: Existing) -> bool:
+    if _ownership(view, secret, None) is SecretOwnership.SEALED:
+        return True
+    return secret.type == SECRET_TYPE and set(secret.owner_uids) == {view.client.uid} and not secret.is_retained
+
+
 def _is_reserved(view: ClientView) -> bool:
     """Whether the name is reserved: in the issuer's namespace, the Secret would block a record of that name."""
     name = view.client.secret_name

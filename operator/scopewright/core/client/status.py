@@ -8,9 +8,10 @@ from typing import Final
 from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
 from scopewright.core.access import AccessDecision, requested_access, resolve
-from scopewright.core.client.authentication import brings_own_credential, managed_kind
+from scopewright.core.client.authentication import brings_own_credential, is_public, managed_kind
 from scopewright.core.client.credentials import SecretOwnership, rotation_time
 from scopewright.core.client.healing import next_heal_time
+from scopewright.core.client.login import MAX_TEXT, login_allowed
 from scopewright.core.client.overlap import can_extend, next_decision, was_extended
 from scopewright.core.client.restrictions import ignored_keys, too_many_scopes
 from scopewright.core.client.view import ClientState, ClientView, IssueFailure, is_bound
@@ -24,7 +25,11 @@ GRACE: Final = timedelta(seconds=3)
 _PLAIN_SCALAR: Final = re.compile(
     r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[a-z][a-z0-9_./-]*(?::[a-z0-9_./-]+)*", re.IGNORECASE
 )
-MAX_TEXT: Final = 8000
+
+
+NO_CREDENTIAL: Final = (
+    "the issuer knows this public client, which has no credential and no Secret: it needs its client id and PKCE"
+)
 
 
 def readiness(view: ClientView) -> tuple[ConditionUpdate, ...]:
@@ -55,6 +60,8 @@ def readiness_while_paused(view: ClientView, state: ClientState) -> tuple[Condit
         )
     if record.disabled:
         return stalled(Rejected("Disabled", "the issuer refuses this client: it was disabled before it was paused"))
+    if record.public:
+        return ready("Provisioned", NO_CREDENTIAL)
     if state.ownership is SecretOwnership.ABSENT:
         return waiting("SecretMissing", f"Secret {name} does not exist, and is not created while the client is paused")
     if not state.secret_is_managed:
@@ -71,6 +78,8 @@ def deletion_status(view: ClientView, conditions: tuple[ConditionUpdate, ...]) -
 
 
 def _accepted_proof(client: OAuthClient) -> str:
+    if is_public(client):
+        return NO_CREDENTIAL
     if managed_kind(client):
         return f"Secret {client.secret_name} holds a credential that the issuer accepts"
     named = client.spec.authentication.service_account
@@ -91,7 +100,7 @@ def client_status(
     conditions = (
         *readiness, *_rotation_failing(failure), *_access_granted(view, resolved),
         *_previous_in_use(view, state.record), *_unused(view, state),
-        *ignored_keys(client, view.config),
+        *ignored_keys(client, view.config), *login_allowed(client, view.config),
     )  # fmt: skip
     return status_plan(
         OAuthClientStatus,
@@ -180,7 +189,8 @@ def _unused(view: ClientView, state: ClientState) -> tuple[ConditionUpdate, ...]
 
 def _unused_at(view: ClientView, state: ClientState) -> datetime | None:
     """Return the time from which on the client is reported as unused, unless a use is reported before."""
-    created = view.client.metadata.creation_timestamp if is_bound(view, state) else None
+    served = is_bound(view, state) or (is_public(view.client) and state.record is not None)
+    created = view.client.metadata.creation_timestamp if served else None
     usable = state.current.issue_time if state.current else created
     if usable is None or view.reporting_since is None:
         return None

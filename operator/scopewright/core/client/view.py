@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scopewright.api import OAuthClient
-from scopewright.core.client.authentication import KeyPair, managed_kind
+from scopewright.core.client.authentication import KeyPair, is_public, managed_kind
 from scopewright.core.client.credentials import Cause, CauseKind, SecretOwnership
 from scopewright.core.client.overlap import LastUse
 from scopewright.core.config import Config
@@ -119,4 +119,6 @@ def own_record(view: ClientView) -> ClientRecord | None:
 
 def is_bound(view: ClientView, state: ClientState) -> bool:
     """Whether there is a Secret with which a service can start."""
+    if is_public(view.client):
+        return False
     return state.current is not None or (managed_kind(view.client) is None and state.secret_is_managed)

@@ -1,11 +1,21 @@
 """The record of the issuer: its settings, and the clusters whose ServiceAccounts authenticate clients."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from scopewright.core.profile import Profile
 from scopewright.core.records.fields import RECORD_CONFIG
 from scopewright.core.records.names import LOCAL_CLUSTER
+
+SESSION_IDLE_TIMEOUT: Final = 3600
+SESSION_MAX_LIFETIME: Final = 12 * 3600
+
+
+def _unless(default: int) -> Any:
+    """Not written if it is the default: records of earlier versions stay as they are."""
+    return Field(exclude_if=lambda value: value == default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,10 @@ class IssuerRecord:
     profile: Profile = "Default"
     dpop_algorithms: tuple[str, ...] = ()
     """Algorithms of DPoP proofs at the token endpoint. Empty: all that the profile allows."""
+    session_idle_timeout: Annotated[int, _unless(SESSION_IDLE_TIMEOUT)] = SESSION_IDLE_TIMEOUT
+    """Time without a login, after which a browser's session logs in nobody without asking."""
+    session_max_lifetime: Annotated[int, _unless(SESSION_MAX_LIFETIME)] = SESSION_MAX_LIFETIME
+    """Time after the login at which a session ends."""
     version: Literal[1] = 1
 
     @property

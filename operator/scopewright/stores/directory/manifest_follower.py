@@ -18,14 +18,22 @@ SETTLE_SECONDS: Final = 0.2
 class ManifestFollower:
     """Rescans a directory, and reports changes of the objects in force."""
 
-    def __init__(self, declared: DeclaredObjects, fallbacks: tuple[dict[str, Any], ...] = ()) -> None:
-        """`fallbacks` are manifests used where the directory declares none of their kind."""
+    def __init__(
+        self,
+        declared: DeclaredObjects,
+        fallbacks: tuple[dict[str, Any], ...] = (),
+        additions: tuple[dict[str, Any], ...] = (),
+    ) -> None:
+        """`fallbacks` are manifests used where the directory declares none of their kind, `additions` where it declares
+        no such object.
+        """
         self._declared = declared
         self._fallbacks = fallbacks
+        self._additions = additions
 
     async def follow(self, directory: Path, interval: float = 0.3) -> AsyncIterator[ManifestChange]:
         """All objects in force first, then each change of objects or problems, without end."""
-        reader = DirectoryReader(directory, self._fallbacks)
+        reader = DirectoryReader(directory, self._fallbacks, self._additions)
         last: Manifests | None = None
         reported: tuple[Diagnostic, ...] | None = None
         absent: frozenset[Ref] = frozenset()
