@@ -53,6 +53,12 @@ class FormBrowser:
         """Follow a link from another site, or type the URL."""
         return self._follow(self._http.build_request("GET", url, headers={"Sec-Fetch-Site": "cross-site"}))
 
+    def page(self, url: str) -> Page:
+        """Open a URL that must show a page."""
+        page = self.open(url)
+        assert isinstance(page, Page), f"the browser was redirected: {page}"
+        return page
+
     def post(self, url: str, fields: Mapping[str, str]) -> Page | Away:
         """Submit a form of another site: Lax cookies are not sent with it, but with a redirect that follows."""
         headers = {"Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.example"}
