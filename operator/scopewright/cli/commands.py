@@ -171,13 +171,17 @@ def dev(
     allow_http: Annotated[
         bool, typer.Option("--allow-http", help="Allow an http URL of another host than loopback as issuer.")
     ] = False,
+    allow_login: Annotated[
+        bool,
+        typer.Option("--developer-login", help="Let users of DIR/users.yaml log in from other machines, unchecked."),
+    ] = False,
     log_format: options.Format = options.LogFormat.text,
     log_level: options.Level = options.LogLevel.warning,
 ) -> None:
     """Reconcile a directory of manifests and serve the issuer, without a cluster."""
     from rich.console import Console
 
-    from scopewright.cli.dev import dev_config, develop, http_hosts
+    from scopewright.cli.dev import dev_config, develop, developer_login, http_hosts
 
     set_up_logging(log_format.value, log_level.value)
     if not directory.is_dir():
@@ -186,6 +190,7 @@ def dev(
     settings, note = dev_config(
         config, issuer_url, listen_on, listening, allow_http=allow_http, http_hosts=http_hosts()
     )
+    users_file = developer_login(directory, listen_on, settings.issuer, allowed=allow_login)
     if note:
         typer.echo(note, err=True)
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -193,7 +198,7 @@ def dev(
     async def main() -> None:
         stop = asyncio.Event()
         on_signals(stop.set)
-        await develop(directory, state, settings, listening, stop, console)
+        await develop(directory, state, settings, listening, stop, console, users_file)
 
     run_loop(main())
 

@@ -18,8 +18,11 @@ from scopewright.core.access import requested_access
 from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
-from scopewright.origins import Hosts, HttpUrl, host_of, is_among
+from scopewright.issuer.users.assembly import UserSettings
+from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin, lists_users
+from scopewright.origins import Hosts, HttpUrl, host_of, is_among, is_loopback
 from scopewright.stores.directory.store import DirectoryStore
+from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.variables import ALLOW_HTTP
 
 NOTHING = "–"
@@ -88,17 +91,43 @@ def _served(listen_on: str, listening: socket.socket) -> str | None:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def developer_login(directory: Path, listen_on: str, issuer: str, *, allowed: bool) -> Path | None:
+    """Return the file with the users of the developer login; None if there is none, and so no login.
+
+    Everybody who reaches the login page can be any of the users: it is for loopback only, unless `allowed`.
+    """
+    file = directory / USERS_FILE
+    if not lists_users(file):
+        return None
+    host = parse_address(listen_on)[0]
+    if not allowed and not (is_loopback(host) and is_loopback(HttpUrl.parse(issuer).host)):
+        raise Rejected(
+            "DeveloperLogin",
+            f"{file} lists users who log in without a password, and other machines reach dev (--listen "
+            f"{listen_on}, issuer {issuer}); listen on 127.0.0.1:8080 without --issuer-url, move the file away, or "
+            "pass --developer-login if everybody there may be any of these users",
+        )
+    return file
+
+
 async def develop(
-    directory: Path, state: Path, config: Config, listening: socket.socket, stop: asyncio.Event, console: Console
+    directory: Path,
+    state: Path,
+    config: Config,
+    listening: socket.socket,
+    stop: asyncio.Event,
+    console: Console,
+    users_file: Path | None = None,
 ) -> None:
-    """Reconcile and serve until `stop` is set."""
+    """Reconcile and serve until `stop` is set. `users_file`: see `developer_login`."""
     store = DirectoryStore.open(state, config.issuer)
     try:
         config = LocalCluster.open(state).trusted_by(config).with_loopback_applications()
         embedded = LocalOperator(directory, store, config)
         await embedded.install()
         report = Report(embedded, console)
-        settings = IssuerSettings(namespace=config.namespace, allow_http=True)
+        users = _users(users_file, state, console) if users_file else None
+        settings = IssuerSettings(namespace=config.namespace, allow_http=True, users=users)
         async with build_issuer(settings, store, writer=store).running() as issuer:
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),
@@ -115,10 +144,23 @@ async def develop(
         store.close()
 
 
+def _users(file: Path, state: Path, console: Console) -> UserSettings:
+    def report(problem: str) -> None:
+        console.print(Text(f"{file}: {problem}", "red"), soft_wrap=True)
+
+    login = DeveloperLogin(file, report)
+    login.users()
+    return UserSettings(MemorySessions(), login)
+
+
 async def _announce(issuer: Issuer, report: "Report") -> None:
     await report.first.wait()
     url = await issuer.ready()
     report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
+    if issuer.users is not None:
+        report.console.print(
+            Text(f"users of {USERS_FILE} log in at {url}/authorize, without a password"), soft_wrap=True
+        )
 
 
 class Report:

@@ -35,6 +35,7 @@ from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.issuer.tokens.exchange import Exchange
 from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
+from scopewright.issuer.users.assembly import UserSettings, UserState, build_application
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 
@@ -63,6 +64,8 @@ class IssuerSettings:
     """Whether the records may name an http issuer that is not on loopback: those of `scopewright dev` may."""
     proxies: TrustedProxies | None = None
     """Proxies whose X-Forwarded-For names the caller."""
+    users: UserSettings | None = None
+    """None: there are no endpoints for users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +168,8 @@ def build_issuer(
         store_timeout=settings.store_timeout,
     )
     feed = FeedEndpoint(revocations, registry.keys)
-    return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies)
+    users = None
+    if settings.users is not None:
+        state = UserState.of(settings.users.store, registry, revocations.end, clock)
+        users = build_application(settings.users, state, registry, lambda token: None, clock, sink)
+    return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies, users)

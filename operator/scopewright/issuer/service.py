@@ -18,6 +18,7 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.users.application import UserApplication
 
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
@@ -50,6 +51,8 @@ class Issuer:
     background: Background
     clock: Clock
     proxies: TrustedProxies | None
+    users: UserApplication | None = None
+    """The pages and endpoints of users. None: there are none."""
     _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
 
     @contextlib.asynccontextmanager
@@ -78,6 +81,8 @@ class Issuer:
                 return endpoints.introspection.decide(http)
             if http.path == paths.revocation and endpoints.revocation:
                 return endpoints.revocation.decide(http)
+            if self.users is not None and self.users.serves(http.path, record.issuer):
+                return self.users.answer(http) if self.readiness.started else _starting()
             document = self._document(http, record, paths)
             if document is not None:
                 return document

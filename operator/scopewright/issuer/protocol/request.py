@@ -103,7 +103,15 @@ def may_be_cached(body: bytes) -> bool:
 
 
 def parse_form(body: bytes) -> Form:
-    """The parameters by name, without the empty ones (RFC 6749 §3.1)."""
+    """The parameters by name, without the empty ones (RFC 6749 §3.1); raises OAuthError if one is repeated."""
+    form = decode_form(body)
+    if repeated_parameters(form):
+        raise invalid_request("a parameter is repeated", reason="repeated_parameter")
+    return form
+
+
+def decode_form(body: bytes) -> Form:
+    """As `parse_form`, with repeated parameters. The body may be a query too."""
     form: dict[str, list[str]] = {}
     try:
         for pair in body.split(b"&"):
@@ -111,11 +119,13 @@ def parse_form(body: bytes) -> Form:
             if value:
                 form.setdefault(_decode(key), []).append(_decode(value))
     except UnicodeDecodeError:
-        raise invalid_request("the body is not UTF-8", reason="encoding") from None
-    for name, values in form.items():
-        if len(values) > 1 and name not in _REPEATABLE:
-            raise invalid_request("a parameter is repeated", reason="repeated_parameter")
+        raise invalid_request("the parameters are not UTF-8", reason="encoding") from None
     return form
+
+
+def repeated_parameters(form: Form) -> frozenset[str]:
+    """The names of repeated parameters, without those that may repeat: `resource` and `audience`."""
+    return frozenset(name for name, values in form.items() if len(values) > 1 and name not in _REPEATABLE)
 
 
 def _decode(value: bytes) -> str:

@@ -1,0 +1,69 @@
+"""Puts the parts of the users' endpoints together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scopewright.core.records.written_by_issuers import RevocationRecord
+from scopewright.issuer.observability import audit
+from scopewright.issuer.rate_budget import Clock
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.users.application import UserApplication, UserLog
+from scopewright.issuer.users.attempts import Attempts
+from scopewright.issuer.users.authorization_request import HintedSubject
+from scopewright.issuer.users.authorize import Authorize
+from scopewright.issuer.users.codes import Codes
+from scopewright.issuer.users.consents import Consents
+from scopewright.issuer.users.developer_login import DeveloperLogin
+from scopewright.issuer.users.pool import UserPool
+from scopewright.issuer.users.sessions import UserSessions
+from scopewright.stores.sessions import SessionStore
+from scopewright.stores.sessions.sealed import SealedSessions
+
+
+@dataclass(frozen=True, slots=True)
+class UserSettings:
+    """Where sessions are stored, and how users log in."""
+
+    store: SessionStore
+    login: DeveloperLogin
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """What is stored about users. Pages and the token endpoint share it."""
+
+    sealed: SealedSessions
+    sessions: UserSessions
+    consents: Consents
+    codes: Codes
+
+    @classmethod
+    def of(
+        cls, store: SessionStore, registry: Registry, on_ended: Callable[[RevocationRecord], None], clock: Clock
+    ) -> "UserState":
+        sealed = SealedSessions(store, lambda: registry.session_keys, clock)
+        return cls(sealed, UserSessions(sealed, on_ended), Consents(sealed, registry.server_of), Codes(sealed))
+
+
+def build_application(
+    settings: UserSettings,
+    state: UserState,
+    registry: Registry,
+    hinted_subject: HintedSubject,
+    clock: Clock,
+    sink: audit.Sink,
+) -> UserApplication:
+    """`hinted_subject` verifies ID tokens: pages know no keys."""
+    log = UserLog(sink, clock)
+    authorize = Authorize(
+        registry=registry,
+        sessions=state.sessions,
+        consents=state.consents,
+        codes=state.codes,
+        attempts=Attempts(lambda: registry.session_keys),
+        login=settings.login,
+        hinted_subject=hinted_subject,
+        clock=clock,
+        log=log,
+    )
+    return UserApplication(registry, log, authorize.routes(), UserPool())

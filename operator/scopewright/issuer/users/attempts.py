@@ -1,0 +1,126 @@
+"""Attempts: pending authorization requests, each sealed in a cookie of the browser. Nothing is stored before login.
+
+AES-256-GCM under a key derived (HKDF) from the session keys. The id of the attempt, which is in the cookie's name and
+in the path of its pages, is associated data.
+"""
+
+import hmac
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import TypeAdapter, ValidationError
+
+from scopewright import base64url
+from scopewright.core.failures import Unavailable
+from scopewright.issuer.protocol.request import Form
+from scopewright.stores.sessions.sealed import SessionKeys
+
+ATTEMPT_SECONDS: Final = 600
+MAX_ATTEMPTS: Final = 5
+"""Attempts of one browser at the same time."""
+MAX_COOKIE_BYTES: Final = 3584
+"""Of the value. Browsers drop cookies of more than 4,096 bytes with name and attributes."""
+
+_INFO: Final = b"scopewright-attempt-v1"
+_NONCE_BYTES: Final = 12
+_ID_BYTES: Final = 12
+
+
+class TooLarge(Exception):
+    """The request does not fit into a cookie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An authorization request that waits for its user."""
+
+    id: str
+    parameters: Mapping[str, Sequence[str]]
+    """Those of the request, with the subject in place of `id_token_hint`."""
+    started: float
+    """Seconds since the epoch."""
+    secret: str = field(repr=False)
+    sid: str = ""
+    """The session that began with a login for this attempt; empty before."""
+
+    def csrf_token(self, *bound_to: str) -> str:
+        """Return the token of a form. It is bound to the attempt, and to everything that the form's page showed."""
+        message = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in (self.id, *bound_to))
+        return base64url.encode(hmac.digest(self.secret.encode(), message, "sha256"))
+
+    def accepts(self, token: str, *bound_to: str) -> bool:
+        return hmac.compare_digest(token.encode(), self.csrf_token(*bound_to).encode())
+
+
+_CONTENT: Final = TypeAdapter(Attempt)
+
+
+class Attempts:
+    """Seals and opens attempts. `keys` returns None until the issuer has read the Secret."""
+
+    def __init__(self, keys: Callable[[], SessionKeys | None]) -> None:
+        self._keys = keys
+
+    @staticmethod
+    def begin(parameters: Form, started: float) -> Attempt:
+        return Attempt(secrets.token_urlsafe(_ID_BYTES), dict(parameters), started, secrets.token_urlsafe(32))
+
+    def seal(self, attempt: Attempt, now: float) -> str:
+        """Return the value of the cookie; raises TooLarge, or Unavailable without keys."""
+        cipher = _cipher(self._require_keys().sealing_key(now))
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        content = _CONTENT.dump_json(attempt)
+        sealed = nonce + cipher.encrypt(nonce, content, attempt.id.encode())
+        value = base64url.encode(sealed)
+        if len(value) > MAX_COOKIE_BYTES:
+            raise TooLarge
+        return value
+
+    def open(self, attempt_id: str, value: str, now: float) -> Attempt | None:
+        """Return the attempt; None if it has expired, or the cookie is not one of this issuer for this attempt."""
+        keys = self._require_keys()
+        for key in (keys.current, *keys.previous):
+            attempt = _opened(key, attempt_id, value)
+            if attempt is not None:
+                return attempt if attempt.id == attempt_id and now < attempt.started + ATTEMPT_SECONDS else None
+        return None
+
+    def excess(self, sent: Mapping[str, str], now: float, kept: str = "") -> list[str]:
+        """Return the attempts to forget before another one begins: unreadable, expired, and the oldest.
+
+        `kept` is the other one, if its cookie has been sent already.
+        """
+        sent = {attempt_id: value for attempt_id, value in sent.items() if attempt_id != kept}
+        opened = {attempt_id: self.open(attempt_id, value, now) for attempt_id, value in sent.items()}
+        readable = sorted((a for a in opened.values() if a is not None), key=lambda attempt: attempt.started)
+        oldest = readable[: max(0, len(readable) - MAX_ATTEMPTS + 1)]
+        return [attempt_id for attempt_id, attempt in opened.items() if attempt is None or attempt in oldest]
+
+    def _require_keys(self) -> SessionKeys:
+        keys = self._keys()
+        if keys is None:
+            raise Unavailable("the issuer has no session keys yet")
+        return keys
+
+
+def _opened(key: bytes, attempt_id: str, value: str) -> Attempt | None:
+    if len(value) > MAX_COOKIE_BYTES:
+        return None
+    try:
+        sealed = base64url.decode(value)
+        content = _cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], attempt_id.encode())
+        return _CONTENT.validate_json(content)
+    except (ValueError, InvalidTag, ValidationError):
+        return None
+
+
+@lru_cache(maxsize=4)
+def _cipher(key: bytes) -> AESGCM:
+    return AESGCM(HKDF(SHA256(), 32, salt=None, info=_INFO).derive(key))

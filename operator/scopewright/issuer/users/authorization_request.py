@@ -1,0 +1,284 @@
+"""Parses and validates an authorization request (RFC 6749 §4.1.1, RFC 7636, RFC 8707, OpenID Connect Core §3.1.2.1).
+
+Before client and redirect URI are known to be right, an error is a page (`UntrustedRequest`). After that it is a
+redirect to the client (`RefusedRequest`).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from scopewright.core import redirect_uris
+from scopewright.core.records.client import Login, RequestedAccess
+from scopewright.core.users import OPENID_SCOPES
+from scopewright.issuer.protocol.errors import ErrorCode
+from scopewright.issuer.protocol.request import Form, parameter, repeated_parameters
+from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.users.problems import PageProblem
+
+AUTHORIZATION_CODE: Final = "authorization_code"
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
+PARAMETERS: Final = (
+    "client_id",
+    "redirect_uri",
+    "response_type",
+    "response_mode",
+    "scope",
+    "resource",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "prompt",
+    "max_age",
+    "login_hint",
+    "id_token_hint",
+    "dpop_jkt",
+)
+"""The parameters that matter. `acr_values`, `claims_locales`, `display`, `ui_locales` and unknown ones are ignored."""
+PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
+
+_SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+
+HintedSubject = Callable[[str], str | None]
+"""Returns the `sub` of an ID token of this issuer, expired or not; None if it is not one."""
+
+
+class UntrustedRequest(PageProblem):
+    """The request does not show where its answer may be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTarget:
+    """Where the answer to a request is sent: a registered redirect URI, with the `state` of the request."""
+
+    client: Client
+    redirect_uri: str
+    state: str
+
+
+class RefusedRequest(Exception):
+    """An error that is sent to the client."""
+
+    def __init__(self, target: ResponseTarget, error: ErrorCode, description: str) -> None:
+        super().__init__(error)
+        self.target = target
+        self.error: ErrorCode = error
+        self.description = description
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A valid request. `scopes` are those of OpenID Connect, `access` are scopes of APIs in the client's manifest."""
+
+    target: ResponseTarget
+    login: Login
+    scopes: tuple[str, ...]
+    access: tuple[RequestedAccess, ...]
+    code_challenge: str
+    nonce: str
+    prompt: frozenset[str]
+    max_age: int | None
+    login_hint: str
+    hinted_subject: str
+    """The user of `id_token_hint`; empty without one."""
+    dpop_jkt: str
+
+    @property
+    def client(self) -> Client:
+        return self.target.client
+
+    @property
+    def interactive(self) -> bool:
+        """Whether pages may be shown."""
+        return "none" not in self.prompt
+
+    @property
+    def is_native(self) -> bool:
+        """Whether any program of the user's machine could have sent it, and could receive the code."""
+        return self.client.public and redirect_uris.is_native(self.target.redirect_uri)
+
+
+def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> AuthorizationRequest:
+    """Raises UntrustedRequest or RefusedRequest."""
+    client, login = _client(form, registry)
+    repeated = repeated_parameters(form)
+    target = ResponseTarget(
+        client, _redirect_uri(form, client, login), "" if "state" in repeated else parameter(form, "state")
+    )
+
+    def refused(error: ErrorCode, description: str) -> RefusedRequest:
+        return RefusedRequest(target, error, description)
+
+    if repeated:
+        raise refused("invalid_request", "a parameter is repeated")
+    _check_response(form, refused)
+    if AUTHORIZATION_CODE not in client.grant_types:
+        raise refused("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow authorization_code")
+    if login.pushed_requests_required:
+        raise refused("invalid_request", "the OAuthClient requires pushed authorization requests (RFC 9126)")
+    hint = parameter(form, "id_token_hint")
+    subject = hinted_subject(hint) if hint else ""
+    if subject is None:
+        raise refused("invalid_request", "id_token_hint is not an ID token of this issuer")
+    scopes, access = _scopes(form, client, registry, refused)
+    return AuthorizationRequest(
+        target=target,
+        login=login,
+        scopes=scopes,
+        access=access,
+        code_challenge=_code_challenge(form, client, login, refused),
+        nonce=parameter(form, "nonce"),
+        prompt=_prompt(form, refused),
+        max_age=_max_age(form, refused),
+        login_hint=parameter(form, "login_hint"),
+        hinted_subject=subject,
+        dpop_jkt=_dpop_jkt(form, refused),
+    )
+
+
+def too_large(request: AuthorizationRequest) -> RefusedRequest:
+    """The pending request does not fit into a cookie."""
+    description = (
+        "the request is too large to wait for a login: its parameters, with state and nonce, may have about 2,400 bytes"
+    )
+    return RefusedRequest(request.target, "invalid_request", description)
+
+
+_Refused = Callable[[ErrorCode, str], RefusedRequest]
+
+
+def _client(form: Form, registry: Registry) -> tuple[Client, Login]:
+    client_ids = form.get("client_id", ())
+    if len(client_ids) != 1:
+        description = "The request names no application: client_id is missing or repeated."
+        raise UntrustedRequest(description, reason="client_id")
+    client = registry.clients.get(client_ids[0])
+    if client is None:
+        raise UntrustedRequest(
+            "No application with this client_id is registered here. Its OAuthClient may have been deleted.",
+            reason="unknown_client",
+        )
+    if client.login is None:
+        raise UntrustedRequest(
+            "This application does not log users in: its OAuthClient has no login.",
+            reason="no_login",
+            client_id=client.client_id,
+        )
+    if client.disabled:
+        raise UntrustedRequest("This application is disabled.", reason="disabled", client_id=client.client_id)
+    return client, client.login
+
+
+def _redirect_uri(form: Form, client: Client, login: Login) -> str:
+    uris = form.get("redirect_uri", ())
+    if len(uris) != 1:
+        raise UntrustedRequest(
+            "The request does not say where to return to: redirect_uri is missing or repeated.",
+            reason="redirect_uri_missing",
+            client_id=client.client_id,
+        )
+    if not redirect_uris.is_registered(uris[0], login.redirect_uris, public=client.public):
+        raise UntrustedRequest(
+            "The redirect_uri of the request is not registered for this application. It must be one of "
+            "login.redirectURIs of the OAuthClient, character by character.",
+            reason="redirect_uri_unregistered",
+            client_id=client.client_id,
+        )
+    return uris[0]
+
+
+def _check_response(form: Form, refused: _Refused) -> None:
+    if "request" in form:
+        raise refused("request_not_supported", "send the parameters themselves: request is not supported")
+    if "request_uri" in form:
+        raise refused("request_uri_not_supported", "send the parameters themselves: request_uri is not supported")
+    if parameter(form, "response_mode") not in ("", "query"):
+        raise refused("invalid_request", "response_mode must be query")
+    response_type = parameter(form, "response_type")
+    if not response_type:
+        raise refused("invalid_request", "response_type is missing; send response_type=code")
+    if response_type != "code":
+        raise refused("unsupported_response_type", "response_type must be code")
+
+
+def _code_challenge(form: Form, client: Client, login: Login, refused: _Refused) -> str:
+    """RFC 7636. A method without a challenge is refused too: it may be what is left of a challenge."""
+    challenge, method = parameter(form, "code_challenge"), parameter(form, "code_challenge_method")
+    if not challenge and not method and not login.pkce_required and not client.public:
+        return ""
+    if not challenge:
+        raise refused("invalid_request", "code_challenge is missing; send one with code_challenge_method=S256")
+    if method != "S256":
+        raise refused("invalid_request", "code_challenge_method must be S256")
+    if not _SHA256.fullmatch(challenge):
+        raise refused("invalid_request", "code_challenge must be a SHA-256 in base64url without padding")
+    return challenge
+
+
+def _prompt(form: Form, refused: _Refused) -> frozenset[str]:
+    prompt = frozenset(parameter(form, "prompt").split())
+    if not prompt <= PROMPTS:
+        raise refused("invalid_request", "prompt may have the values none, login, consent and select_account")
+    if "none" in prompt and len(prompt) > 1:
+        raise refused("invalid_request", "prompt=none allows no other value")
+    return prompt
+
+
+def _max_age(form: Form, refused: _Refused) -> int | None:
+    text = parameter(form, "max_age")
+    if not text:
+        return None
+    if not _SECONDS.fullmatch(text):
+        raise refused("invalid_request", "max_age must be a number of seconds")
+    return int(text)
+
+
+def _dpop_jkt(form: Form, refused: _Refused) -> str:
+    jkt = parameter(form, "dpop_jkt")
+    if jkt and not _SHA256.fullmatch(jkt):
+        raise refused("invalid_request", "dpop_jkt must be the SHA-256 thumbprint of a key, in base64url")
+    return jkt
+
+
+def _scopes(
+    form: Form, client: Client, registry: Registry, refused: _Refused
+) -> tuple[tuple[str, ...], tuple[RequestedAccess, ...]]:
+    """The scopes of OpenID Connect, and those of APIs: without any of a `resource`, all of the manifest there."""
+    requested = tuple(dict.fromkeys(parameter(form, "scope").split()))
+    of_openid = tuple(s for s in requested if s in OPENID_SCOPES)
+    of_apis = frozenset(requested).difference(of_openid)
+    if REFRESH_TOKEN not in client.grant_types:
+        of_openid = tuple(s for s in of_openid if s != "offline_access")
+    allowed = _at_resources(form, client, registry, refused)
+    everything = not of_apis and ("resource" in form or not requested)
+    access = allowed if everything else _limited(allowed, of_apis)
+    if of_apis - {scope for entry in access for scope in entry.scopes}:
+        raise refused("invalid_scope", "a scope is not in spec.access of the OAuthClient, or not at these resources")
+    if not of_openid and not access:
+        raise refused("invalid_scope", "the request has no scope, and neither has spec.access of the OAuthClient")
+    return of_openid, access
+
+
+def _at_resources(form: Form, client: Client, registry: Registry, refused: _Refused) -> tuple[RequestedAccess, ...]:
+    """The access of the manifest at the APIs that `resource` names. The issuer itself is a resource: its userinfo."""
+    if "resource" not in form:
+        return client.requested
+    issuer = registry.require_issuer().issuer
+    access: dict[str, RequestedAccess] = {}
+    for resource in form["resource"]:
+        server = registry.servers.by_resource(resource)
+        requested = client.requested_from(server) if server else None
+        if requested is not None:
+            access[requested.resource_server] = requested
+        elif resource != issuer:
+            raise refused("invalid_target", "a resource is unknown, or not in spec.access of the OAuthClient")
+    return tuple(access.values())
+
+
+def _limited(access: tuple[RequestedAccess, ...], scopes: frozenset[str]) -> tuple[RequestedAccess, ...]:
+    limited = (RequestedAccess(a.resource_server, tuple(s for s in a.scopes if s in scopes)) for a in access)
+    return tuple(a for a in limited if a.scopes)

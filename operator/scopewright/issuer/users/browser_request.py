@@ -1,0 +1,32 @@
+"""What a browser sent: its cookies, and the forms of our own pages."""
+
+from starlette.requests import Request
+
+from scopewright.issuer.protocol.request import Form, decode_form, parse_form
+from scopewright.issuer.users.problems import PageProblem
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+_OWN_SITES = (None, "same-origin", "none")
+"""Of Sec-Fetch-Site: absent (older browsers, and without TLS), our own page, and a reload by the user."""
+
+
+async def authorization_parameters(request: Request) -> Form:
+    """The parameters of an authorization request, from the query or (POST) from the body. Repeated ones are kept."""
+    if request.method == "POST":
+        _require_form(request)
+        return decode_form(await request.body())
+    return decode_form(request.scope["query_string"])
+
+
+async def own_form(request: Request) -> Form:
+    """The form of one of our pages; raises PageProblem if another site has sent it."""
+    if request.headers.get("sec-fetch-site") not in _OWN_SITES:
+        raise PageProblem("The form came from another site. Nothing was changed.", reason="cross_site", status=403)
+    _require_form(request)
+    return parse_form(await request.body())
+
+
+def _require_form(request: Request) -> None:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != _FORM_TYPE:
+        raise PageProblem(f"The request must be a form ({_FORM_TYPE}).", reason="content_type", status=415)

@@ -1,0 +1,44 @@
+"""Bounds the requests of users that are handled at once, so that they never take the memory or the time of tokens."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from scopewright.issuer.protocol.responses import Answer, HttpRequest
+
+MAX_REQUESTS: Final = 64
+TIMEOUT_SECONDS: Final = 10.0
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+"""Of all requests at once."""
+
+
+class PoolExhausted(Exception):
+    """Too many requests at once (`busy`), or one took too long (`timeout`)."""
+
+
+class UserPool:
+    def __init__(
+        self,
+        requests: int = MAX_REQUESTS,
+        timeout: float = TIMEOUT_SECONDS,
+        body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._requests = requests
+        self._timeout = timeout
+        self._body_bytes = body_bytes
+
+    async def run(self, http: HttpRequest, handle: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Raises PoolExhausted."""
+        size = len(http.body)
+        if not self._requests or size > self._body_bytes:
+            raise PoolExhausted("busy")
+        self._requests -= 1
+        self._body_bytes -= size
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await handle()
+        except TimeoutError:
+            raise PoolExhausted("timeout") from None
+        finally:
+            self._requests += 1
+            self._body_bytes += size
