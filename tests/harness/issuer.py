@@ -45,6 +45,7 @@ from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
+from scopewright.issuer.users.assembly import UserSettings
 from scopewright.plan.memory_store import StoredObject
 from scopewright.stores import Change, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
@@ -114,6 +115,8 @@ class IssuerHarness:
     service_accounts: ServiceAccountIssuer | None = None
     replay: ReplayStore | None = None
     tracing: Tracing | None = None
+    users: UserSettings | None = None
+    """Default: there are no endpoints for users."""
     audit_lines: list[str] = field(default_factory=list)
     """Written by the issuer, as JSON."""
     issuer: Issuer = field(init=False)
@@ -216,6 +219,7 @@ class IssuerHarness:
             min_refusal=self.min_refusal,
             read_budget=self.read_budget,
             proxies=self.proxies,
+            users=self.users,
         )
         self.issuer = build_issuer(
             settings,
