@@ -4,6 +4,7 @@ They have limits of their own. Beyond these, more tokens of users end than neces
 them, and never the token that a client got for itself.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -36,6 +37,11 @@ def user_token_has_ended(
         or issued <= record.user_clients.get(client, 0)
         or (client in record.user_tokens and token_key(jti) in record.user_tokens[client])
     )
+
+
+def ended_sessions(subject: str, sids: Iterable[str], now: float) -> RevocationRecord:
+    """Return the revocation of all tokens of these sessions of a user."""
+    return RevocationRecord(sessions={user_key(subject): {session_key(sid): int(now) for sid in sids}})
 
 
 def shrink_users(record: RevocationRecord, now: float) -> RevocationRecord:

@@ -16,7 +16,7 @@ from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, session_key, token_key, user_key
+from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, token_key, user_key
 from scopewright.core.revocations import MAX_ENTRIES, merge, merge_all, prune, shrink_to_limits
 from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
@@ -101,10 +101,6 @@ class Revocations:
             self._merge_pending()
         self._due.set()
         self._keep(self.ref, self._snapshot)
-
-    def end_session(self, sid: str, subject: str) -> None:
-        """End all tokens of a user's session, here at once. A session that got no token need not be ended here."""
-        self.end(RevocationRecord(sessions={user_key(subject): {session_key(sid): int(self._clock())}}))
 
     def end_user(self, subject: str) -> None:
         """End all tokens that a user has delegated until now."""

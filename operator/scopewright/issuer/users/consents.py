@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.client import RequestedAccess
-from scopewright.issuer.state.entries import UID_HASH_LENGTH, Client, ResourceServerEntry
+from scopewright.core.revocation_keys import UID_HASH_LENGTH
+from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.users.compare_and_set import LostWrite, retry_lost, save_or_lose
 from scopewright.issuer.users.stored import DelegatedAccess
 from scopewright.issuer.users.user_record import (

@@ -12,6 +12,7 @@ from typing import Final
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.written_by_issuers import RevocationRecord
+from scopewright.core.user_revocations import ended_sessions
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.stored import Session, decode_stored, encode_stored
@@ -29,9 +30,6 @@ from scopewright.stores.sessions.sealed import Forget, Opened, Save, SealedSessi
 
 SEEN_INTERVAL_SECONDS: Final = 300
 """`seen_time` is written when it is older than this."""
-DEFAULT_TOKEN_SECONDS: Final = 3600
-TOKEN_MARGIN_SECONDS: Final = 60
-"""A token may be signed this long after its session was read."""
 
 _SID_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
@@ -50,20 +48,17 @@ class SessionTimes:
 class UserSessions:
     """All methods raise `Unavailable` while the store is away.
 
-    `on_ended` takes the revocation of the tokens of ended sessions, and `longest_token` returns the longest lifetime of
-    an access token in seconds.
+    `on_ended` takes the revocation of the tokens of ended sessions.
     """
 
     def __init__(
         self,
         store: SealedSessions,
         on_ended: Callable[[RevocationRecord], None] = lambda record: None,
-        longest_token: Callable[[], int] = lambda: DEFAULT_TOKEN_SECONDS,
         times: Callable[[], SessionTimes] = SessionTimes,
     ) -> None:
         self._store = store
         self._on_ended = on_ended
-        self._longest_token = longest_token
         self._times = times
 
     async def begin(self, user: AuthenticatedUser) -> tuple[str, Session]:
@@ -74,7 +69,7 @@ class UserSessions:
         sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
         secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
         session, dropped, now = await retry_lost(lambda: self._try_begin(user, sid, secret))
-        self._revoke((listed.sid for listed in dropped), now)
+        self._revoke(user.subject, (listed.sid for listed in dropped), now)
         return f"{sid}.{secret}", session
 
     async def of_cookie(self, cookie: str) -> Session | None:
@@ -171,7 +166,7 @@ class UserSessions:
             record, families = without_sessions(stored.record, sids)
             if record == stored.record and not always:
                 return
-            self._revoke((sid for sid in sids if sid not in revoked), stored.now)
+            self._revoke(subject, (sid for sid in sids if sid not in revoked), stored.now)
             revoked.update(sids)
             await save_or_lose(
                 self._store,
@@ -186,10 +181,9 @@ class UserSessions:
         read = await self._store.read(user_handle(subject))
         return user_of(subject, read.values[0], read.now)
 
-    def _revoke(self, sids: Iterable[str], now: float) -> None:
-        until = int(now) + self._longest_token() + TOKEN_MARGIN_SECONDS
-        if ended := dict.fromkeys(sids, until):
-            self._on_ended(RevocationRecord(sessions=ended))
+    def _revoke(self, subject: str, sids: Iterable[str], now: float) -> None:
+        if ended := tuple(sids):
+            self._on_ended(ended_sessions(subject, ended, now))
 
 
 def live_session(opened: Opened | None, now: float) -> Session | None:
