@@ -15,6 +15,9 @@ from scopewright import base64url
 CHAIN = "scopewright_chain"
 """The private claim of an exchanged token: the tokens that it was exchanged from, oldest first."""
 
+USER_MEMBERS = ("sessions", "users", "userAccess", "userClients", "userTokens", "everyUser")
+"""Of the feed, for tokens of users. The issuer omits empty ones."""
+
 _UID_HASH_SIZE = 12
 _KEY_BYTES = 8
 _NAMESPACE_AUDIENCE = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
@@ -32,6 +35,7 @@ class Revoked:
     namespaces: Times
     all_clients: float
     kids: frozenset[str]
+    of_users: "_RevokedOfUsers | None"
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], issuer: str) -> Self:
@@ -49,6 +53,7 @@ class Revoked:
             namespaces=_times(document.get("namespaces", {})),
             all_clients=_instant(document.get("everybody")),
             kids=frozenset(kids),
+            of_users=_RevokedOfUsers.parse(document),
         )
 
     def has_ended(self, claims: Mapping[str, Any], kid: str) -> bool:
@@ -62,7 +67,7 @@ class Revoked:
             # The exchanged token also depends on the access of this client at its own audience.
             if self._has_ended(token, audience, issued, kid):
                 return True
-        return False
+        return self.of_users is not None and "sid" in claims and self.of_users.has_ended(claims)
 
     def _has_ended(self, token: Mapping[str, Any], audience: Any, issued: float, kid: Any) -> bool:
         jti = token.get("jti")
@@ -84,6 +89,46 @@ class Revoked:
         of_client = self.namespaces.get(_key(str(client_id).partition(".")[0]), 0)
         named = _NAMESPACE_AUDIENCE.fullmatch(str(audience))
         return max(of_client, self.namespaces.get(_key(named[1]), 0) if named else 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RevokedOfUsers:
+    """The members for tokens of users: those with a `sid`."""
+
+    sessions: Nested
+    users: Times
+    access: Times
+    clients: Times
+    tokens: Nested
+    all_users: float
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self | None:
+        """None if there are none: an earlier issuer has no such members, and others omit empty ones."""
+        if not any(document.get(member) for member in USER_MEMBERS):
+            return None
+        return cls(
+            sessions=_nested(document.get("sessions", {})),
+            users=_times(document.get("users", {})),
+            access=_times(document.get("userAccess", {})),
+            clients=_times(document.get("userClients", {})),
+            tokens=_nested(document.get("userTokens", {})),
+            all_users=_instant(document.get("everyUser", 0)),
+        )
+
+    def has_ended(self, claims: Mapping[str, Any]) -> bool:
+        user, none = _key(str(claims.get("sub"))), dict[str, float]()
+        if _key(str(claims.get("sid"))) in self.sessions.get(user, none):
+            return True
+        of_user = max(self.all_users, self.users.get(user, 0))
+        return any(self._has_ended(token, of_user) for token in (claims, *_chain(claims)))
+
+    def _has_ended(self, token: Mapping[str, Any], of_user: float) -> bool:
+        jti = str(token.get("jti"))
+        client = jti[:_UID_HASH_SIZE]
+        latest = max(of_user, self.clients.get(client, 0), self.access.get(_key(str(token.get("aud"))), 0))
+        revoked = client in self.tokens and _key(jti) in self.tokens[client]
+        return revoked or 0 < latest >= _issued(token)
 
 
 def _issued(claims: Mapping[str, Any]) -> float:

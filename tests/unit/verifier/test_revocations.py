@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocation_keys import audience_key, namespace_key, namespaces_of, token_key
+from scopewright.core.revocation_keys import (
+    audience_key,
+    namespace_key,
+    namespaces_of,
+    session_key,
+    token_key,
+    user_key,
+)
 from scopewright.core.revocations import has_ended
+from scopewright.core.user_revocations import user_token_has_ended
 from scopewright.verifier import KeysUnavailable, Reason, RevocationFeed, TokenRejected, Verifier
 from scopewright.verifier.revoked import Revoked
 from tests.harness.clock import Clock
@@ -59,6 +67,32 @@ ENDING_THE_SUBJECT: dict[str, dict[str, Any]] = {
     "the other audience": {"audiences": {audience_key(CHAIN["aud"]): ISSUED - 10}},
     "the subject token's key": {"kids": ["key-0"]},
 }
+SID, SUBJECT, OTHER_SUBJECT = "sid-1", "u-ada", "u-eve"
+ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
+    "the session": {"sessions": {user_key(SUBJECT): {session_key(SID): ISSUED - 100}}},
+    "the user": {"users": {user_key(SUBJECT): ISSUED}},
+    "users' access here": {"userAccess": {audience_key(AUDIENCE): ISSUED}},
+    "the client's users": {"userClients": {CLIENT: ISSUED}},
+    "the token of the user": {"userTokens": {CLIENT: {token_key(JTI): ISSUED}}},
+    "every user": {"everyUser": ISSUED},
+}
+ENDING_THE_USERS_FIRST_TOKEN: dict[str, dict[str, Any]] = {
+    "the user before the exchange": {"users": {user_key(SUBJECT): ISSUED - 10}},
+    "users' access there": {"userAccess": {audience_key(CHAIN["aud"]): ISSUED - 10}},
+    "the first client's users": {"userClients": {OTHER_CLIENT: ISSUED - 10}},
+    "the first token": {"userTokens": {OTHER_CLIENT: {token_key(CHAIN["jti"]): ISSUED}}},
+    "every user before the exchange": {"everyUser": ISSUED - 10},
+}
+NOT_ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
+    "another session": {"sessions": {user_key(SUBJECT): {session_key("sid-2"): ISSUED}}},
+    "a session of this id of another user": {"sessions": {user_key(OTHER_SUBJECT): {session_key(SID): ISSUED}}},
+    "another user": {"users": {user_key(OTHER_SUBJECT): ISSUED}},
+    "an earlier not-before of the user": {"users": {user_key(SUBJECT): ISSUED - 1}},
+    "users' access elsewhere": {"userAccess": {audience_key("https://elsewhere.example"): ISSUED}},
+    "another client's users": {"userClients": {OTHER_CLIENT: ISSUED}},
+    "another token of a user": {"userTokens": {CLIENT: {token_key("x"): ISSUED}, OTHER_CLIENT: {token_key(JTI): 1}}},
+    "earlier tokens of every user": {"everyUser": ISSUED - 1},
+}
 NOT_ENDING: dict[str, dict[str, Any]] = {
     "another token": {"tokens": {CLIENT: {token_key("x"): ISSUED + 600}, OTHER_CLIENT: {token_key(JTI): ISSUED}}},
     "an earlier not-before": {"clients": {CLIENT: ISSUED - 1}},
@@ -93,6 +127,66 @@ async def test_token_that_is_not_in_the_feed_is_accepted(changes: dict[str, Any]
     web = FakeIssuer(KEY)
     web.feed = feed(**changes)
     assert await reason_of(polling(web, Clock()), token(jti=JTI)) is None
+
+
+def user_token(**claims: Any) -> str:
+    return token(jti=JTI, sub=SUBJECT, sid=SID, **claims)
+
+
+@pytest.mark.parametrize("changes", (ENDING | ENDING_FOR_USERS).values(), ids=ENDING | ENDING_FOR_USERS)
+async def test_token_of_a_user_in_the_feed_is_refused(changes: dict[str, Any]) -> None:
+    web, clock = FakeIssuer(KEY), Clock()
+    verifier = polling(web, clock)
+    assert await reason_of(verifier, user_token()) is None
+    web.feed = feed(**changes)
+    assert await later(5, clock, verifier, user_token()) is Reason.REVOKED
+
+
+EXCHANGED_FOR_USERS = ENDING_THE_SUBJECT | ENDING_FOR_USERS | ENDING_THE_USERS_FIRST_TOKEN
+
+
+@pytest.mark.parametrize("changes", EXCHANGED_FOR_USERS.values(), ids=EXCHANGED_FOR_USERS)
+async def test_exchanged_token_of_a_user_is_refused_with_any_token_of_its_chain(changes: dict[str, Any]) -> None:
+    web = FakeIssuer(KEY)
+    web.feed = feed(**changes)
+    assert await reason_of(polling(web, Clock()), user_token(scopewright_chain=[CHAIN])) is Reason.REVOKED
+
+
+@pytest.mark.parametrize("changes", NOT_ENDING_FOR_USERS.values(), ids=NOT_ENDING_FOR_USERS)
+async def test_token_of_a_user_that_is_not_in_the_feed_is_accepted(changes: dict[str, Any]) -> None:
+    web = FakeIssuer(KEY)
+    web.feed = feed(**changes)
+    assert await reason_of(polling(web, Clock()), user_token()) is None
+
+
+async def test_no_member_for_users_ends_a_token_of_a_client() -> None:
+    """Even if its subject, client and `jti` are those of the members."""
+    web = FakeIssuer(KEY)
+    web.feed = feed(**{name: member for changes in ENDING_FOR_USERS.values() for name, member in changes.items()})
+    sent = token(jti=JTI, sub=SUBJECT, scopewright_chain=[CHAIN])
+    assert await reason_of(polling(web, Clock()), sent) is None
+
+
+@pytest.mark.parametrize(
+    "content", [{"sessions": {"a": 1}}, {"users": {"a": "1"}}, {"userTokens": [1]}, {"everyUser": "1"}]
+)
+async def test_malformed_member_for_users_is_unavailable(content: dict[str, Any]) -> None:
+    web = FakeIssuer(KEY)
+    web.feed = feed(**content)
+    with pytest.raises(KeysUnavailable):
+        await polling(web, Clock()).verify(user_token())
+
+
+def test_issuer_and_verifier_decide_alike_what_has_ended_for_users() -> None:
+    names = {"userAccess": "user_access", "userClients": "user_clients", "userTokens": "user_tokens"}
+    names |= {"everyUser": "every_user"}
+    for changes in (ENDING_FOR_USERS | NOT_ENDING_FOR_USERS).values():
+        record = RevocationRecord(**{names.get(name, name): member for name, member in changes.items()})
+        revoked = Revoked.parse(feed(**changes), ISSUER)
+        for audience, subject in ((AUDIENCE, SUBJECT), ("https://elsewhere.example", OTHER_SUBJECT)):
+            claims = {"jti": JTI, "aud": audience, "iat": ISSUED, "client_id": CLIENT_ID, "sub": subject, "sid": SID}
+            expected = user_token_has_ended(record, CLIENT, JTI, audience_key(audience), ISSUED, SID, subject)
+            assert revoked.has_ended(claims, "key-1") == expected
 
 
 def test_issuer_and_verifier_decide_alike_what_has_ended() -> None:

@@ -36,6 +36,15 @@ class FeedEndpoint:
 
 
 def _body(issuer: str, record: RevocationRecord, kids: list[str]) -> bytes:
+    """The members for users are omitted if they are empty; verifiers of earlier versions ignore them."""
+    of_users = {
+        "sessions": record.sessions,
+        "users": record.users,
+        "userAccess": record.user_access,
+        "userClients": record.user_clients,
+        "userTokens": record.user_tokens,
+        "everyUser": record.every_user,
+    }
     return orjson.dumps(
         {
             "issuer": issuer,
@@ -46,5 +55,6 @@ def _body(issuer: str, record: RevocationRecord, kids: list[str]) -> bytes:
             "namespaces": record.namespaces,
             "everybody": record.everybody,
             "kids": kids,
+            **{name: member for name, member in of_users.items() if member},
         }
     )
