@@ -69,12 +69,11 @@ def test_oidcc_request_uri_unsigned_supported_correctly_or_rejected_as_unsupport
 
 def test_oidcc_ensure_registered_redirect_uri(suite: Suite) -> None:
     page = suite.error_page(suite.client.request(redirect_uri=ELSEWHERE).url)
-    assert "redirect" in page.texts["error-description"].lower()
-    assert ELSEWHERE in page.texts["error-description"]
+    assert "redirect_uri" in page.texts["error-description"]
 
 
 def test_oidcc_ensure_request_object_with_redirect_uri(suite: Suite) -> None:
     """The URI beside the request object is what counts, and is not registered."""
     request = unsigned(suite.client.request().parameters)
     page = suite.error_page(suite.client.request(redirect_uri=ELSEWHERE, request=request).url)
-    assert ELSEWHERE in page.texts["error-description"]
+    assert "redirect_uri" in page.texts["error-description"]
