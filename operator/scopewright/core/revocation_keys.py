@@ -8,6 +8,8 @@ from scopewright import base64url
 
 UID_HASH_LENGTH: Final = 12
 """Characters of base64url: 72 bits of the SHA-256 of the OAuthClient's UID, the prefix of each `jti`."""
+GRANT_KEY_LENGTH: Final = UID_HASH_LENGTH + 12
+"""Characters of a `jti` that all tokens by one authorization code share: they can be revoked by one entry."""
 _KEY_BYTES: Final = 8
 _DEFAULT_AUDIENCE: Final = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
 """The default audience of an API."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocation_keys import session_key, token_key, user_key
+from scopewright.core.revocation_keys import GRANT_KEY_LENGTH, session_key, token_key, user_key
 from scopewright.core.revocation_times import Nested, Times, after, nested_after
 
 MAX_USER_ENTRIES: Final = 4_000
@@ -28,14 +28,14 @@ def user_token_has_ended(
     `sid` and `subject` are claims of the token; the other arguments are those of `has_ended`. All tokens of an ended
     session have ended, also one that another issuer has signed at the same moment.
     """
-    user = user_key(subject)
+    user, tokens = user_key(subject), record.user_tokens.get(client, ())
     return (
         issued <= record.every_user
         or issued <= record.users.get(user, 0)
         or (user in record.sessions and session_key(sid) in record.sessions[user])
         or issued <= record.user_access.get(audience, 0)
         or issued <= record.user_clients.get(client, 0)
-        or (client in record.user_tokens and token_key(jti) in record.user_tokens[client])
+        or (bool(tokens) and (token_key(jti) in tokens or token_key(jti[:GRANT_KEY_LENGTH]) in tokens))
     )
 
 

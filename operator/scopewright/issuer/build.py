@@ -18,6 +18,7 @@ from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
 from scopewright.issuer.endpoints.token import TokenEndpoint
+from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.tracing import Traced, traced_sink
@@ -35,7 +36,9 @@ from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.issuer.tokens.exchange import Exchange
 from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
+from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.assembly import UserSettings, UserState, build_application
+from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 
@@ -148,9 +151,15 @@ def build_issuer(
         )
         return Traced(made, handler.name, tracing) if tracing else made
 
-    proofs = DpopProofs(registry, replay)
+    proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
+    users, user_grants = None, None
+    if settings.users is not None:
+        id_tokens = IdTokens(registry)
+        state = UserState.of(settings.users.store, registry, revocations.end, clock)
+        users = build_application(settings.users, state, registry, id_tokens.hinted_subject(clock), clock, sink)
+        user_grants = UserGrants(registry, state.sealed, proofs, signer, revocations, id_tokens)
     endpoints = ClientEndpoints(
-        token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, runtime.random)),
+        token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants)),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
         revocation=endpoint(RevocationEndpoint(*validation)) if writer else None,
     )
@@ -168,8 +177,4 @@ def build_issuer(
         store_timeout=settings.store_timeout,
     )
     feed = FeedEndpoint(revocations, registry.keys)
-    users = None
-    if settings.users is not None:
-        state = UserState.of(settings.users.store, registry, revocations.end, clock)
-        users = build_application(settings.users, state, registry, lambda token: None, clock, sink)
     return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies, users)

@@ -110,6 +110,10 @@ class Revocations:
         """End a token of a user, and those that were exchanged from it."""
         self.end(self._user_token(jti))
 
+    def end_grant(self, client: str, grant_id: str) -> None:
+        """End all tokens by one authorization code and its refresh tokens. `client` is the hash of the client's UID."""
+        self.end(self._user_token(client + grant_id))
+
     async def revoke(self, client: str, namespace: str, jti: str, expires: int) -> None:
         """Revoke a token of the client with this UID hash, here at once. Returns when it is written for all replicas.
 
@@ -121,6 +125,10 @@ class Revocations:
     async def revoke_user_token(self, jti: str) -> None:
         """As `revoke`, for a token of a user: none that the client got for itself ends, however many are revoked."""
         await self._end_written(self._user_token(jti))
+
+    async def revoke_grant(self, client: str, grant_id: str) -> None:
+        """As `end_grant`; returns when it is written for all replicas, as `revoke`."""
+        await self._end_written(self._user_token(client + grant_id))
 
     def _user_token(self, jti: str) -> RevocationRecord:
         return RevocationRecord(user_tokens={jti[:UID_HASH_LENGTH]: {token_key(jti): int(self._clock())}})

@@ -15,7 +15,12 @@ from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.authentication.service_accounts import check_service_account_token
 from scopewright.issuer.protocol.errors import secrets_not_accepted
-from scopewright.issuer.protocol.request import PresentedAssertion, PresentedCredential, PresentedSecret
+from scopewright.issuer.protocol.request import (
+    PresentedAssertion,
+    PresentedCredential,
+    PresentedNothing,
+    PresentedSecret,
+)
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -59,6 +64,13 @@ def verify_secret(client: Client | None, presented: PresentedSecret, now: float)
     return Authenticated(client, digest) if accepted else None
 
 
+def accept_public(client: Client | None) -> Authenticated | None:
+    """A client that has no credential by its record; it proves nothing (RFC 6749 §2.1)."""
+    if client is None or client.disabled or not client.public:
+        return None
+    return Authenticated(client, client.identity)
+
+
 class Authenticator:
     def __init__(self, registry: Registry, replay: ReplayStore, clusters: TrustedClusters, clock: Clock) -> None:
         self._registry = registry
@@ -67,9 +79,11 @@ class Authenticator:
         self._clock = clock
 
     def authenticate_from_memory(self, presented: PresentedCredential) -> Authenticated | None:
-        """A client with a valid secret; None for other credentials."""
+        """A client with a valid secret, or a public client; None for other credentials."""
         if isinstance(presented, PresentedSecret) and self.accepts_secrets:
             return verify_secret(self._registry.clients.get(presented.client_id), presented, self._clock())
+        if isinstance(presented, PresentedNothing):
+            return accept_public(self._registry.clients.get(presented.client_id))
         return None
 
     async def authenticate(self, presented: PresentedCredential) -> Authenticated:
@@ -79,6 +93,11 @@ class Authenticator:
         if not self.accepts_secrets:
             raise secrets_not_accepted()
         client = self._registry.clients.get(presented.client_id)
+        if isinstance(presented, PresentedNothing):
+            if public := accept_public(client):
+                return public
+            _require_enabled(client)
+            raise CredentialRefused("not_public")
         if authenticated := verify_secret(client, presented, self._clock()):
             return authenticated
         raise CredentialRefused("wrong_secret" if _require_enabled(client).credentials else "other_method")

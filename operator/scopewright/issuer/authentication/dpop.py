@@ -1,6 +1,7 @@
-"""DPoP at the token endpoint (RFC 9449 §4.3, §5, §8): a token is bound to the key that signed the proof.
+"""DPoP at the endpoints of the issuer (RFC 9449 §4.3, §5, §7, §8, §10).
 
-The issuer has neither refresh tokens (§5) nor authorization codes (§10) to bind.
+At the token endpoint a token is bound to the key that signed the proof. At the userinfo endpoint the proof shows that
+the caller has the key of its token.
 """
 
 from typing import Final
@@ -28,30 +29,38 @@ class DpopProofs:
         return ((NONCE_HEADER, nonces.current(now).encode()),) if nonces is not None else ()
 
     async def verify(self, proofs: tuple[bytes, ...], client_id: str, now: float) -> str:
-        """The thumbprint (RFC 7638) of the key that signed the proof; raises OAuthError.
+        """The thumbprint (RFC 7638) of the key that signed the proof for the token endpoint; raises OAuthError.
 
         `proofs` are the values of the header DPoP, `client_id` that of the authenticated client; `now` is in seconds
         since the epoch.
+        """
+        return await self.verify_at("/token", "POST", proofs, client_id, now)
+
+    async def verify_at(
+        self, path: str, method: str, proofs: tuple[bytes, ...], client_id: str, now: float, *, token: str | None = None
+    ) -> str:
+        """As `verify`, for the endpoint at `path` below the issuer's URL. `token` is the access token that the proof is
+        sent with; such a proof needs no nonce (§9), but a nonce that it has must be valid.
         """
         issuer = self._registry.require_issuer()
         try:
             proof = check_proof(
                 [value.decode("latin-1") for value in proofs],
-                method="POST",
-                url=f"{issuer.issuer}/token",
+                method=method,
+                url=issuer.issuer + path,
                 now=now,
                 leeway=issuer.clock_skew,
+                token=token,
                 algorithms=proof_algorithms(issuer),
             )
         except BadProof as bad:
             raise _refused(str(bad), bad.reason) from None
-        self._check_nonce(proof, issuer, now)
+        self._check_nonce(proof, issuer, now, required=token is None and issuer.dpop_nonce == "Required")
         if not await self._replay.first_use(client_id, f"dpop {proof.jkt} {proof.jti}", proof.expires_at):
             raise _refused("it was used before; make a new one for each request", "proof_replayed")
         return proof.jkt
 
-    def _check_nonce(self, proof: DpopProof, issuer: IssuerRecord, now: float) -> None:
-        required = issuer.dpop_nonce == "Required"
+    def _check_nonce(self, proof: DpopProof, issuer: IssuerRecord, now: float, *, required: bool) -> None:
         nonces = self._registry.nonces
         if nonces is None:
             if required:

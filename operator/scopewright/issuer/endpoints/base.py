@@ -72,6 +72,9 @@ class Handler(Protocol[P]):
     name: str
     """One of `metrics.RESULTS`; also in audit lines."""
 
+    def admits_public(self, form: Form) -> bool:
+        """Whether a request with this form may come from a client without a credential."""
+
     def read(self, request: ClientRequest) -> P:
         """The parameters; raises OAuthError. The client is not authenticated yet."""
 
@@ -111,7 +114,7 @@ class Endpoint(Generic[P]):
         attempt: _Attempt[P] | None = None
         form, parameters = self._forms.get(http.body, _NOT_CACHED)
         try:
-            request = parse(http, form, accepts_secrets=self.authenticator.accepts_secrets)
+            request = parse(http, form, self.handler.admits_public, accepts_secrets=self.authenticator.accepts_secrets)
             if parameters is None or request.proofs:
                 parameters = self._read(request, http.body)
             attempt = _Attempt(request, parameters, http.peer, started)

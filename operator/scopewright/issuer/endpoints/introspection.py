@@ -12,7 +12,7 @@ import orjson
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import invalid_request
-from scopewright.issuer.protocol.request import ClientRequest, parameter
+from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.registry import Registry
@@ -43,6 +43,9 @@ class TokenParameterEndpoint:
         self._registry = registry
         self._inspector = inspector
         self._revocations = revocations
+
+    def admits_public(self, form: Form) -> bool:
+        return False
 
     def read(self, request: ClientRequest) -> TokenParameter:
         token = parameter(request.form, "token")

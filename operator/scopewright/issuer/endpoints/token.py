@@ -1,28 +1,31 @@
 """The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, without I/O."""
 
-import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from scopewright.core.profile import allows
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.user_tokens import (
+    ISSUED,
+    USER_GRANT_TYPES,
+    UserGrantRequest,
+    UserGrants,
+    read_user_grant,
+)
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, read_subject_token
-from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, verifier_lag
-
-log: Final = logging.getLogger(__name__)
+from scopewright.issuer.tokens.sign import IssuedToken
+from scopewright.issuer.tokens.signer import Signer
 
 GRANT_TYPES: Final = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE)
-ISSUED: Final = "issued"
 _ISSUED: Final = b',"issued_token_type":"%s"' % ACCESS_TOKEN.encode()
 
 
@@ -33,37 +36,70 @@ class TokenRequest:
     resources: tuple[str, ...]
     subject_token: str | None = field(default=None, repr=False)
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
+    user_grant: UserGrantRequest | None = None
+    waits: bool = False
+    """Whether it cannot be served from memory alone: it has a proof, or it is a grant of a user."""
 
     def audit_fields(self) -> Mapping[str, Any]:
-        return {"resource": self.resources, "scope": " ".join(self.scopes)}
+        fields = {"resource": self.resources, "scope": " ".join(self.scopes)}
+        return fields | {"grant_type": self.grant_type} if self.user_grant else fields
 
 
 class TokenEndpoint:
     name: str = "token"
 
-    def __init__(self, registry: Registry, exchange: Exchange, dpop: DpopProofs, random: Randomness) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        exchange: Exchange,
+        dpop: DpopProofs,
+        signer: Signer,
+        user_grants: UserGrants | None = None,
+    ) -> None:
+        """`user_grants` is None if no user can log in."""
         self._registry = registry
         self._exchange = exchange
         self._dpop = dpop
-        self._random = random
-        self._without_key: set[str] = set()
-        """Names of SigningKeys without a key that signs now; logged once."""
+        self._sign = signer.sign
+        self._user_grants = user_grants
+        self._grant_types = (*GRANT_TYPES, *(USER_GRANT_TYPES if user_grants else ()))
+
+    def admits_public(self, form: Form) -> bool:
+        """Only for the grants of users: a client without a credential gets no token for itself."""
+        return self._user_grants is not None and parameter(form, "grant_type") in USER_GRANT_TYPES
 
     def read(self, request: ClientRequest) -> TokenRequest:
         form = request.form
-        grant_type = _grant_type(form)
+        grant_type = self._grant_type(form)
         is_exchange = grant_type == TOKEN_EXCHANGE
         resources = [*form.get("resource", ()), *(form.get("audience", ()) if is_exchange else ())]
-        return TokenRequest(
+        parameters = TokenRequest(
             grant_type=grant_type,
             scopes=_scopes(form),
             resources=tuple(dict.fromkeys(resources)),
             subject_token=read_subject_token(form) if is_exchange else None,
             proofs=request.proofs,
+            waits=bool(request.proofs),
         )
+        if grant_type in USER_GRANT_TYPES:
+            parameters.user_grant = read_user_grant(
+                form, grant_type, parameters.resources, parameters.scopes, request.proofs
+            )
+            parameters.waits = True
+        return parameters
+
+    def _grant_type(self, form: Form) -> str:
+        grant_type = parameter(form, "grant_type")
+        if not grant_type:
+            raise invalid_request("grant_type is missing", reason="grant_type_missing")
+        if grant_type not in self._grant_types:
+            raise OAuthError("unsupported_grant_type", f"grant_type must be one of: {', '.join(self._grant_types)}")
+        return grant_type
 
     def serve(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
-        if parameters.proofs:
+        if parameters.waits:
+            if parameters.user_grant is not None and self._user_grants is not None:
+                return self._user_grants.serve(authenticated, parameters.user_grant, now)
             return self._serve_bound(authenticated, parameters, now)
         authorisation = self._authorise(authenticated, parameters, now)
         if authorisation.server.record.dpop_required or self._registry.is_fapi2:
@@ -104,20 +140,6 @@ class TokenEndpoint:
             return self._exchange.authorise(authenticated.client, parameters.subject_token, resources, scopes, now)
         return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
 
-    def _sign(self, authorisation: Authorisation, now: float) -> IssuedToken:
-        issuer = self._registry.require_issuer()
-        name = authorisation.server.record.signing_key
-        key = self._registry.keys.signing_key(name, now, verifier_lag(issuer))
-        if key is None:
-            if name not in self._without_key:
-                self._without_key.add(name)
-                log.error("SigningKey %s has no key that signs now; check that the operator is running", name)
-            raise unavailable("no signing key is active", reason="no_signing_key", retry_after=5.0)
-        if not allows(issuer.profile, key.alg):
-            raise unavailable("no signing key is active", reason="profile_algorithm", retry_after=30.0)
-        self._without_key.discard(name)
-        return sign(authorisation, key, issuer, now, self._random)
-
 
 def _audit_fields(authorisation: Authorisation, token: IssuedToken) -> Mapping[str, Any]:
     entry: dict[str, Any] = {
@@ -134,15 +156,6 @@ def _audit_fields(authorisation: Authorisation, token: IssuedToken) -> Mapping[s
         entry["subject"] = authorisation.delegation.subject
         entry["exchanged_jti"] = authorisation.delegation.chain[-1]["jti"]
     return entry
-
-
-def _grant_type(form: Form) -> str:
-    grant_type = parameter(form, "grant_type")
-    if not grant_type:
-        raise invalid_request("grant_type is missing", reason="grant_type_missing")
-    if grant_type not in GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"grant_type must be one of: {', '.join(GRANT_TYPES)}")
-    return grant_type
 
 
 def _scopes(form: Form) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
@@ -65,7 +65,19 @@ class PresentedAssertion:
     challenge: Literal[False] = False
 
 
-PresentedCredential = PresentedSecret | PresentedAssertion
+@dataclass(slots=True)
+class PresentedNothing:
+    """The id of a client that sends no credential: a public one (RFC 6749 §2.1), or one that has to be refused."""
+
+    client_id: str
+    method: Literal["none"] = "none"
+    challenge: Literal[True] = True
+
+
+PresentedCredential = PresentedSecret | PresentedAssertion | PresentedNothing
+
+AdmitsPublic = Callable[[Form], bool]
+"""Whether a request with this form may come from a client without a credential."""
 
 
 @dataclass(slots=True)
@@ -78,7 +90,13 @@ class ClientRequest:
     """All values of the header DPoP."""
 
 
-def parse(http: HttpRequest, cached: Form | None = None, *, accepts_secrets: bool = True) -> ClientRequest:
+def parse(
+    http: HttpRequest,
+    cached: Form | None = None,
+    admits_public: AdmitsPublic | None = None,
+    *,
+    accepts_secrets: bool = True,
+) -> ClientRequest:
     """Raises OAuthError. `cached` is the form of the same body in an earlier request."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
@@ -94,7 +112,7 @@ def parse(http: HttpRequest, cached: Form | None = None, *, accepts_secrets: boo
         _refuse_credentials_in(http.query)
     form = cached or parse_form(http.body)
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
-    return ClientRequest(form, _presented(form, headers.get(b"authorization"), accepts_secrets), proofs)
+    return ClientRequest(form, _presented(form, headers.get(b"authorization"), accepts_secrets, admits_public), proofs)
 
 
 def may_be_cached(body: bytes) -> bool:
@@ -155,7 +173,9 @@ def parameter(form: Form, name: str) -> str:
     return values[0] if values else ""
 
 
-def _presented(form: Form, authorization: bytes | None, accepts_secrets: bool) -> PresentedCredential:
+def _presented(
+    form: Form, authorization: bytes | None, accepts_secrets: bool, admits_public: AdmitsPublic | None
+) -> PresentedCredential:
     client_id, secret = parameter(form, "client_id"), parameter(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
@@ -168,6 +188,8 @@ def _presented(form: Form, authorization: bytes | None, accepts_secrets: bool) -
     if assertion:
         return _assertion(form, client_id)
     if not client_id or not secret:
+        if client_id and accepts_secrets and admits_public is not None and admits_public(form):
+            return PresentedNothing(client_id)
         raise no_credential(accepts_secrets=accepts_secrets)
     return PresentedSecret(client_id, secret, "client_secret_post")
 

@@ -35,6 +35,8 @@ class TokenUser:
     auth_time: int
     acr: str = ""
     amr: tuple[str, ...] = ()
+    grant_id: str = ""
+    """Stands for the code in the `jti` of each token that came from it, after the hash of the client's UID."""
 
 
 @dataclass(slots=True)

@@ -33,7 +33,8 @@ def sign(
     """`key` must sign now, and have more than clock skew and JWKS max-age left."""
     issued_at = int(now)
     expires_at = _expiry(authorisation, key, issuer, issued_at)
-    jti = authorisation.client.uid_hash + base64url.encode(random(_JTI_BYTES))
+    grant_id = authorisation.user.grant_id if authorisation.user else ""
+    jti = authorisation.client.uid_hash + grant_id + base64url.encode(random(_JTI_BYTES))
     bound = b',"cnf":{"jkt":"%s"}' % authorisation.jkt.encode() if authorisation.jkt else b""
     payload = b'%s,"iat":%d,"exp":%d,"jti":"%s"%s}' % (
         _template(authorisation, key, issuer).claims,

@@ -69,6 +69,35 @@ class Code:
     code_challenge: str
     """PKCE, S256. Empty if the request had none: then a `code_verifier` is refused (RFC 9700 §4.8.2)."""
     nonce: str = ""
+    redemption: "Redemption | None" = None
+    """None until the code is redeemed. Then it is kept as long as its tokens live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """What a code was redeemed for."""
+
+    family: str = ""
+    """Id of the family of refresh tokens; empty: of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family of refresh tokens, under `family:<id>`: the id is the SHA-256 of the handle in the tokens."""
+
+    delegated: DelegatedAccess
+    grant_id: str
+    """Part of the `jti` of each access token: all of them end at once."""
+    login_sid: str
+    """The session of the browser, which ID tokens name. With `offline_access`, tokens have a session of their own."""
+    redirect_uri: str
+    created_time: int
+    used_time: int
+    """Of the last use; not written for each one if the family does not rotate."""
+    secret: str = field(default="", repr=False)
+    """Key of the HMACs of a family that rotates; empty: it does not."""
+    generation: int = 0
+    rotated_time: int = 0
 
 
 def encode_stored(value: object) -> bytes:
