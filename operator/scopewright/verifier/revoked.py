@@ -19,6 +19,8 @@ USER_MEMBERS = ("sessions", "users", "userAccess", "userClients", "userTokens", 
 """Of the feed, for tokens of users. The issuer omits empty ones."""
 
 _UID_HASH_SIZE = 12
+_GRANT_KEY_SIZE = _UID_HASH_SIZE + 12
+"""Characters that the `jti` of all tokens by one authorization code share, which one entry revokes."""
 _KEY_BYTES = 8
 _NAMESPACE_AUDIENCE = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
 
@@ -81,7 +83,8 @@ class Revoked:
         )
         if self.namespaces:
             latest = max(latest, self._of_namespaces(token.get("client_id"), audience))
-        revoked = client in self.tokens and _key(jti) in self.tokens[client]
+        ended = self.tokens.get(client)
+        revoked = ended is not None and (_key(jti) in ended or _key(jti[:_GRANT_KEY_SIZE]) in ended)
         return revoked or kid in self.kids or 0 < latest >= issued
 
     def _of_namespaces(self, client_id: Any, audience: Any) -> float:
@@ -127,7 +130,8 @@ class _RevokedOfUsers:
         jti = str(token.get("jti"))
         client = jti[:_UID_HASH_SIZE]
         latest = max(of_user, self.clients.get(client, 0), self.access.get(_key(str(token.get("aud"))), 0))
-        revoked = client in self.tokens and _key(jti) in self.tokens[client]
+        ended = self.tokens.get(client)
+        revoked = ended is not None and (_key(jti) in ended or _key(jti[:_GRANT_KEY_SIZE]) in ended)
         return revoked or 0 < latest >= _issued(token)
 
 
