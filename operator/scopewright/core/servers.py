@@ -213,12 +213,12 @@ def _without_effect(view: ServerView) -> Rejected | None:
     """
     spec = view.server.spec
     scopes = {s.name for s in spec.scopes}
-    if undeclared := [(r.name, s) for r in spec.roles for s in r.scopes if s not in scopes]:
-        (role, scope), more = undeclared[0], len(undeclared) - 1
-        others = f" (and {more} more)" if more else ""
+    if incomplete := [r for r in spec.roles if not scopes.issuperset(r.scopes)]:
+        more = f" (nor those of {len(incomplete) - 1} other roles)" if len(incomplete) > 1 else ""
+        undeclared = ", ".join(s for s in incomplete[0].scopes if s not in scopes)
         message = (
-            f"role {role} has no effect: spec.scopes does not declare its scope {scope}{others}; declare the scope, or "
-            "remove it from the role"
+            f"role {incomplete[0].name} has no effect, because spec.scopes does not declare {undeclared}{more}: "
+            "declare it there, or remove it from the role"
         )
         return Rejected("UnknownScope", message)
     reserved = sorted(OPENID & scopes)
