@@ -1,6 +1,6 @@
 """The fixture `store`: each kind of session store in turn, with a clock that the test moves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,14 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+_KINDS: dict[str, Callable[[Path, Clock], SessionStore]] = {
+    "memory": lambda folder, clock: MemorySessions(clock),
+    "sqlite": lambda folder, clock: SqliteSessions(folder / "sessions", clock),
+}
+
+
+@pytest.fixture(params=_KINDS)
 async def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[SessionStore]:
-    store: SessionStore
-    if request.param == "memory":
-        store = MemorySessions(clock)
-    else:
-        store = SqliteSessions(tmp_path / "sessions", clock)
-    yield store
-    await store.close()
+    made: SessionStore = _KINDS[request.param](tmp_path, clock)
+    yield made
+    await made.close()
