@@ -45,7 +45,7 @@ from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
-from scopewright.issuer.users.assembly import UserSettings
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.plan.memory_store import StoredObject
 from scopewright.stores import Change, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
@@ -115,7 +115,7 @@ class IssuerHarness:
     service_accounts: ServiceAccountIssuer | None = None
     replay: ReplayStore | None = None
     tracing: Tracing | None = None
-    users: UserSettings | None = None
+    users: UserEndpointSettings | None = None
     """Default: there are no endpoints for users."""
     audit_lines: list[str] = field(default_factory=list)
     """Written by the issuer, as JSON."""

@@ -12,8 +12,8 @@ import httpx
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess
 from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import ResourceServerRecord, UserGrant
-from scopewright.issuer.users.assembly import UserSettings
 from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, settle
@@ -86,7 +86,7 @@ class UsersHarness:
         file.write_text(USERS)
         self.issuer = IssuerHarness()
         self.store = MemorySessions(self.issuer.clock)
-        self.issuer.users = UserSettings(self.store, DeveloperLogin(file))
+        self.issuer.users = UserEndpointSettings(self.store, DeveloperLogin(file))
         self.issuer.install_defaults(self.issuer_url)
         self.issuer.put_session_key({KEY_ENTRY: b"k" * 32})
         self.issuer.put(delegating_record())

@@ -18,8 +18,8 @@ from scopewright.core.access import requested_access
 from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
-from scopewright.issuer.users.assembly import UserSettings
 from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin, lists_users
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.origins import Hosts, HttpUrl, host_of, is_among, is_loopback
 from scopewright.stores.directory.store import DirectoryStore
 from scopewright.stores.sessions.memory import MemorySessions
@@ -144,13 +144,13 @@ async def develop(
         store.close()
 
 
-def _users(file: Path, state: Path, console: Console) -> UserSettings:
+def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
     def report(problem: str) -> None:
         console.print(Text(f"{file}: {problem}", "red"), soft_wrap=True)
 
     login = DeveloperLogin(file, report)
     login.users()
-    return UserSettings(MemorySessions(), login)
+    return UserEndpointSettings(MemorySessions(), login)
 
 
 async def _announce(issuer: Issuer, report: "Report") -> None:

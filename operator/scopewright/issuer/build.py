@@ -37,8 +37,8 @@ from scopewright.issuer.tokens.exchange import Exchange
 from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.issuer.tokens.signer import Signer
-from scopewright.issuer.users.assembly import UserSettings, UserState, build_application
 from scopewright.issuer.users.id_tokens import IdTokens
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 
@@ -67,7 +67,7 @@ class IssuerSettings:
     """Whether the records may name an http issuer that is not on loopback: those of `scopewright dev` may."""
     proxies: TrustedProxies | None = None
     """Proxies whose X-Forwarded-For names the caller."""
-    users: UserSettings | None = None
+    users: UserEndpointSettings | None = None
     """None: there are no endpoints for users."""
 
 
@@ -154,6 +154,9 @@ def build_issuer(
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
     users, user_grants = None, None
     if settings.users is not None:
+        # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
+        from scopewright.issuer.users.assembly import UserState, build_application
+
         id_tokens = IdTokens(registry)
         state = UserState.of(settings.users.store, registry, revocations.end, clock)
         users = build_application(settings.users, state, registry, id_tokens.hinted_subject(clock), clock, sink)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.background import Background
@@ -18,7 +18,6 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.users.application import UserApplication
 
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
@@ -36,6 +35,16 @@ class ClientEndpoints:
     revocation: AnyEndpoint | None
 
 
+class UserEndpoints(Protocol):
+    """The pages and endpoints of users."""
+
+    def serves(self, path: str, issuer: str) -> bool:
+        """Whether the path, percent-decoded, is that of one of them, at the issuer of this URL."""
+
+    async def answer(self, http: HttpRequest) -> Answer:
+        """Answer a request that `serves` has accepted."""
+
+
 @dataclass(eq=False, slots=True)
 class Issuer:
     """Made by `build_issuer`. Answers from memory; `running` keeps that memory current.
@@ -51,8 +60,8 @@ class Issuer:
     background: Background
     clock: Clock
     proxies: TrustedProxies | None
-    users: UserApplication | None = None
-    """The pages and endpoints of users. None: there are none."""
+    users: UserEndpoints | None = None
+    """None: no user can log in."""
     _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
 
     @contextlib.asynccontextmanager

@@ -13,19 +13,11 @@ from scopewright.issuer.users.authorization_request import HintedSubject
 from scopewright.issuer.users.authorize import Authorize
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consents import Consents
-from scopewright.issuer.users.developer_login import DeveloperLogin
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.sessions import UserSessions
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores.sessions import SessionStore
 from scopewright.stores.sessions.sealed import SealedSessions
-
-
-@dataclass(frozen=True, slots=True)
-class UserSettings:
-    """Where sessions are stored, and how users log in."""
-
-    store: SessionStore
-    login: DeveloperLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,7 @@ class UserState:
 
 
 def build_application(
-    settings: UserSettings,
+    settings: UserEndpointSettings,
     state: UserState,
     registry: Registry,
     hinted_subject: HintedSubject,

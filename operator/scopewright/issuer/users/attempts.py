@@ -38,7 +38,7 @@ class TooLarge(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PendingLogin:
     """An authorization request that waits for its user."""
 
     id: str
@@ -59,7 +59,7 @@ class Attempt:
         return hmac.compare_digest(token.encode(), self.csrf_token(*bound_to).encode())
 
 
-_CONTENT: Final = TypeAdapter(Attempt)
+_CONTENT: Final = TypeAdapter(PendingLogin)
 
 
 class Attempts:
@@ -69,10 +69,10 @@ class Attempts:
         self._keys = keys
 
     @staticmethod
-    def begin(parameters: Form, started: float) -> Attempt:
-        return Attempt(secrets.token_urlsafe(_ID_BYTES), dict(parameters), started, secrets.token_urlsafe(32))
+    def begin(parameters: Form, started: float) -> PendingLogin:
+        return PendingLogin(secrets.token_urlsafe(_ID_BYTES), dict(parameters), started, secrets.token_urlsafe(32))
 
-    def seal(self, attempt: Attempt, now: float) -> str:
+    def seal(self, attempt: PendingLogin, now: float) -> str:
         """Return the value of the cookie; raises TooLarge, or Unavailable without keys."""
         cipher = _cipher(self._require_keys().sealing_key(now))
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -83,7 +83,7 @@ class Attempts:
             raise TooLarge
         return value
 
-    def open(self, attempt_id: str, value: str, now: float) -> Attempt | None:
+    def open(self, attempt_id: str, value: str, now: float) -> PendingLogin | None:
         """Return the attempt; None if it has expired, or the cookie is not one of this issuer for this attempt."""
         keys = self._require_keys()
         for key in (keys.current, *keys.previous):
@@ -110,7 +110,7 @@ class Attempts:
         return keys
 
 
-def _opened(key: bytes, attempt_id: str, value: str) -> Attempt | None:
+def _opened(key: bytes, attempt_id: str, value: str) -> PendingLogin | None:
     if len(value) > MAX_COOKIE_BYTES:
         return None
     try:

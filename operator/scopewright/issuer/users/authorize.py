@@ -19,7 +19,7 @@ from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request, flow
-from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempt, Attempts, TooLarge
+from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempts, PendingLogin, TooLarge
 from scopewright.issuer.users.authorization_request import AuthorizationRequest, HintedSubject
 from scopewright.issuer.users.browser_request import authorization_parameters, own_form
 from scopewright.issuer.users.codes import Codes
@@ -54,7 +54,7 @@ class Step:
 
     request: AuthorizationRequest
     session: Session | None
-    attempt: Attempt | None
+    attempt: PendingLogin | None
     outcome: Outcome
     covered: bool = False
     """Whether an earlier consent covers all that is asked."""
@@ -173,7 +173,7 @@ class Authorize:
 
     # Parts of a step
 
-    async def _step(self, http: Request, request: AuthorizationRequest, attempt: Attempt | None) -> Step:
+    async def _step(self, http: Request, request: AuthorizationRequest, attempt: PendingLogin | None) -> Step:
         session, now = await self._session(http), self.clock()
         fresh = session is not None and attempt is not None and session.sid == attempt.sid
         scopes_of = flow.scopes_of_user(request, self.registry, now)
@@ -209,7 +209,7 @@ class Authorize:
             raise authorization_request.too_large(request) from None
         return redirect(self._path(f"{page}/{attempt.id}"), [*self._forgotten(http), sealed])
 
-    def _resume(self, http: Request) -> tuple[Attempt, AuthorizationRequest]:
+    def _resume(self, http: Request) -> tuple[PendingLogin, AuthorizationRequest]:
         """The attempt of the path, from its cookie; raises PageProblem."""
         attempt_id = http.path_params["attempt"]
         value = http.cookies.get(self._cookies.attempt(attempt_id), "")
@@ -226,7 +226,7 @@ class Authorize:
         cookie = http.cookies.get(self._cookies.session)
         return await self.sessions.of_cookie(cookie) if cookie else None
 
-    def _sealed(self, attempt: Attempt) -> str:
+    def _sealed(self, attempt: PendingLogin) -> str:
         cookies = self._cookies
         return cookies.set(cookies.attempt(attempt.id), self.attempts.seal(attempt, self.clock()), ATTEMPT_SECONDS)
 
@@ -242,7 +242,7 @@ class Authorize:
         return page_response(page, status, redirect_uri=request.target.redirect_uri)
 
     def _refusal_page(
-        self, request: AuthorizationRequest, attempt: Attempt, session: Session, refusal: ShowRefusal
+        self, request: AuthorizationRequest, attempt: PendingLogin, session: Session, refusal: ShowRefusal
     ) -> Response:
         name = _display_name(session)
         if not refusal.missing:
@@ -257,7 +257,7 @@ class Authorize:
         )
         return self._page(page, request, HTTPStatus.FORBIDDEN)
 
-    def _not_admitted(self, request: AuthorizationRequest, attempt: Attempt, user: str) -> Response:
+    def _not_admitted(self, request: AuthorizationRequest, attempt: PendingLogin, user: str) -> Response:
         page = NotAdmittedPage(
             action=self._path(f"consent/{attempt.id}"),
             csrf=attempt.csrf_token("back"),

@@ -15,11 +15,11 @@ from scopewright.core.records.client import ClientRecord, Credential, Login, Req
 from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import Role, UserGrant
 from scopewright.core.users import subject_of
-from scopewright.issuer.users.assembly import UserSettings
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.developer_login import DeveloperLogin
 from scopewright.issuer.users.sessions import UserSessions
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Session
 from scopewright.stores.sessions import SessionStore
 from scopewright.stores.sessions.memory import MemorySessions
@@ -157,7 +157,7 @@ async def running_logins(
     """An issuer with users, `granting_server()` and `record`, by default `web_client()`."""
     harness = IssuerHarness(can_write=True, **settings)
     store = store or MemorySessions(harness.clock)
-    harness.users = UserSettings(store, DeveloperLogin(Path("users.yaml")))
+    harness.users = UserEndpointSettings(store, DeveloperLogin(Path("users.yaml")))
     harness.install_defaults()
     rsa = harness.put_key("RS256", 1, signing_key="id-tokens")
     harness.publish(harness.put_key().jwk, rsa.jwk)
