@@ -6,11 +6,11 @@ from random import Random
 from typing import Final
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.records.names import ISSUER_NAME, NONCE_KEY_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, USAGE_NAME
+from scopewright.core.records.names import INSTALLATION_SECRETS, ISSUER_NAME, REVOCATIONS_NAME, USAGE_NAME
 from tests.simulation.observations import NAMESPACE
 from tests.simulation.server import Where
 
-INSTALLATION: Final = (ISSUER_NAME, USAGE_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, NONCE_KEY_NAME)
+INSTALLATION: Final = (ISSUER_NAME, USAGE_NAME, REVOCATIONS_NAME, *INSTALLATION_SECRETS)
 Failure = Rejected | Unavailable
 
 

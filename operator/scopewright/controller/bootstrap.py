@@ -17,16 +17,20 @@ from scopewright.core.installation import (
     asks_for_another_key,
     default_signing_key,
     issuer_ref,
+    needs_another_session_key,
     nonce_key_ref,
     plan_another_seal_key,
+    plan_another_session_key,
     plan_issuer,
     plan_nonce_key,
     plan_revocations,
     plan_seal_key,
+    plan_session_key,
     plan_usage,
     revocations_ref,
     seal_key,
     seal_key_ref,
+    session_key_ref,
     usage_ref,
 )
 from scopewright.core.objects import Desired, Existing, Ref
@@ -52,7 +56,8 @@ class Bootstrap:
         self._config = config
         self._seal_key = b""
         self._refs = frozenset(
-            of(config) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref)
+            of(config)
+            for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref, session_key_ref)
         )
         self.incomplete = asyncio.Event()
         """Set by `check` if an object is missing or outdated, cleared when `ensure` begins."""
@@ -65,7 +70,7 @@ class Bootstrap:
             self.incomplete.set()
 
     def _is_outdated(self, existing: Existing) -> bool:
-        if existing.ref == seal_key_ref(self._config):
+        if existing.ref in (seal_key_ref(self._config), session_key_ref(self._config)):
             return asks_for_another_key(existing)
         return existing.ref == issuer_ref(self._config) and plan_issuer(self._config, existing) is not None
 
@@ -74,7 +79,8 @@ class Bootstrap:
         self._seal_key = b""
 
     async def ensure(self, *, may_rotate: bool = True) -> bytes:
-        """Create what is missing. Return the seal key: another one if an annotation asks for it and `may_rotate`.
+        """Create what is missing. Return the seal key: another one if an annotation asks for it and `may_rotate`. The
+        session key also rotates by its age.
 
         Raises only if a missing seal key cannot be written: nothing can be sealed then. Other failures are in
         `failure`, for another attempt.
@@ -92,6 +98,7 @@ class Bootstrap:
         for ref, plan in plans:
             if await self._store.read(ref) is None:
                 await self._try(plan())
+        await self._session_key(may_rotate=may_rotate)
         return await self._seal(may_rotate=may_rotate)
 
     async def _try(self, desired: Desired, *, must_be_sure: bool = False) -> bool:
@@ -112,6 +119,21 @@ class Bootstrap:
         if not self._may_write():
             raise NotLeading
         await self._store.write(desired)
+
+    async def _session_key(self, *, may_rotate: bool) -> None:
+        found = await self._store.read(session_key_ref(self._config))
+        key, now = secrets.token_bytes(KEY_BYTES), self._clock()
+        if found is None:
+            await self._try(plan_session_key(self._config, key, now))
+            return
+        try:
+            due = needs_another_session_key(*found, now)
+        except Rejected as error:
+            log.warning("%s", error.message)
+            self.failure = self.failure or error
+            return
+        if due and may_rotate and await self._try(plan_another_session_key(self._config, found[0], key, now)):
+            log.info("%s has another key; sessions that the earlier one sealed stay valid", found[0].ref)
 
     async def _seal(self, *, may_rotate: bool) -> bytes:
         found = await self._store.read(seal_key_ref(self._config))

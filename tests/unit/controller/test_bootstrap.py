@@ -10,8 +10,16 @@ from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
-from scopewright.core.objects import Existing, Ref
+from scopewright.core.installation import (
+    SESSION_KEY_LIFETIME,
+    issuer_ref,
+    nonce_key_ref,
+    revocations_ref,
+    seal_key_ref,
+    session_key_ref,
+    usage_ref,
+)
+from scopewright.core.objects import ROTATE_ANNOTATION, Existing, Ref
 from scopewright.stores import Change, ListCompleted
 from tests.harness.clock import START
 from tests.harness.memory_store import Crash, MemoryStore, Point
@@ -19,7 +27,9 @@ from tests.harness.samples import ISSUER, NAMESPACE
 
 CONFIG = Config(issuer=ISSUER)
 SEAL = seal_key_ref(CONFIG)
-INSTALLATION_REFS = tuple(of(CONFIG) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref))
+INSTALLATION_REFS = tuple(
+    of(CONFIG) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref, session_key_ref)
+)
 
 
 async def bootstrapped() -> tuple[MemoryStore, Bootstrap, WatchHandlers]:
@@ -168,3 +178,45 @@ async def test_a_deleted_configmap_of_others_is_ignored() -> None:
     for ref in (Ref("ConfigMap", NAMESPACE, "another"), Ref("ConfigMap", "leave", INSTALLATION_REFS[0].name)):
         handlers._changed(deletion(Existing(ref, "u", "1000")))
     assert not bootstrap.incomplete.is_set()
+
+
+SESSIONS = session_key_ref(CONFIG)
+
+
+async def test_the_session_key_gets_a_successor_by_age_and_keeps_the_earlier_key() -> None:
+    store, bootstrap, _ = await bootstrapped()
+    first = store.objects[SESSIONS].entries
+    await bootstrap.ensure()
+    assert store.objects[SESSIONS].entries == first
+    later = Bootstrap(store, CONFIG, lambda: START + SESSION_KEY_LIFETIME)
+    await later.ensure(may_rotate=False)
+    assert store.objects[SESSIONS].entries == first
+    await later.ensure()
+    second = store.objects[SESSIONS].entries
+    assert second["key"] != first["key"]
+    assert first["key"] in second.values()
+    await later.ensure()
+    assert store.objects[SESSIONS].entries == second
+
+
+async def test_the_session_key_gets_one_successor_for_each_rotate_annotation() -> None:
+    store, bootstrap, handlers = await bootstrapped()
+    stored = store.objects[SESSIONS]
+    store.put(replace(stored.existing, annotations={ROTATE_ANNOTATION: "a leak"}), stored.entries)
+    handlers._changed(Change(store.objects[SESSIONS].existing, {}))
+    assert bootstrap.incomplete.is_set()
+    await bootstrap.ensure()
+    second = store.objects[SESSIONS]
+    assert second.entries["key"] != stored.entries["key"]
+    handlers._changed(Change(second.existing, {}))
+    assert not bootstrap.incomplete.is_set()
+
+
+async def test_a_secret_that_is_not_a_session_key_is_reported_and_delays_no_client() -> None:
+    store, bootstrap, _ = await bootstrapped()
+    stored = store.objects[SESSIONS]
+    store.put(replace(stored.existing, type="Opaque"), {"key": b"short"})
+    assert await bootstrap.ensure()
+    assert isinstance(bootstrap.failure, Rejected)
+    assert "delete it" in bootstrap.failure.message
+    assert store.objects[SESSIONS].entries == {"key": b"short"}
