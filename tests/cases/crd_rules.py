@@ -12,6 +12,7 @@ from typing import Any
 from scopewright.api import API_VERSION, KINDS
 from scopewright.api.meta import Model
 from scopewright.api.rules import Rule
+from tests.cases.login_rules import ACCEPTED, MALFORMED_URIS, PRIVATE_USE, REFUSED, WEB, login, public
 
 Manifest = dict[str, Any]
 
@@ -531,6 +532,99 @@ _GRANT = [
     Case("expression-takes-no-values", "ScopeGrant", _expression("DoesNotExist", "hr"), _EXPRESSION),
 ]
 
+_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_BOTH_GRANTS = ["authorization_code", "refresh_token"]
+
+
+def _after_logout(*uris: str) -> dict[str, Any]:
+    return login(postLogoutRedirectURIs=list(uris))
+
+
+def _refresh(**times: str) -> dict[str, Any]:
+    return login(refreshTokens=times)
+
+
+_LOGIN = [
+    *(
+        case
+        for field, spec in (("redirectURIs", login), ("postLogoutRedirectURIs", _after_logout))
+        for name, refused in REFUSED.items()
+        for case in (
+            Case(f"{field}-{name}", "OAuthClient", spec(*ACCEPTED)),
+            Case(f"{field}-{name}", "OAuthClient", public(spec(*ACCEPTED, *PRIVATE_USE))),
+            *(
+                Case(f"{field}-{name}", "OAuthClient", public(spec(WEB, uri)), f"spec.login.{field}")
+                for uri in (refused if spec is login else refused[:1])
+            ),
+        )
+    ),
+    Case("login-with-authorization-code", "OAuthClient", login()),
+    Case("login-with-authorization-code", "OAuthClient", {"grantTypes": _BOTH_GRANTS}, "spec.login"),
+    Case("login-only-with-authorization-code", "OAuthClient", {"grantTypes": ["client_credentials"]}),
+    Case("login-only-with-authorization-code", "OAuthClient", {"login": login()["login"]}, "spec.login"),
+    Case("refresh-token-needs-authorization-code", "OAuthClient", {**login(), "grantTypes": _BOTH_GRANTS}),
+    Case(
+        "refresh-token-needs-authorization-code",
+        "OAuthClient",
+        {"grantTypes": ["client_credentials", "refresh_token"]},
+        "spec.grantTypes",
+    ),
+    Case("public-client-acts-for-users-only", "OAuthClient", {**public(login()), "grantTypes": _BOTH_GRANTS}),
+    *(
+        Case("public-client-acts-for-users-only", "OAuthClient", {**public(login()), **grants}, "spec.grantTypes")
+        for grants in (
+            {"grantTypes": [*_BOTH_GRANTS, "client_credentials"]},
+            {"grantTypes": [*_BOTH_GRANTS, _TOKEN_EXCHANGE]},
+        )
+    ),
+    Case("public-client-acts-for-users-only", "OAuthClient", public({}), "spec.grantTypes"),
+    Case("public-client-asks-for-consent", "OAuthClient", login(consent="Skip")),
+    Case("public-client-asks-for-consent", "OAuthClient", public(login())),
+    Case("public-client-asks-for-consent", "OAuthClient", public(login(consent="Skip")), "spec.login"),
+    Case("public-client-uses-pkce", "OAuthClient", login(pkce="Optional")),
+    Case("public-client-uses-pkce", "OAuthClient", public(login(pkce="Optional")), "spec.login"),
+    Case("private-use-schemes-for-public-clients", "OAuthClient", public(login(WEB, *PRIVATE_USE))),
+    *(
+        Case("private-use-schemes-for-public-clients", "OAuthClient", spec(uri), "spec.login")
+        for uri in PRIVATE_USE
+        for spec in (login, _after_logout)
+    ),
+    Case("refresh-idle-timeout-at-least-a-minute", "OAuthClient", _refresh(idleTimeout="1m")),
+    Case(
+        "refresh-idle-timeout-at-least-a-minute",
+        "OAuthClient",
+        _refresh(idleTimeout="59s"),
+        "spec.login.refreshTokens.idleTimeout",
+    ),
+    Case("refresh-idle-timeout-within-max-lifetime", "OAuthClient", _refresh(idleTimeout="12h")),
+    Case(
+        "refresh-idle-timeout-within-max-lifetime",
+        "OAuthClient",
+        _refresh(maxLifetime="7h"),
+        "spec.login.refreshTokens.idleTimeout",
+    ),
+    Case("refresh-max-lifetime-at-most-a-year", "OAuthClient", _refresh(maxLifetime="8760h")),
+    Case(
+        "refresh-max-lifetime-at-most-a-year",
+        "OAuthClient",
+        _refresh(maxLifetime="8760h1ms"),
+        "spec.login.refreshTokens.maxLifetime",
+    ),
+    *(
+        case
+        for field in ("idleTimeout", "maxLifetime")
+        for case in (
+            Case(f"refresh-token-{field}-has-no-days", "OAuthClient", _refresh(**{field: "12h"})),
+            Case(
+                f"refresh-token-{field}-has-no-days",
+                "OAuthClient",
+                _refresh(**{field: "1d"}),
+                f"spec.login.refreshTokens.{field}",
+            ),
+        )
+    ),
+]
+
 _KEY_ROTATION = [
     Case("key-every-has-no-days", "SigningKey", {"rotation": {"every": "336h"}}),
     Case("key-every-has-no-days", "SigningKey", {"rotation": {"every": "2w"}}, "spec.rotation.every"),
@@ -562,7 +656,7 @@ _INSTANTS = [
     )
 ]
 
-CASES = [*_NAMES, *_AUTHENTICATION, *_JWKS, *_CLIENT, *_SERVER, *_GRANT, *_KEY_ROTATION, *_INSTANTS]
+CASES = [*_NAMES, *_AUTHENTICATION, *_JWKS, *_CLIENT, *_LOGIN, *_SERVER, *_GRANT, *_KEY_ROTATION, *_INSTANTS]
 
 UPDATES = [
     *(
@@ -617,6 +711,19 @@ MALFORMED = [
     Malformed("OAuthClient", {"grantTypes": ["password"]}, "spec.grantTypes[0]"),
     Malformed("OAuthClient", {"grantTypes": []}, "spec.grantTypes"),
     Malformed("OAuthClient", {"authentication": {"method": "clientSecret"}}, "spec.authentication.method"),
+    Malformed("OAuthClient", {"dpop": "required"}, "spec.dpop"),
+    Malformed("OAuthClient", {"grantTypes": ["authorization_code"], "login": {}}, "spec.login.redirectURIs"),
+    *(Malformed("OAuthClient", login(uri), "spec.login.redirectURIs[0]") for uri in MALFORMED_URIS),
+    Malformed("OAuthClient", login(WEB, WEB), "spec.login.redirectURIs[1]"),
+    Malformed("OAuthClient", login(*(f"{WEB}/{n}" for n in range(17))), "spec.login.redirectURIs"),
+    Malformed("OAuthClient", login(allowedGroups=[]), "spec.login.allowedGroups"),
+    Malformed("OAuthClient", login(allowedGroups=["a\n"]), "spec.login.allowedGroups[0]"),
+    Malformed("OAuthClient", login(allowedGroups=["a" * 257]), "spec.login.allowedGroups[0]"),
+    Malformed("OAuthClient", login(identityProviders=[]), "spec.login.identityProviders"),
+    Malformed("OAuthClient", login(identityProviders=["a.b"]), "spec.login.identityProviders[0]"),
+    Malformed("OAuthClient", login(consent="Never"), "spec.login.consent"),
+    Malformed("OAuthClient", login(idTokenSigningKey="a.b"), "spec.login.idTokenSigningKey"),
+    Malformed("OAuthClient", login(refreshTokens={"idleTimeout": "8 hours"}), "spec.login.refreshTokens.idleTimeout"),
     Malformed("OAuthClient", _jwks(*({**_P256, "kid": str(n)} for n in range(9))), "spec.authentication.jwks.keys"),
     Malformed("OAuthClient", _jwks({"kty": "oct", "k": "c2VjcmV0"}), f"{_KEY}.kty"),
     Malformed("OAuthClient", _jwks({**_P256, "alg": "none"}), f"{_KEY}.alg"),
