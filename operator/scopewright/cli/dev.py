@@ -18,14 +18,16 @@ from scopewright.core.access import requested_access
 from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
-from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin, lists_users
+from scopewright.issuer.users.developer_login import USERS_EXAMPLE, USERS_FILE, DeveloperLogin, lists_users
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.origins import Hosts, HttpUrl, host_of, is_among, is_loopback
 from scopewright.stores.directory.store import DirectoryStore
-from scopewright.stores.sessions.memory import MemorySessions
+from scopewright.stores.sessions.sqlite import SqliteSessions, check_file
 from scopewright.variables import ALLOW_HTTP
 
 NOTHING = "–"
+SESSIONS_FILE = "sessions.db"
+"""In STATE: the sessions of users."""
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
 
@@ -121,12 +123,13 @@ async def develop(
 ) -> None:
     """Reconcile and serve until `stop` is set. `users_file`: see `developer_login`."""
     store = DirectoryStore.open(state, config.issuer)
+    users: UserEndpointSettings | None = None
     try:
         config = LocalCluster.open(state).trusted_by(config).with_loopback_applications()
         embedded = LocalOperator(directory, store, config)
         await embedded.install()
-        report = Report(embedded, console)
         users = _users(users_file, state, console) if users_file else None
+        report = Report(embedded, console, has_users=users is not None)
         settings = IssuerSettings(namespace=config.namespace, allow_http=True, users=users)
         async with build_issuer(settings, store, writer=store).running() as issuer:
             tasks = [
@@ -141,16 +144,19 @@ async def develop(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
+        if users is not None:
+            await users.store.close()
         store.close()
 
 
 def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
     def report(problem: str) -> None:
-        console.print(Text(f"{file}: {problem}", "red"), soft_wrap=True)
+        console.print(Text(f"{file.parent}/{problem}", "red"), soft_wrap=True)
 
     login = DeveloperLogin(file, report)
     login.users()
-    return UserEndpointSettings(MemorySessions(), login)
+    check_file(sessions := state / SESSIONS_FILE)
+    return UserEndpointSettings(SqliteSessions(sessions), login)
 
 
 async def _announce(issuer: Issuer, report: "Report") -> None:
@@ -164,14 +170,18 @@ async def _announce(issuer: Issuer, report: "Report") -> None:
 
 
 class Report:
-    """Prints the broken manifests and the granted scopes, each only when it has changed."""
+    """Prints the broken manifests and the granted scopes, each only when it has changed.
 
-    def __init__(self, embedded: LocalOperator, console: Console) -> None:
+    `has_users`: users can log in.
+    """
+
+    def __init__(self, embedded: LocalOperator, console: Console, *, has_users: bool = False) -> None:
         self._embedded = embedded
         self.console = console
         self.first = asyncio.Event()
         self._problems: tuple[object, ...] = ()
         self._rows: list[tuple[str, ...]] | None = None
+        self._hints_at_users = not has_users
 
     def settled(self) -> None:
         if (problems := self._embedded.problems) != self._problems:
@@ -183,7 +193,17 @@ class Report:
         if (rows := self._access()) != self._rows:
             self._rows = rows
             self.console.print(_table(rows) if rows else Text("no OAuthClient is declared"))
+        self._hint_at_users()
         self.first.set()
+
+    def _hint_at_users(self) -> None:
+        if not self._hints_at_users:
+            return
+        waiting = sorted(c.client_id for c in self._embedded.cache.all(OAuthClient) if c.spec.login)
+        if waiting:
+            self._hints_at_users = False
+            hint = f"no user can log in through {', '.join(waiting)}: write {USERS_FILE} in DIR, and start dev again; "
+            self.console.print(Text(f"{hint}{USERS_EXAMPLE}", "yellow"), soft_wrap=True)
 
     def _access(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
