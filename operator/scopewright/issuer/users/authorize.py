@@ -244,7 +244,7 @@ class Authorize:
     def _refusal_page(
         self, request: AuthorizationRequest, attempt: PendingLogin, session: Session, refusal: ShowRefusal
     ) -> Response:
-        name = _display_name(session)
+        name = session.display_name
         if not refusal.missing:
             return self._not_admitted(request, attempt, name)
         page = NoAccessPage(
@@ -277,10 +277,6 @@ class Authorize:
 
 def _application(request: AuthorizationRequest) -> Application:
     return Application.of(request.client, request.target.redirect_uri)
-
-
-def _display_name(session: Session) -> str:
-    return str(session.claims.get("name") or session.claims.get("preferred_username") or session.subject)
 
 
 def _shown(delegated: DelegatedAccess) -> tuple[str, ...]:

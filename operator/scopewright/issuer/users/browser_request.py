@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from scopewright.issuer.protocol.request import Form, decode_form, parse_form
+from scopewright.issuer.protocol.request import MAX_BODY_BYTES, Form, decode_form, parse_form
 from scopewright.issuer.users.problems import PageProblem
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
@@ -13,8 +13,7 @@ _OWN_SITES = (None, "same-origin", "none")
 async def authorization_parameters(request: Request) -> Form:
     """The parameters of an authorization request, from the query or (POST) from the body. Repeated ones are kept."""
     if request.method == "POST":
-        _require_form(request)
-        return decode_form(await request.body())
+        return decode_form(await form_body(request))
     return decode_form(request.scope["query_string"])
 
 
@@ -22,11 +21,15 @@ async def own_form(request: Request) -> Form:
     """The form of one of our pages; raises PageProblem if another site has sent it."""
     if request.headers.get("sec-fetch-site") not in _OWN_SITES:
         raise PageProblem("The form came from another site. Nothing was changed.", reason="cross_site", status=403)
-    _require_form(request)
-    return parse_form(await request.body())
+    return parse_form(await form_body(request))
 
 
-def _require_form(request: Request) -> None:
+async def form_body(request: Request) -> bytes:
+    """The body of a form, of any site; raises PageProblem if it is not one."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != _FORM_TYPE:
         raise PageProblem(f"The request must be a form ({_FORM_TYPE}).", reason="content_type", status=415)
+    body = await request.body()
+    if len(body) > MAX_BODY_BYTES:
+        raise PageProblem("The form is too large.", reason="body_size", status=413)
+    return body

@@ -23,7 +23,7 @@ def consent_page(
         action=action,
         csrf=csrf,
         application=application,
-        user=str(session.claims.get("name") or session.claims.get("preferred_username") or session.subject),
+        user=session.display_name,
         email=str(session.claims.get("email") or ""),
         openid_scopes=tuple(ScopeOnPage(scope, allowed=covered) for scope in delegated.scopes),
         apis=apis_on_page(registry, delegated.access, covered=covered),

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from scopewright.core import redirect_uris
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users import texts
 
-_LOOPBACK_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
 _INVISIBLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 """Control characters, and those that reorder or hide text."""
 
@@ -30,10 +30,13 @@ class Application:
 
     client_id: str
     redirect_uri: str = ""
+    native: bool = False
+    """Whether any program of the user's machine may be the application (RFC 8252 §8.6)."""
 
     @classmethod
     def of(cls, client: Client, redirect_uri: str = "") -> "Application":
-        return cls(client.client_id, redirect_uri)
+        native = client.public and bool(redirect_uri) and redirect_uris.is_native(redirect_uri)
+        return cls(client.client_id, redirect_uri, native)
 
     @property
     def name(self) -> str:
@@ -44,25 +47,13 @@ class Application:
         return self.client_id.partition(".")[0]
 
     @property
-    def verified(self) -> bool:
-        """Whether only the application itself can receive the answer: not on loopback, and by no private scheme."""
-        return not self.redirect_uri or (
-            self.redirect_uri.startswith(("https:", "http:")) and self._host not in _LOOPBACK_HOSTS
-        )
-
-    @property
     def returns_to(self) -> str:
         """Where the browser goes with the answer, in words: a host with its port, this computer or an app."""
         parts = urlsplit(self.redirect_uri)
         if parts.scheme not in ("https", "http"):
             return texts.APP_OF_DEVICE.format(scheme=parts.scheme)
-        if self._host in _LOOPBACK_HOSTS:
-            return texts.LOOPBACK.format(host=self._host)
-        return parts.netloc.rpartition("@")[2].lower()
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self.redirect_uri).hostname or ""
+        host = parts.netloc.rpartition("@")[2].lower()
+        return texts.LOOPBACK.format(host=host) if redirect_uris.is_native(self.redirect_uri) else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +184,10 @@ class LogoutPage:
 
 @dataclass(frozen=True, slots=True)
 class LoggedOutPage:
-    """`main#logged-out`."""
+    """`main#logged-out`. `stays`: a client asked for another page, which is not registered for it."""
 
     template: ClassVar[str] = "logged_out.html"
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

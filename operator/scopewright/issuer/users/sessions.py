@@ -72,8 +72,11 @@ class UserSessions:
         self._revoke(user.subject, (listed.sid for listed in dropped), now)
         return f"{sid}.{secret}", session
 
-    async def of_cookie(self, cookie: str) -> Session | None:
-        """Return the session of the browser; None if it has ended, is idle, or the cookie is wrong."""
+    async def of_cookie(self, cookie: str, *, idle_too: bool = False) -> Session | None:
+        """Return the session of the browser; None if it has ended, is idle, or the cookie is wrong.
+
+        `idle_too`: for a logout. An idle session counts, because its refresh tokens are valid.
+        """
         match = _COOKIE.fullmatch(cookie)
         if match is None:
             return None
@@ -83,7 +86,7 @@ class UserSessions:
         if session is None or not hmac.compare_digest(session.secret_sha256, _sha256(match["secret"])):
             return None
         if now >= session.seen_time + self._times().idle:
-            return None
+            return session if idle_too else None
         if opened is not None and now >= session.seen_time + SEEN_INTERVAL_SECONDS:
             session = replace(session, seen_time=int(now))
             with suppress(Unavailable):  # a store that is full still has the session

@@ -42,6 +42,11 @@ class Session:
     acr: str = ""
     amr: tuple[str, ...] = ()
 
+    @property
+    def display_name(self) -> str:
+        """The user's name for pages."""
+        return str(self.claims.get("name") or self.claims.get("preferred_username") or self.subject)
+
 
 @dataclass(frozen=True, slots=True)
 class DelegatedAccess:

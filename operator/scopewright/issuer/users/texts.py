@@ -13,14 +13,14 @@ APPLICATION: Final = "Application"
 NAMESPACE: Final = "Namespace"
 RETURNS_TO: Final = "Returns to"
 LOGGED_IN_AS: Final = "Logged in as"
-LOOPBACK: Final = "a program on this computer ({host})"
+LOOPBACK: Final = "this computer ({host})"
 APP_OF_DEVICE: Final = "an app on this device ({scheme}:)"
 UNVERIFIED_APPLICATION: Final = (
     "It is not verified which program receives the answer. Continue only if you have just started this login yourself."
 )
 
 OPENID_SCOPES: Final = {
-    "openid": "Recognise you by your user id",
+    "openid": "Know your user id",
     "profile": "See your name and user name",
     "email": "See your e-mail address",
     "phone": "See your phone number",
@@ -90,6 +90,8 @@ LOGGED_OUT_HEADING: Final = "You are logged out"
 LOGGED_OUT_LEAD: Final = (
     "Applications may have a login of their own. On a shared computer, log out of them too, or close the browser."
 )
+
+LOGGED_OUT_STAYS: Final = "The application asked for another page, which is not registered for it."
 
 NOT_LOGGED_IN_HEADING: Final = "You are not logged in"
 NOT_LOGGED_IN_LEAD: Final = "Log in through one of your applications, then open this page again."

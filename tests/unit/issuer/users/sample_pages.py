@@ -23,7 +23,7 @@ from scopewright.issuer.users.pages import (
 )
 
 HR = Application("hr.hr-web", "https://hr.example/callback")
-NATIVE = Application("hr.hr-cli", "http://127.0.0.1:4711/callback")
+NATIVE = Application("hr.hr-cli", "http://127.0.0.1:4711/callback", native=True)
 
 
 def sample_pages(text: str = "text", application: Application = HR) -> Mapping[str, Page]:
@@ -68,6 +68,7 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
         ),
         "logout-of-nobody": LogoutPage(action=action, csrf=csrf, user=text),
         "logged-out": LoggedOutPage(),
+        "logged-out-without-redirect": LoggedOutPage(stays=True),
         "not-logged-in": NotLoggedInPage(),
         "account": AccountPage(
             action=action,

@@ -14,9 +14,11 @@ from typing import Final, get_args
 import pytest
 
 from scopewright.core.users import OPENID_SCOPES
+from scopewright.issuer.state.entries import build_client
 from scopewright.issuer.users import pages, texts
 from scopewright.issuer.users.pages import Application, ErrorPage, Page, render
 from tests.base_install import build_wheel
+from tests.harness.samples import client_record
 from tests.unit.issuer.users.sample_pages import sample_pages
 
 HOSTILE: Final = "\"'><script>alert(1)</script>{{ 7*7 }}&amp;<!--"
@@ -119,7 +121,12 @@ def test_invisible_characters_do_not_reorder_text(name: str) -> None:
     shown = render(sample_pages("a\u202eb\u2066c\u200bd\x07e")[name]).decode()
     shown = re.sub('<input type="hidden".*>', "", shown)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200b\u202a-\u202e\u2066-\u2069]", shown)
-    assert "abcde" in shown or name in ("login-without-users", "logged-out", "not-logged-in")
+    assert "abcde" in shown or name in (
+        "login-without-users",
+        "logged-out",
+        "logged-out-without-redirect",
+        "not-logged-in",
+    )
 
 
 def test_the_title_is_the_heading() -> None:
@@ -128,16 +135,22 @@ def test_the_title_is_the_heading() -> None:
 
 def test_an_application_is_named_by_its_client_id_and_host() -> None:
     application = Application("hr.web.internal", "https://HR.Example:8443/callback?x=https://other.example")
-    assert (application.namespace, application.name) == ("hr", "web.internal")
-    assert (application.returns_to, application.verified) == ("hr.example:8443", True)
+    assert (application.namespace, application.name, application.returns_to) == (
+        "hr",
+        "web.internal",
+        "hr.example:8443",
+    )
 
 
 @pytest.mark.parametrize("uri", NATIVE_URIS)
-def test_a_native_application_is_not_verified(uri: str) -> None:
-    application = Application("hr.cli", uri)
-    assert not application.verified
-    assert "not verified" in elements(sample_pages(application=application)["consent"]).text
-    assert "not verified" not in elements(sample_pages()["consent"]).text
+def test_a_public_client_on_the_machine_of_the_user_is_not_verified(uri: str) -> None:
+    client = build_client(client_record(public=True), "1")
+    native = Application.of(client, uri)
+    assert "not verified" in elements(sample_pages(application=native)["consent"]).text
+    confidential = Application.of(build_client(client_record(), "1"), uri)
+    on_the_web = Application.of(client, "https://hr.example/callback")
+    for application in (confidential, on_the_web, Application.of(client)):
+        assert "not verified" not in elements(sample_pages(application=application)["consent"]).text
 
 
 def test_a_consent_that_asks_for_nothing_more_asks_whether_to_continue_as_the_user() -> None:
