@@ -159,7 +159,7 @@ def build_issuer(
 
         id_tokens = IdTokens(registry)
         state = UserState.of(settings.users.store, registry, revocations.end, clock)
-        users = build_application(settings.users, state, registry, id_tokens.hinted_subject(clock), clock, sink)
+        users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         user_grants = UserGrants(registry, state.sealed, proofs, signer, revocations, id_tokens)
     endpoints = ClientEndpoints(
         token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants)),

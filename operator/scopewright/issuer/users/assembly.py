@@ -7,12 +7,13 @@ from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.users.account import Account
 from scopewright.issuer.users.application import UserApplication, UserLog
 from scopewright.issuer.users.attempts import Attempts
-from scopewright.issuer.users.authorization_request import HintedSubject
 from scopewright.issuer.users.authorize import Authorize
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consents import Consents
+from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
@@ -41,12 +42,17 @@ def build_application(
     settings: UserEndpointSettings,
     state: UserState,
     registry: Registry,
-    hinted_subject: HintedSubject,
+    read_hint: ReadHint,
     clock: Clock,
     sink: audit.Sink,
 ) -> UserApplication:
-    """`hinted_subject` verifies ID tokens: pages know no keys."""
+    """`read_hint` verifies ID tokens: pages know no keys."""
     log = UserLog(sink, clock)
+
+    def hinted_subject(token: str) -> str | None:
+        hint = read_hint(token, clock())
+        return hint.subject if hint else None
+
     authorize = Authorize(
         registry=registry,
         sessions=state.sessions,
@@ -58,4 +64,7 @@ def build_application(
         clock=clock,
         log=log,
     )
-    return UserApplication(registry, log, authorize.routes(), UserPool())
+    logout = Logout(registry, state.sessions, read_hint, clock, log)
+    account = Account(registry, state.sessions, state.consents, log)
+    routes = [*authorize.routes(), *logout.routes(), *account.routes()]
+    return UserApplication(registry, log, routes, UserPool())

@@ -78,6 +78,10 @@ class Consents:
         """Return the consents of the user, the least recently used first."""
         return (await self._user(subject)).record.consents
 
+    async def refreshed_by(self, subject: str) -> frozenset[str]:
+        """Return the hashes of the UIDs of the clients that have refresh tokens of the user, consented or not."""
+        return frozenset(family.client_uid_hash for family in (await self._user(subject)).record.families)
+
     async def withdraw(self, subject: str, client_uid_hash: str) -> None:
         """End the user's consents for a client, and its refresh tokens. Its access tokens live on until their end."""
 

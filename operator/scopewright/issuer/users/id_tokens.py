@@ -1,11 +1,10 @@
 """ID tokens for users' logins: the only part of the users' rooms that signs."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from scopewright.core.profile import allows
 from scopewright.issuer.protocol.errors import unavailable
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.issuer.state.registry import Registry
@@ -57,15 +56,6 @@ class IdTokens:
         """
         issuer = self._registry.issuer
         return read_hint(hint, self._registry.keys.jwks(now), issuer) if issuer else None
-
-    def hinted_subject(self, clock: Clock) -> Callable[[str], str | None]:
-        """A function that returns the `sub` of a hint, or None if it is not one."""
-
-        def subject(hint: str) -> str | None:
-            verified = self.verify_hint(hint, clock())
-            return verified.subject if verified else None
-
-        return subject
 
     def _signing_key(self, client: Client, now: float) -> LoadedKey:
         issuer = self._registry.require_issuer()

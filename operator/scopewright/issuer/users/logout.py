@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from scopewright.core import redirect_uris
 from scopewright.issuer.protocol.request import Form, parameter, parse_form
+from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.id_token import IdTokenHint
@@ -34,8 +35,8 @@ _MAX_QUERY: Final = 7 * 1024
 """Characters of a query that the issuer accepts for certain."""
 _FORM: Final = "logout"
 
-ReadHint = Callable[[str], IdTokenHint | None]
-"""Returns the content of an ID token of this issuer, expired or not; None if it is not one."""
+ReadHint = Callable[[str, float], IdTokenHint | None]
+"""Returns the content of an ID token of this issuer, expired or not, at a time; None if it is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Logout:
     registry: Registry
     sessions: UserSessions
     read_hint: ReadHint
+    clock: Clock
     log: UserLog
 
     def routes(self) -> list[Route]:
@@ -119,7 +121,7 @@ class Logout:
     def _read(self, form: Form) -> LogoutRequest:
         """An ID token that was issued to another client than `client_id` says is ignored."""
         fields = {name: parameter(form, name) for name in _PARAMETERS if name in form}
-        hint = self.read_hint(fields["id_token_hint"]) if "id_token_hint" in fields else None
+        hint = self.read_hint(fields["id_token_hint"], self.clock()) if "id_token_hint" in fields else None
         if hint is not None and fields.get("client_id", hint.client_id) != hint.client_id:
             hint = None
         client = self.registry.clients.get(hint.client_id) if hint else None

@@ -210,7 +210,7 @@ class LoginOnPage:
 
 @dataclass(frozen=True, slots=True)
 class ConsentOnPage:
-    """What a user has allowed a client."""
+    """What a user has allowed a client. Without scopes: it acts for the user without a consent."""
 
     application: Application
     openid_scopes: tuple[ScopeOnPage, ...] = ()

@@ -81,7 +81,7 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
                 LoginOnPage(f"sid-{text}", auth_time=1_790_000_000, seen_time=1_790_000_600, current=True),
                 LoginOnPage("other", auth_time=1_780_000_000, seen_time=1_780_000_600, current=False),
             ),
-            consents=(ConsentOnPage(application, openid, apis),),
+            consents=(ConsentOnPage(application, openid, apis), ConsentOnPage(Application("hr.desk"))),
             done="ended",
         ),
         "account-without-consents": AccountPage(
