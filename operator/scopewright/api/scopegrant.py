@@ -225,8 +225,8 @@ class ScopeGrantStatus(Status):
     users: Annotated[str, Field(max_length=256)] | None = None
     """Users in `toUsers`, such as "group payroll-managers". Not set if there are none."""
     applications: int | None = None
-    """Number of OAuthClients with a login through which users have scopes by this grant. Not set if there is no entry
-    in `toUsers`."""
+    """Number of OAuthClients that act for users, by a login or token exchange, and through which users have scopes by
+    this grant. Not set if there is no entry in `toUsers`."""
 
 
 class ScopeGrant(Kind):

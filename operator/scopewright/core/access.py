@@ -4,7 +4,7 @@ The operator calls `resolve` for the status, the issuer for tokens of clients. F
 `resolve_user`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -16,6 +16,7 @@ from scopewright.core.records.resource_server import ResolvedGrant, ResourceServ
 from scopewright.core.users import OPENID_SCOPES, User
 
 NEVER_ENDS = None
+_TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
 
 
 Ends = dict[str, datetime | None]
@@ -87,17 +88,38 @@ def resolve_user(
     return UserAccess(granted, _role_ends(server, grants))
 
 
-_USER_GRANT_TYPES: Final = frozenset({"authorization_code", "refresh_token"})
+def acts_for_users(grant_types: Iterable[str]) -> bool:
+    """Whether a client with these grant types has tokens of users: after a login, or by token exchange."""
+    return not {"authorization_code", _TOKEN_EXCHANGE}.isdisjoint(grant_types)
 
 
-def acts_for_users(client: OAuthClient) -> bool:
-    """Whether users can log in through the client."""
-    return not _USER_GRANT_TYPES.isdisjoint(client.spec.grant_types)
+def acts_for_itself(grant_types: Iterable[str]) -> bool:
+    """Whether a client with these grant types has tokens without a user."""
+    return not {"client_credentials", _TOKEN_EXCHANGE}.isdisjoint(grant_types)
 
 
-def acts_for_itself(client: OAuthClient) -> bool:
-    """Whether the client can have tokens without a user."""
-    return not _USER_GRANT_TYPES.issuperset(client.spec.grant_types)
+def resolve_for_status(
+    requested: RequestedAccess,
+    namespace: str,
+    client_id: str,
+    grant_types: Collection[str],
+    server: ResourceServerRecord | None,
+    now: datetime,
+) -> AccessDecision:
+    """Return which of the requested scopes the client has by its grant types: for itself, or for at least one user."""
+    granted: Ends = {}
+    roles: Ends = {}
+    if acts_for_itself(grant_types):
+        own = resolve(requested, namespace, client_id, server, now)
+        granted, roles = dict(own.granted), dict(own.roles)
+    if server is not None and server.audience and acts_for_users(grant_types):
+        grants = [g for g in server.user_grants if _is_in_force(g, now) and reaches(g, namespace, client_id)]
+        grantable = set(server.scopes).difference(OPENID_SCOPES).intersection(requested.scopes)
+        for ends, of_users in ((granted, _scope_ends(grantable, grants)), (roles, _role_ends(server, grants))):
+            for name, end in of_users.items():
+                ends[name] = _latest([ends[name], end]) if name in ends else end
+    in_order = {scope: granted[scope] for scope in requested.scopes if scope in granted}
+    return AccessDecision(in_order, tuple(s for s in requested.scopes if s not in granted), roles)
 
 
 def reaches(grant: ResolvedGrant | UserGrant, namespace: str, client_id: str) -> bool:

@@ -155,7 +155,7 @@ def granted_names(spec: ScopeGrantSpec) -> str:
 
 def _granted_to(grant: ScopeGrant, reach: _Reach) -> str:
     to = f"to {reach.clients} clients that request it" if grant.spec.to else ""
-    through = f"through {reach.applications} OAuthClients with a login that request it"
+    through = f"through {reach.applications} clients that act for users and request it"
     users = f"to {users_of(grant.spec.to_users)} {through}" if grant.spec.to_users else ""
     return f"granted {' and '.join(filter(None, (to, users)))}"
 
@@ -196,10 +196,12 @@ def _reach(view: GrantView) -> _Reach:
     ]
 
     def is_grantee(client: OAuthClient) -> bool:
-        is_other = client.namespace != owner and acts_for_itself(client)
+        is_other = client.namespace != owner and acts_for_itself(client.spec.grant_types)
         return is_other and reaches(granted, client.namespace, client.client_id)
 
     def is_application(client: OAuthClient) -> bool:
-        return acts_for_users(client) and any(reaches(g, client.namespace, client.client_id) for g in to_users)
+        return acts_for_users(client.spec.grant_types) and any(
+            reaches(g, client.namespace, client.client_id) for g in to_users
+        )
 
     return _Reach(clients=sum(map(is_grantee, requesting)), applications=sum(map(is_application, requesting)))

@@ -1,5 +1,5 @@
-"""A user gets what the client asks for, the ResourceServer declares, and an entry of `toUsers` in force grants. The entry
-names the user, and its `through` covers the client. Clients that act for themselves get nothing by it.
+"""A user gets what the client asks for, the ResourceServer declares, and an entry of `toUsers` in force grants. The
+entry names the user, and its `through` covers the client. Clients that act for themselves get nothing by it.
 """
 
 from dataclasses import replace

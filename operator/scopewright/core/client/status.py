@@ -7,7 +7,13 @@ from typing import Final
 
 from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
-from scopewright.core.access import AccessDecision, requested_access, resolve
+from scopewright.core.access import (
+    AccessDecision,
+    acts_for_itself,
+    acts_for_users,
+    requested_access,
+    resolve_for_status,
+)
 from scopewright.core.client.authentication import brings_own_credential, is_public, managed_kind
 from scopewright.core.client.credentials import SecretOwnership, rotation_time
 from scopewright.core.client.healing import next_heal_time
@@ -127,7 +133,8 @@ def _rotation_failing(failure: IssueFailure | None) -> tuple[ConditionUpdate, ..
 def _resolve(view: ClientView, requested: RequestedAccess) -> AccessDecision:
     client = view.client
     server = view.servers.get(requested.resource_server)
-    return resolve(requested, client.namespace, client.client_id, server, view.now)
+    grant_types = client.spec.grant_types
+    return resolve_for_status(requested, client.namespace, client.client_id, grant_types, server, view.now)
 
 
 def _credentials_status(view: ClientView, state: ClientState) -> CredentialTimes | None:
@@ -236,13 +243,24 @@ def _missing_access(view: ClientView, requested: RequestedAccess, access: Access
         server = view.servers.get(requested.resource_server)
         if server is None:
             return f"No ResourceServer {name} is served in this namespace: apply one that declares {scopes}."
-        return f"ResourceServer {name} does not declare {scopes}: add it to its spec.scopes."
+        if undeclared := [scope for scope in access.missing if scope not in server.scopes]:
+            return f"ResourceServer {name} does not declare {', '.join(undeclared)}: add it to its spec.scopes."
+        grant = _grant(view, name, access)
+        return f"No ScopeGrant grants {scopes} of {name} to users: apply one in this namespace: {grant}."
     return (
         f"Namespace {namespace} does not grant {scopes} of {name}; "
-        "if these names are right, its owner can, with a ScopeGrant there: "
-        f"{{resourceServer: {name}, scopes: [{', '.join(map(yaml_scalar, access.missing))}], "
-        f"to: [{{namespace: {client.namespace}, client: {client.name}}}]}}."
+        f"if these names are right, its owner can, with a ScopeGrant there: {_grant(view, name, access)}."
     )
+
+
+def _grant(view: ClientView, resource_server: str, access: AccessDecision) -> str:
+    """The spec of a ScopeGrant of what is missing: to the client, unless it acts for users alone."""
+    client, grant_types = view.client, view.client.spec.grant_types
+    named = f"{{namespace: {client.namespace}, client: {client.name}}}"
+    for_users = acts_for_users(grant_types) and not acts_for_itself(grant_types)
+    to = f"toUsers: [{{groups: [<group>], through: {named}}}]" if for_users else f"to: [{named}]"
+    scopes = ", ".join(map(yaml_scalar, access.missing))
+    return f"{{resourceServer: {resource_server}, scopes: [{scopes}], {to}}}"
 
 
 def yaml_scalar(name: str) -> str:
