@@ -130,7 +130,7 @@ def test_role_of_a_client_that_is_withdrawn_ends_its_tokens_at_the_api() -> None
         replace(before, roles=(replace(MANAGER, scopes=(*SCOPES, "payroll.pay")),)),
     ):
         ended = by_server(before, after)
-            assert (list(ended.access), ended.user_access) == ([build_client(WEB, "1").uid_hash], {})
+        assert (list(ended.access), ended.user_access) == ([build_client(WEB, "1").uid_hash], {})
     assert by_server(before, replace(before, roles=(replace(MANAGER, scopes=("payroll.read",)),))) == NOTHING
 
 
