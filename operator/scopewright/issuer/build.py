@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from scopewright.issuer.authentication.authenticator import Authenticator
 from scopewright.issuer.authentication.clusters import TrustedClusters
@@ -19,9 +19,10 @@ from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
 from scopewright.issuer.endpoints.token import TokenEndpoint
 from scopewright.issuer.endpoints.user_tokens import UserGrants
+from scopewright.issuer.endpoints.userinfo import UserinfoEndpoint
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import IssuerMetrics
-from scopewright.issuer.observability.tracing import Traced, traced_sink
+from scopewright.issuer.observability.tracing import Decides, Traced, traced_sink
 from scopewright.issuer.observability.usage import REPORT_INTERVAL_SECONDS, CredentialUsage
 from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.readiness import Readiness
@@ -41,6 +42,8 @@ from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
+
+E = TypeVar("E", bound=Decides)
 
 STORE_TIMEOUT_SECONDS: Final = 3.0
 
@@ -135,6 +138,9 @@ def build_issuer(
     throttle = FailureThrottle(monotonic)
     validation = (registry, Inspector(registry.keys), revocations)
 
+    def traced(made: E, name: str) -> E | Traced:
+        return Traced(made, name, tracing) if tracing else made
+
     def endpoint(handler: Handler[Any]) -> Endpoint[Any] | Traced:
         made: Endpoint[Any] = Endpoint(
             handler,
@@ -149,10 +155,10 @@ def build_issuer(
             min_refusal_seconds=settings.min_refusal,
             note_use=usage.note if usage else lambda digest, now: None,
         )
-        return Traced(made, handler.name, tracing) if tracing else made
+        return traced(made, handler.name)
 
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
-    users, user_grants = None, None
+    users, user_grants, userinfo = None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
         from scopewright.issuer.users.assembly import UserState, build_application
@@ -161,6 +167,18 @@ def build_issuer(
         state = UserState.of(settings.users.store, registry, revocations.end, clock)
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         user_grants = UserGrants(registry, state.sealed, proofs, signer, revocations, id_tokens)
+        userinfo = traced(
+            UserinfoEndpoint(
+                *validation,
+                state.sessions,
+                proofs,
+                metrics.endpoint(UserinfoEndpoint.name),
+                clock=clock,
+                monotonic=monotonic,
+                sink=traced_sink(sink) if tracing else sink,
+            ),
+            UserinfoEndpoint.name,
+        )
     endpoints = ClientEndpoints(
         token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants)),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
@@ -180,4 +198,4 @@ def build_issuer(
         store_timeout=settings.store_timeout,
     )
     feed = FeedEndpoint(revocations, registry.keys)
-    return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies, users)
+    return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies, users, userinfo)

@@ -10,6 +10,7 @@ from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.base import Endpoint
 from scopewright.issuer.endpoints.feed import FeedEndpoint
+from scopewright.issuer.endpoints.userinfo import UserinfoEndpoint
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.tracing import Traced
 from scopewright.issuer.protocol.errors import invalid_request, unavailable
@@ -62,6 +63,8 @@ class Issuer:
     proxies: TrustedProxies | None
     users: UserEndpoints | None = None
     """None: no user can log in."""
+    userinfo: UserinfoEndpoint | Traced | None = None
+    """None if no user can log in."""
     _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
 
     @contextlib.asynccontextmanager
@@ -92,6 +95,8 @@ class Issuer:
                 return endpoints.revocation.decide(http)
             if self.users is not None and self.users.serves(http.path, record.issuer):
                 return self.users.answer(http) if self.readiness.started else _starting()
+            if http.path == paths.userinfo and self.userinfo:
+                return self.userinfo.decide(http)
             document = self._document(http, record, paths)
             if document is not None:
                 return document
@@ -115,13 +120,13 @@ class Issuer:
             return _only_get()
         if http.path == paths.feed:
             return self.feed.answer(record.issuer, http)
-        revoking = self.endpoints.revocation is not None
+        offered = {"revoking": self.endpoints.revocation is not None, "users": self.users is not None}
         if http.path == paths.oauth_metadata:
-            return metadata.document(metadata.oauth_metadata(record, revoking=revoking), record)
+            return metadata.document(metadata.oauth_metadata(record, **offered), record)
         jwks = self.registry.keys.jwks(self.clock())
         if http.path == paths.jwks:
             return metadata.key_set(jwks, record, http)
-        return metadata.document(metadata.openid_metadata(record, jwks, revoking=revoking), record)
+        return metadata.document(metadata.openid_metadata(record, jwks, **offered), record)
 
     def _health(self, http: HttpRequest) -> Answer | None:
         if http.path not in (HEALTHZ, READYZ):

@@ -1,7 +1,9 @@
 """Metadata (RFC 8414, OpenID Connect Discovery) and the JWKS (RFC 7517).
 
-- `response_types_supported` is `["none"]`: RFC 8414 requires the member and forbids empty lists, and there is no
-  authorization endpoint.
+- Where no user can log in, `response_types_supported` is `["none"]`: RFC 8414 requires the member and forbids empty
+  lists, and there is no authorization endpoint.
+- Members about users are there only where users can log in. `request_uri_parameter_supported` is then false in so many
+  words: without the member it would be true (OpenID Connect Discovery §3).
 - The OpenID document has `subject_types_supported`, which Nimbus and Spring require. Its
   `id_token_signing_alg_values_supported` has the algorithms of the JWKS, as that of a Kubernetes API server does:
   without the member, go-oidc accepts RS256 only. Algorithms that the profile forbids are not listed.
@@ -13,14 +15,22 @@ from urllib.parse import unquote, urlsplit
 
 from scopewright.core.profile import allows
 from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.authentication.dpop import proof_algorithms
 from scopewright.issuer.endpoints.token import GRANT_TYPES
+from scopewright.issuer.endpoints.user_tokens import USER_GRANT_TYPES
 from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, cacheable, json_answer
 from scopewright.issuer.state.keyring import Jwks
+from scopewright.issuer.users.claims import CLAIMS_BY_SCOPE
 from scopewright.verifier.check import ALGORITHMS
 
 AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 FAPI2_AUTH_METHODS: Final = ("private_key_jwt",)
+CLAIMS: Final = (
+    *("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash"),
+    *(claim for claims in CLAIMS_BY_SCOPE.values() for claim in claims),
+)
+PROMPTS: Final = ("none", "login", "consent", "select_account")
 OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"
 OPENID_METADATA: Final = "/.well-known/openid-configuration"
 
@@ -33,6 +43,7 @@ class Paths:
     introspection: str
     revocation: str
     feed: str
+    userinfo: str
     jwks: str
     oauth_metadata: str
     openid_metadata: str
@@ -40,7 +51,7 @@ class Paths:
     @property
     def need_records(self) -> tuple[str, ...]:
         """The paths that are served only after all records have been read."""
-        return self.token, self.introspection, self.revocation, self.feed, self.jwks
+        return self.token, self.introspection, self.revocation, self.feed, self.userinfo, self.jwks
 
 
 def paths(issuer: str) -> Paths:
@@ -50,14 +61,15 @@ def paths(issuer: str) -> Paths:
         introspection=f"{path}/introspect",
         revocation=f"{path}/revoke",
         feed=f"{path}/revocations",
+        userinfo=f"{path}/userinfo",
         jwks=f"{path}/jwks.json",
         oauth_metadata=f"{OAUTH_METADATA}{path}",
         openid_metadata=f"{path}{OPENID_METADATA}",
     )
 
 
-def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
-    """`revoking`: whether there is a revocation endpoint."""
+def oauth_metadata(record: IssuerRecord, *, revoking: bool, users: bool = False) -> dict[str, Any]:
+    """`revoking`: whether there is a revocation endpoint; `users`: whether users can log in."""
     issuer = record.issuer
     document: dict[str, Any] = {
         "issuer": issuer,
@@ -78,11 +90,40 @@ def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
     for endpoint in endpoints:
         document[f"{endpoint}_auth_methods_supported"] = methods
         document[f"{endpoint}_auth_signing_alg_values_supported"] = algorithms
-    return document
+    return document | _of_users(record, document) if users else document
 
 
-def openid_metadata(record: IssuerRecord, jwks: Jwks, *, revoking: bool) -> dict[str, Any]:
-    document = oauth_metadata(record, revoking=revoking) | {"subject_types_supported": ["public"]}
+def _of_users(record: IssuerRecord, document: dict[str, Any]) -> dict[str, Any]:
+    """The members of both documents about users."""
+    issuer = record.issuer
+    members: dict[str, Any] = {
+        "authorization_endpoint": f"{issuer}/authorize",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": (*USER_GRANT_TYPES, *GRANT_TYPES),
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": OPENID_SCOPES,
+        "authorization_response_iss_parameter_supported": True,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+    }
+    if not record.is_fapi2:
+        for name in ("token_endpoint", "revocation_endpoint"):
+            if methods := document.get(f"{name}_auth_methods_supported"):
+                members[f"{name}_auth_methods_supported"] = (*methods, "none")
+    return members
+
+
+def openid_metadata(record: IssuerRecord, jwks: Jwks, *, revoking: bool, users: bool = False) -> dict[str, Any]:
+    document = oauth_metadata(record, revoking=revoking, users=users) | {"subject_types_supported": ["public"]}
+    if users:
+        document |= {
+            "userinfo_endpoint": f"{record.issuer}/userinfo",
+            "end_session_endpoint": f"{record.issuer}/logout",
+            "claims_supported": CLAIMS,
+            "claims_parameter_supported": False,
+            "prompt_values_supported": PROMPTS,
+        }
     if algorithms := sorted({key.alg for key in jwks.keys.values() if allows(record.profile, key.alg)}):
         document["id_token_signing_alg_values_supported"] = algorithms
     return document

@@ -29,6 +29,7 @@ RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "token": ("issued",),
     "introspection": ("active", "inactive"),
     "revocation": ("revoked", "nothing"),
+    "userinfo": ("answered",),
 }
 """Results of requests that are not refused, by endpoint."""
 

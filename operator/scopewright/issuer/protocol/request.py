@@ -103,16 +103,20 @@ def parse(
     headers = http.headers
     if http.repeated and not _NOT_REPEATABLE.isdisjoint(http.repeated):
         raise invalid_request("a header is repeated", reason="repeated_header")
-    content_type = headers.get(b"content-type", b"")
     if len(http.body) > MAX_BODY_BYTES:
         raise invalid_request("the body is too large", reason="body_size", status=413)
-    if content_type != _FORM_TYPE and content_type.partition(b";")[0].strip().lower() != _FORM_TYPE:
+    content_type = headers.get(b"content-type", b"")
+    if content_type != _FORM_TYPE and not is_form(content_type):
         raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
     if http.query:
         _refuse_credentials_in(http.query)
     form = cached or parse_form(http.body)
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
     return ClientRequest(form, _presented(form, headers.get(b"authorization"), accepts_secrets, admits_public), proofs)
+
+
+def is_form(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == _FORM_TYPE
 
 
 def may_be_cached(body: bytes) -> bool:
