@@ -15,7 +15,7 @@ from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.pool import UserPool
-from scopewright.issuer.users.sessions import UserSessions
+from scopewright.issuer.users.sessions import SessionTimes, UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores.sessions import SessionStore
 from scopewright.stores.sessions.sealed import SealedSessions
@@ -35,7 +35,13 @@ class UserState:
         cls, store: SessionStore, registry: Registry, on_ended: Callable[[RevocationRecord], None], clock: Clock
     ) -> "UserState":
         sealed = SealedSessions(store, lambda: registry.session_keys, clock)
-        return cls(sealed, UserSessions(sealed, on_ended), Consents(sealed, registry.server_of), Codes(sealed))
+        sessions = UserSessions(sealed, on_ended, lambda: _session_times(registry))
+        return cls(sealed, sessions, Consents(sealed, registry.server_of), Codes(sealed))
+
+
+def _session_times(registry: Registry) -> SessionTimes:
+    issuer = registry.issuer
+    return SessionTimes(issuer.session_idle_timeout, issuer.session_max_lifetime) if issuer else SessionTimes()
 
 
 def build_application(

@@ -18,12 +18,13 @@ from scopewright.issuer.users.user_record import (
     Consent,
     UserRecord,
     VersionedUser,
+    forget_families,
     user_handle,
     user_of,
     with_consents,
     without_client,
 )
-from scopewright.stores.sessions.sealed import Forget, SealedSessions
+from scopewright.stores.sessions.sealed import SealedSessions
 
 USED_INTERVAL_SECONDS: Final = 86400
 """The last use of a consent is written when it is older than this."""
@@ -89,8 +90,7 @@ class Consents:
             stored = await self._user(subject)
             record, families = without_client(stored.record, client_uid_hash)
             if record != stored.record:
-                forgotten = (Forget(family.handle) for family in families)
-                await save_or_lose(self._store, stored.save(record), *forgotten)
+                await save_or_lose(self._store, stored.save(record), *forget_families(families, record))
 
         await retry_lost(attempt)
 

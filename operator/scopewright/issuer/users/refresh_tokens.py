@@ -27,6 +27,7 @@ from scopewright.issuer.users.stored import DelegatedAccess, Family, Session, de
 from scopewright.issuer.users.user_record import (
     ListedFamily,
     family_handle,
+    forget_families,
     session_handle,
     user_handle,
     user_of,
@@ -168,7 +169,7 @@ class RefreshTokenFamilies:
         listed = ListedFamily(family_id, delegated.sid, delegated.client_uid_hash, now, end_time)
         record, dropped = with_family(user.record, listed)
         writes += [_save(family_id, family, login, now, 0), user.save(record)]
-        writes += [Forget(other.handle) for other in dropped]
+        writes += forget_families(dropped, record)
         return BegunFamily(family_id, session, _token(family, handle), tuple(writes))
 
     async def end(self, family_id: str, subject: str) -> None:
@@ -177,8 +178,8 @@ class RefreshTokenFamilies:
         async def attempt() -> None:
             read = await self._store.read(user_handle(subject))
             user = user_of(subject, read.values[0], read.now)
-            record = without_family(user.record, family_id)
-            writes = [user.save(record)] if record != user.record else []
+            record, ended = without_family(user.record, family_id)
+            writes: tuple[Save | Forget, ...] = (user.save(record), *forget_families(ended, record)) if ended else ()
             await save_or_lose(self._store, Forget(family_handle(family_id)), *writes)
 
         await retry_lost(attempt)

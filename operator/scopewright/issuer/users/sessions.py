@@ -20,6 +20,7 @@ from scopewright.issuer.users.user_record import (
     ListedSession,
     UserRecord,
     VersionedUser,
+    forget_families,
     session_handle,
     user_handle,
     user_of,
@@ -153,7 +154,7 @@ class UserSessions:
             save_session(session, 0, stored.now),
             stored.save(record),
             *(Forget(session_handle(listed.sid)) for listed in dropped),
-            *(Forget(family.handle) for family in families),
+            *forget_families(families, record),
         )
         return session, dropped, stored.now
 
@@ -175,7 +176,7 @@ class UserSessions:
                 self._store,
                 stored.save(record),
                 *(Forget(session_handle(sid)) for sid in sids),
-                *(Forget(family.handle) for family in families),
+                *forget_families(families, record),
             )
 
         await retry_lost(attempt)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from scopewright.issuer.users.stored import decode_stored, encode_stored
-from scopewright.stores.sessions.sealed import Opened, Save
+from scopewright.stores.sessions.sealed import Forget, Opened, Save
 
 MAX_SESSIONS: Final = 20
 MAX_FAMILIES: Final = 50
@@ -118,6 +118,15 @@ def user_of(subject: str, opened: Opened | None, now: float) -> VersionedUser:
     return VersionedUser(subject, opened.version if opened else 0, current, now)
 
 
+def forget_families(families: Iterable[ListedFamily], record: UserRecord) -> tuple[Forget, ...]:
+    """The deletion of families that `record`, the one after it, lists no longer. A session that had only them ends too:
+    that of a family with `offline_access`.
+    """
+    ended = tuple(families)
+    sids = {family.sid for family in ended}.difference(record.sids)
+    return (*(Forget(family.handle) for family in ended), *(Forget(session_handle(sid)) for sid in sorted(sids)))
+
+
 def with_session(record: UserRecord, session: ListedSession) -> tuple[UserRecord, tuple[ListedSession, ...]]:
     """Return the record with the session, and the sessions that end because there are too many: the oldest."""
     sessions = (*record.sessions, session)
@@ -146,8 +155,10 @@ def with_family(record: UserRecord, family: ListedFamily) -> tuple[UserRecord, t
     return replace(without, families=(*without.families, family)), tuple(dropped)
 
 
-def without_family(record: UserRecord, family: str) -> UserRecord:
-    return replace(record, families=tuple(f for f in record.families if f.family != family))
+def without_family(record: UserRecord, family: str) -> tuple[UserRecord, tuple[ListedFamily, ...]]:
+    """Return the record without the family, and the family if the record listed it."""
+    ended = tuple(f for f in record.families if f.family == family)
+    return _without(record, ended), ended
 
 
 def without_client(record: UserRecord, client_uid_hash: str) -> tuple[UserRecord, tuple[ListedFamily, ...]]:
