@@ -5,6 +5,7 @@ are so narrow that browsers, frameworks and this module read each URI alike.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from scopewright.api.names import HOST, LABEL
@@ -83,9 +84,19 @@ def redirect_matches(registered: str, sent: str, *, public: bool) -> bool:
     """
     if registered == sent:
         return True
-    if not public or redirect_kind(registered) != "loopback" or not _LOOPBACK_URI.fullmatch(sent):
+    if not public or redirect_kind(registered) != "loopback" or redirect_kind(sent) != "loopback":
         return False
     return _without_port(registered) == _without_port(sent)
+
+
+def is_registered(sent: str, registered: Iterable[str], *, public: bool) -> bool:
+    """Whether the URI that a request has is one of the registered ones."""
+    return any(redirect_matches(uri, sent, public=public) for uri in registered)
+
+
+def is_native(uri: str) -> bool:
+    """Whether any program of the user's machine may receive it: loopback, or a private-use scheme (RFC 8252 §8.6)."""
+    return redirect_kind(uri) != "https"
 
 
 def _without_port(uri: str) -> tuple[str, str, str]:

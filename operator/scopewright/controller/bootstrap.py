@@ -56,8 +56,7 @@ class Bootstrap:
         self._config = config
         self._seal_key = b""
         self._refs = frozenset(
-            of(config)
-            for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref, session_key_ref)
+            of(config) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref, session_key_ref)
         )
         self.incomplete = asyncio.Event()
         """Set by `check` if an object is missing or outdated, cleared when `ensure` begins."""

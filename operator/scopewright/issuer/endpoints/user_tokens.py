@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from scopewright.core import redirect_uris
+from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required

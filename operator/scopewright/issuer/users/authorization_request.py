@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from scopewright.core import redirect_uris
+from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login, RequestedAccess
 from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.errors import ErrorCode

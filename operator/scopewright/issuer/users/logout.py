@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from scopewright.core import redirect_uris
+from scopewright.api import redirect_uris
 from scopewright.issuer.protocol.request import Form, parameter, parse_form
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client

@@ -1,9 +1,8 @@
 """Headers of all answers of the users' endpoints."""
 
-import ipaddress
 from typing import Final
-from urllib.parse import urlsplit
 
+from scopewright.api.redirect_uris import redirect_origin
 from scopewright.issuer.users.pages import STYLE_SOURCE
 
 SECURITY_HEADERS: Final = {
@@ -31,14 +30,5 @@ def content_security_policy(redirect_uri: str = "") -> str:
 
 def _form_target(redirect_uri: str) -> str:
     """The origin of a web address, or the scheme of another one. Sources of a policy have no IPv6 addresses."""
-    url = urlsplit(redirect_uri)
-    if url.scheme in ("http", "https") and not _is_ipv6(url.hostname):
-        return f"{url.scheme}://{url.netloc}"
-    return f"{url.scheme}:"
-
-
-def _is_ipv6(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").version == 6
-    except ValueError:
-        return False
+    origin = redirect_origin(redirect_uri)
+    return "http:" if "[" in origin else origin

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from scopewright.core import redirect_uris
+from scopewright.api import redirect_uris
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users import texts
 
