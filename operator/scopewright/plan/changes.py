@@ -44,17 +44,32 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class EffectiveScope:
-    """A scope of a resource server that tokens of a client may carry; both are `<namespace>/<name>`.
+class GrantedUsers:
+    """Users that an entry of `toUsers` names: a group, one user, or every user if both are empty."""
 
-    `via` are the ScopeGrants (`<namespace>/<name>`) that grant it, none within a namespace; it ends at `until`.
+    group: str = ""
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return f"group {self.group}" if self.group else f"user {self.subject}" if self.subject else "every user"
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveScope:
+    """A scope or role of a resource server that tokens of a client may carry; both are `<namespace>/<name>`.
+
+    With `users`, these are tokens of the users, and otherwise of the client itself. `via` are the ScopeGrants
+    (`<namespace>/<name>`) that grant it, none within a namespace; it ends at `until`.
     """
 
     client: str
     server: str
     scope: str
+    """With `is_role`, the name of the role."""
     via: tuple[str, ...] = ()
     until: datetime | None = None
+    users: GrantedUsers | None = None
+    is_role: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from scopewright.api import Kind, ScopeGrant
-from scopewright.api.scopegrant import Grantee
+from scopewright.api.scopegrant import ClientSelection
+from scopewright.core.access import acts_for_itself, acts_for_users
+from scopewright.core.grant_status import granted_names, users_of
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Event
 from scopewright.core.records.client import ClientRecord, Credential
@@ -50,7 +52,7 @@ def _access(before: StateSnapshot, after: StateSnapshot) -> Iterator[AccessChang
 
 
 def _reason_for_loss(lost: EffectiveScope, after: StateSnapshot) -> str:
-    """Why the client lost the scope."""
+    """Why the client, or the users through it, lost the scope or role."""
     ref = Ref("OAuthClient", *lost.client.split("/"))
     client, server = after.clients.get(ref), after.servers.get(lost.server)
     declared = after.declared.get(ref)
@@ -58,12 +60,17 @@ def _reason_for_loss(lost: EffectiveScope, after: StateSnapshot) -> str:
         return "the OAuthClient is deleted"
     if client.disabled:
         return "the OAuthClient is disabled"
-    if not any(a.resource_server == lost.server and lost.scope in a.scopes for a in client.access):
-        return "the OAuthClient no longer asks for it"
+    if not (acts_for_users if lost.users else acts_for_itself)(client.grant_types):
+        return f"the OAuthClient no longer acts for {'users' if lost.users else 'itself'}"
     if server is None or not server.audience:
         return "the ResourceServer is deleted or refused"
-    if lost.scope not in server.scopes:
+    roles = {role.name: role.scopes for role in server.roles}
+    if lost.scope not in (roles if lost.is_role else server.scopes):
         return "the ResourceServer no longer declares it"
+    needed = roles[lost.scope] if lost.is_role else (lost.scope,)
+    requested = {s for a in client.access if a.resource_server == lost.server for s in a.scopes}
+    if not requested.issuperset(needed):
+        return f"the OAuthClient no longer asks for {'all of its scopes' if lost.is_role else 'it'}"
     return f"no ScopeGrant grants it now; ScopeGrant {', '.join(lost.via)} did"
 
 
@@ -191,10 +198,11 @@ def _consent(obj: Kind) -> str:
         return ""
     spec = obj.spec
     until = f" until {rfc3339(spec.expiration_time)}" if spec.expiration_time else ""
-    return f"{', '.join(spec.scopes)} of {spec.resource_server} to {', '.join(map(_grantee, spec.to))}{until}"
+    users = (f"{users_of([entry])} through {_selection(entry.through)}" for entry in spec.to_users)
+    return f"{granted_names(spec)} of {spec.resource_server} to {', '.join((*map(_selection, spec.to), *users))}{until}"
 
 
-def _grantee(to: Grantee) -> str:
+def _selection(to: ClientSelection) -> str:
     if to.namespace:
         return f"{to.namespace}/{to.client}" if to.client else f"all of {to.namespace}"
     if to.namespace_selector is None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from scopewright.api import Kind, OAuthClient, ScopeGrant
-from scopewright.api.scopegrant import Grantee, NamespaceSelector
+from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
+from scopewright.core.grant_status import granted_names, users_of
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
 from scopewright.plan.snapshot import StateSnapshot
@@ -29,10 +30,12 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "LifetimeTooLong": ("spec", "tokens", "lifetime"),
     "NotGranted": ("spec", "access"),
     "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
+    "ReservedScope": ("spec", "scopes"),
     "ResourceServerNotFound": ("spec", "resourceServer"),
     "ResourceServerNotReady": ("spec", "resourceServer"),
     "SecretConflict": ("spec", "credentials", "secretName"),
     "SigningKeyNotReady": ("spec", "tokens", "signingKey"),
+    "UnknownRole": ("spec", "roles"),
     "UnknownScope": ("spec", "scopes"),
     "UnsupportedKey": ("spec", "authentication", "jwks"),
     "UnknownTimeZone": ("spec", "rotation", "windows"),
@@ -51,7 +54,7 @@ def refusals(snapshot: StateSnapshot) -> tuple[Finding, ...]:
 
 
 def warnings(snapshot: StateSnapshot) -> tuple[Finding, ...]:
-    return tuple(finding for ref, obj in sorted(snapshot.declared.items()) for finding in _of(ref, obj))
+    return tuple(finding for ref, obj in sorted(snapshot.declared.items()) for finding in _of(ref, obj, snapshot))
 
 
 def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -60,7 +63,7 @@ def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple
     return tuple(replace(f, new=(f.subject, f.reason, f.message) not in known) for f in after)
 
 
-def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
+def _of(ref: Ref, obj: Kind, snapshot: StateSnapshot) -> Iterator[Finding]:
     if is_paused(obj.metadata.annotations):
         what = "it still grants" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
         yield _finding(ref, "Paused", f"{PAUSED_ANNOTATION} is true: nothing is written for it, and {what}")
@@ -74,18 +77,43 @@ def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
         yield _finding(ref, "NotGranted", access.message)
     if isinstance(obj, ScopeGrant):
         for index, to in enumerate(obj.spec.to):
-            yield from _grantee(ref, obj, index, to)
+            yield from _selection(ref, obj, ("spec", "to", index), to, "OAuthClient")
+        for index, entry in enumerate(obj.spec.to_users):
+            yield from _user_grantee(ref, obj, index, entry, snapshot)
 
 
-def _grantee(ref: Ref, grant: ScopeGrant, index: int, to: Grantee) -> Iterator[Finding]:
-    what = f"{', '.join(grant.spec.scopes)} of {grant.namespace}/{grant.spec.resource_server}"
-    where = ("spec", "to", index)
+def _selection(
+    ref: Ref, grant: ScopeGrant, where: tuple[str | int, ...], to: ClientSelection, who: str
+) -> Iterator[Finding]:
+    """`who` gets the scopes: an OAuthClient, or users through one."""
     if to.all_namespaces:
-        message = f"every OAuthClient of every namespace that asks gets {what}: name namespaces if not all are meant"
+        message = f"every {who} of every namespace that asks gets {_what(grant)}: name namespaces if not all are meant"
         yield Finding(ref, "AllNamespaces", message, where)
     elif to.namespace_selector and not _names_namespaces(to.namespace_selector):
-        message = f"every user who may label namespaces can add one that gets {what}: name namespaces to avoid that"
+        message = (
+            f"every user who may label namespaces can add one that gets {_what(grant)}: name namespaces to avoid that"
+        )
         yield Finding(ref, "NamespaceSelector", message, where)
+
+
+def _user_grantee(
+    ref: Ref, grant: ScopeGrant, index: int, entry: UserGrantee, snapshot: StateSnapshot
+) -> Iterator[Finding]:
+    where = ("spec", "toUsers", index)
+    if entry.all_users:
+        message = f"every user who can log in gets {_what(grant)}: name groups if not all are meant"
+        yield Finding(ref, "AllUsers", message, (*where, "allUsers"))
+    yield from _selection(ref, grant, (*where, "through"), entry.through, "application")
+    if snapshot.is_unused(grant, entry):
+        message = (
+            f"nothing is granted to {users_of([entry])}: no OAuthClient that `through` covers acts for users and asks "
+            f"for {_what(grant)}; apply one with spec.login, or correct `through`"
+        )
+        yield Finding(ref, "NoApplication", message, (*where, "through"))
+
+
+def _what(grant: ScopeGrant) -> str:
+    return f"{granted_names(grant.spec)} of {grant.namespace}/{grant.spec.resource_server}"
 
 
 def _names_namespaces(selector: NamespaceSelector) -> bool:

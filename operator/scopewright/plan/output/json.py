@@ -1,10 +1,11 @@
 """A plan for programs. While `version` is 1, fields may be added but never change their meaning."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from scopewright.core.objects import Ref
 from scopewright.core.records.fields import rfc3339
-from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult
+from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, GrantedUsers, ObjectChange, PlanResult
 from scopewright.plan.output.lines import json_text
 
 
@@ -17,11 +18,9 @@ def document(result: PlanResult) -> dict[str, Any]:
         "version": 1,
         "refused": bool(result.refusals),
         "refusals": [_finding(f) for f in result.refusals],
-        "access": {
-            "gained": [_access(c.after) for c in result.access if c.after and not c.before],
-            "lost": [_access(c.before) | {"because": c.because} for c in result.access if c.before and not c.after],
-            "changed": [_changed(c) for c in result.access if c.before and c.after],
-        },
+        "access": _changes_of(c for c in result.access if not c.access.users and not c.access.is_role),
+        "roles": _changes_of(c for c in result.access if not c.access.users and c.access.is_role),
+        "userAccess": _changes_of(c for c in result.access if c.access.users),
         **{of: [_change(c) for c in getattr(result, of)] for of in ("credentials", "keys", "secrets", "objects")},
         "warnings": [_finding(f) for f in result.warnings],
         "ignored": result.ignored,
@@ -38,14 +37,31 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
+def _changes_of(changes: Iterable[AccessChange]) -> dict[str, Any]:
+    all_changes = list(changes)
+    return {
+        "gained": [_access(c.after) for c in all_changes if c.after and not c.before],
+        "lost": [_access(c.before) | {"because": c.because} for c in all_changes if c.before and not c.after],
+        "changed": [_changed(c) for c in all_changes if c.before and c.after],
+    }
+
+
 def _access(access: EffectiveScope) -> dict[str, Any]:
     return {
-        "client": access.client,
+        **(_users(access.users) if access.users else {}),
+        "through" if access.users else "client": access.client,
         "resourceServer": access.server,
-        "scope": access.scope,
+        "role" if access.is_role else "scope": access.scope,
         "grantedBy": list(access.via),
         **({"until": rfc3339(access.until)} if access.until else {}),
     }
+
+
+def _users(users: GrantedUsers) -> dict[str, Any]:
+    """As in an entry of `toUsers`, with one group or subject."""
+    if users.group or users.subject:
+        return {"group": users.group} if users.group else {"subject": users.subject}
+    return {"allUsers": True}
 
 
 def _changed(change: AccessChange) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from datetime import datetime
 from typing import Final
 
@@ -21,12 +22,14 @@ _COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
 def access_line(change: AccessChange) -> str:
     """Return the line of a gained, lost or changed scope; it begins with `+`, `-` or `~`."""
     access = change.access
-    what = f"{access.scope} of {access.server}"
+    what = f"{'role ' if access.is_role else ''}{access.scope} of {access.server}"
+    who = str(access.users) if access.users else access.client
+    through = f" through {access.client}" if access.users else ""
     if change.after is None:
-        return f"- {access.client} loses {what} ({change.because})"
+        return f"- {who} loses {what}{through} ({change.because})"
     if change.before is None:
-        return f"+ {access.client} gets {what} ({_granted(change)})"
-    return f"~ {access.client} keeps {what} {_until(access.until)}, before {_until(change.before.until)}"
+        return f"+ {who} gets {what}{through} ({_granted(change)})"
+    return f"~ {who} keeps {what}{through} {_until(access.until)}, before {_until(change.before.until)}"
 
 
 def change_line(change: ObjectChange) -> str:
@@ -42,12 +45,16 @@ def finding_line(finding: Finding) -> str:
 
 
 def summary(result: PlanResult) -> str:
-    gained = sum(1 for c in result.access if c.before is None)
-    lost = sum(1 for c in result.access if c.after is None)
+    gained = Counter(_kind_of_access(c) for c in result.access if c.before is None)
+    lost = Counter(_kind_of_access(c) for c in result.access if c.after is None)
     counts = (
         (len(result.refusals), "refusal"),
-        (gained, "scope gained"),
-        (lost, "scope lost"),
+        (gained["scope"], "scope gained"),
+        (lost["scope"], "scope lost"),
+        (gained["user scope"], "scope gained by users"),
+        (lost["user scope"], "scope lost by users"),
+        (gained["role"], "role gained"),
+        (lost["role"], "role lost"),
         (len(result.credentials), "credential"),
         (len(result.keys), "key"),
         (len(result.objects), "object"),
@@ -88,8 +95,13 @@ def _counted(number: int, what: str) -> str:
     """Return number and noun, in the plural if needed; a participle follows the noun."""
     if number == 1:
         return f"1 {what}"
-    noun, _, rest = what.partition(" ") if what.endswith(("gained", "lost")) else (what, "", "")
+    noun, _, rest = what.partition(" ") if what.startswith(("scope ", "role ")) else (what, "", "")
     return f"{number} {noun}s {rest}".rstrip()
+
+
+def _kind_of_access(change: AccessChange) -> str:
+    access = change.access
+    return "role" if access.is_role else "user scope" if access.users else "scope"
 
 
 def _granted(change: AccessChange) -> str:
