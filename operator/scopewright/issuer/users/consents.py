@@ -57,7 +57,7 @@ class Consents:
             renewed = (replace(consent, used_time=int(stored.now)) for consent in used)
             with suppress(Unavailable, LostWrite):  # the next use is as good
                 await save_or_lose(self._store, stored.save(with_consents(stored.record, renewed)))
-        return True
+        return bool(used)
 
     async def remember(self, client: Client, delegated: DelegatedAccess) -> None:
         """Store the consent, in addition to earlier ones."""
