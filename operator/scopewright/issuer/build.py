@@ -39,6 +39,7 @@ from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.id_tokens import IdTokens
+from scopewright.issuer.users.refresh_tokens import RefreshTokenFamilies
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
@@ -158,7 +159,7 @@ def build_issuer(
         return traced(made, handler.name)
 
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
-    users, user_grants, userinfo = None, None, None
+    users, user_grants, userinfo, families = None, None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
         from scopewright.issuer.users.assembly import UserState, build_application
@@ -166,7 +167,8 @@ def build_issuer(
         id_tokens = IdTokens(registry)
         state = UserState.of(settings.users.store, registry, revocations.end, clock)
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
-        user_grants = UserGrants(registry, state.sealed, proofs, signer, revocations, id_tokens)
+        families = RefreshTokenFamilies(state.sealed)
+        user_grants = UserGrants(registry, state.sealed, families, proofs, signer, revocations, id_tokens)
         userinfo = traced(
             UserinfoEndpoint(
                 *validation,
@@ -182,7 +184,7 @@ def build_issuer(
     endpoints = ClientEndpoints(
         token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants)),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
-        revocation=endpoint(RevocationEndpoint(*validation)) if writer else None,
+        revocation=endpoint(RevocationEndpoint(*validation, families)) if writer else None,
     )
     background = Background(
         registry,

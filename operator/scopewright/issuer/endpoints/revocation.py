@@ -1,7 +1,8 @@
 """The revocation endpoint (RFC 7009): a client revokes its own tokens.
 
 The answer is the same for a token that the client may not revoke, although §2.1 has an error for it: the error would
-show that the token of another client is valid. Tokens that were exchanged from a revoked one are revoked too.
+show that the token of another client is valid. Tokens that were exchanged from a revoked one are revoked too. With a
+refresh token, all access tokens of the same grant end.
 """
 
 from collections.abc import Awaitable, Mapping
@@ -10,9 +11,14 @@ from typing import Final
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.introspection import TokenParameter, TokenParameterEndpoint
+from scopewright.issuer.protocol.request import Form
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
-from scopewright.issuer.tokens.inspect import InspectedToken
+from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
 from scopewright.issuer.tokens.validity import was_issued_to
+from scopewright.issuer.users.refresh_tokens import RefreshTokenFamilies, parse_refresh_token
 
 REVOKED: Final = "revoked"
 NOTHING: Final = "nothing"
@@ -23,10 +29,27 @@ _DONE: Final = Answer(200, NO_STORE, b"{}")
 class RevocationEndpoint(TokenParameterEndpoint):
     name: str = "revocation"
 
+    def __init__(
+        self,
+        registry: Registry,
+        inspector: Inspector,
+        revocations: Revocations,
+        families: RefreshTokenFamilies | None = None,
+    ) -> None:
+        """`families` is None if no user can log in."""
+        super().__init__(registry, inspector, revocations)
+        self._families = families
+
+    def admits_public(self, form: Form) -> bool:
+        """A public client revokes its tokens too: holding one is enough (RFC 7009 §2.1)."""
+        return self._families is not None
+
     def serve(
         self, authenticated: Authenticated, parameters: TokenParameter, now: float
     ) -> Outcome | Awaitable[Outcome]:
         audit_fields = {"client": authenticated.client.client_id}
+        if self._families is not None and parse_refresh_token(parameters.token):
+            return self._revoke_family(self._families, authenticated.client, parameters.token, audit_fields)
         inspected = self._inspected(parameters, now)
         if inspected is None:
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "unknown_or_expired"})
@@ -39,5 +62,22 @@ class RevocationEndpoint(TokenParameterEndpoint):
         self, authenticated: Authenticated, inspected: InspectedToken, audit_fields: Mapping[str, str]
     ) -> Outcome:
         token, namespace = inspected.summary, authenticated.client.namespace
-        await self._revocations.revoke(token.uid_hash, namespace, token.jti, inspected.expires_at)
+        if "sid" in inspected.claims:
+            await self._revocations.revoke_user_token(token.jti)
+        else:
+            await self._revocations.revoke(token.uid_hash, namespace, token.jti, inspected.expires_at)
         return Outcome(_DONE, REVOKED, audit_fields)
+
+    async def _revoke_family(
+        self, families: RefreshTokenFamilies, client: Client, token: str, audit_fields: dict[str, str]
+    ) -> Outcome:
+        """The refresh token first: it could give further access tokens."""
+        found = await families.find(token)
+        if found is None:
+            return Outcome(_DONE, NOTHING, audit_fields | {"reason": "unknown_or_expired"})
+        delegated = found.family.delegated
+        if (delegated.client_id, delegated.client_uid_hash) != (client.client_id, client.uid_hash):
+            return Outcome(_DONE, NOTHING, audit_fields | {"reason": "not_theirs"})
+        await families.end(found.token.family_id, delegated.subject)
+        await self._revocations.revoke_grant(client.uid_hash, found.family.grant_id)
+        return Outcome(_DONE, REVOKED, audit_fields | {"sub": delegated.subject, "sid": delegated.sid})

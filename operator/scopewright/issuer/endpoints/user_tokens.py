@@ -77,6 +77,7 @@ class UserGrants:
         self,
         registry: Registry,
         store: SealedSessions,
+        families: RefreshTokenFamilies,
         dpop: DpopProofs,
         signer: Signer,
         revocations: Revocations,
@@ -85,7 +86,7 @@ class UserGrants:
         self._registry = registry
         self._store = store
         self._codes = Codes(store)
-        self._refresh_tokens = RefreshTokenFamilies(store)
+        self._refresh_tokens = families
         self._dpop = dpop
         self._signer = signer
         self._revocations = revocations

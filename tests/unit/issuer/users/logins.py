@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,12 @@ def user(name: str = "ada", *groups: str, **claims: Any) -> AuthenticatedUser:
 def web_client(**changes: Any) -> ClientRecord:
     """The confidential client `leave/leave-worker`, through which users log in."""
     login = Login((CALLBACK,), refresh_idle_timeout=8 * 3600, refresh_max_lifetime=12 * 3600)
-    record = client_record(
-        grant_types=("authorization_code", "refresh_token"),
-        access=(PAYROLL_ACCESS,),
-        login=login,
-    )
-    return replace(record, **changes)
+    fields: dict[str, Any] = {
+        "grant_types": ("authorization_code", "refresh_token"),
+        "access": (PAYROLL_ACCESS,),
+        "login": login,
+    }
+    return client_record(**fields | changes)
 
 
 def public_client(**changes: Any) -> ClientRecord:
@@ -64,16 +64,12 @@ def other_client(**changes: Any) -> ClientRecord:
 
 def granting_server(**changes: Any) -> Any:
     """`payroll/payroll-api`: staff may read, managers may write, both through clients of `leave`."""
-    return server_record(
-        roles=(Role("manager", ("payroll.read", "payroll.write")),),
-        user_grants=(
-            UserGrant(("payroll.read",), groups=("hr-staff",), namespaces=("leave",)),
-            UserGrant(
-                ("payroll.read", "payroll.write"), roles=("manager",), groups=("managers",), namespaces=("leave",)
-            ),
-        ),
-        **changes,
+    both = ("payroll.read", "payroll.write")
+    grants = (
+        UserGrant(("payroll.read",), groups=("hr-staff",), namespaces=("leave",)),
+        UserGrant(both, roles=("manager",), groups=("managers",), namespaces=("leave",)),
     )
+    return server_record(**{"roles": (Role("manager", both),), "user_grants": grants} | changes)
 
 
 @dataclass

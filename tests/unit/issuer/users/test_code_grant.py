@@ -1,12 +1,35 @@
 """The grant authorization_code: what a code gives, what it must prove, and what a second redemption does."""
 
+import asyncio
 import base64
 import hashlib
+import json
+from typing import Any
 
 import jwt
+import pytest
 
-from tests.harness.samples import ISSUER, PAYROLL
-from tests.unit.issuer.users.logins import CLIENT_ID, Logins, running_logins, user
+from scopewright.core.failures import Unavailable
+from scopewright.core.records.client import Login, RequestedAccess
+from scopewright.core.records.resource_server import UserGrant
+from scopewright.stores.sessions.memory import MemorySessions
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import ISSUER, PAYROLL, SECRET, server_record
+from tests.unit.issuer.users.logins import (
+    CALLBACK,
+    CLIENT_ID,
+    PAYROLL_ACCESS,
+    VERIFIER,
+    Logins,
+    granting_server,
+    other_client,
+    running_logins,
+    s256,
+    user,
+    web_client,
+)
+
+LEAVE = "https://leave-api.leave.svc"
 
 
 async def test_a_code_gives_an_access_token_an_id_token_and_a_refresh_token() -> None:
@@ -49,6 +72,244 @@ async def test_the_id_token_is_about_the_login_and_the_access_token() -> None:
         }
 
 
-async def refused(logins: Logins, code: str, **changes: object) -> tuple[int, str]:
-    response = await logins.redeem(code, **changes)  # type: ignore[arg-type]
+async def refused(logins: Logins, code: str, **changes: Any) -> tuple[int, str]:
+    response = await logins.redeem(code, **changes)
     return response.status_code, response.json()["error"]
+
+
+async def test_what_a_code_must_prove_is_checked_before_it_is_used_up() -> None:
+    """Code injection (RFC 9700 §4.5): an attacker has the code, and nothing else."""
+    async with running_logins() as logins:
+        await logins.put(other_client())
+        code = await logins.code(await logins.session())
+        grant = (400, "invalid_grant")
+        assert await refused(logins, code, client="leave.other", secret="B" * 43) == grant
+        assert await refused(logins, code, redirect_uri=CALLBACK + "/") == grant
+        assert await refused(logins, code, redirect_uri=None) == grant
+        assert await refused(logins, code, code_verifier="w" * 43) == grant
+        assert await refused(logins, code, code_verifier=None) == grant
+        assert await refused(logins, code, code_verifier=s256(VERIFIER)) == grant
+        assert await refused(logins, code[:-1] + ("A" if code[-1] != "A" else "B")) == grant
+        assert await refused(logins, "x" * 200) == grant
+        assert (await logins.redeem(code, secret="C" * 43)).status_code == 401
+        assert (await logins.redeem(code)).status_code == 200
+
+
+async def test_a_verifier_without_a_challenge_is_refused() -> None:
+    """PKCE downgrade (RFC 9700 §4.8.2): an attacker removed the challenge from the authorization request."""
+    async with running_logins() as logins:
+        session = await logins.session()
+        assert await refused(logins, await logins.code(session, verifier="")) == (400, "invalid_grant")
+        response = await logins.redeem(await logins.code(session, verifier=""), code_verifier=None)
+        assert response.status_code == 200
+
+
+async def test_a_second_redemption_ends_what_the_first_one_gave() -> None:
+    async with running_logins() as logins:
+        code = await logins.code(await logins.session(), access=())
+        first = (await logins.redeem(code)).json()
+        second = (await logins.refresh(first["refresh_token"])).json()
+        assert await refused(logins, code) == (400, "invalid_grant")
+        assert '"reason":"code_replayed"' in logins.harness.audit_lines[-1]
+        assert (await logins.refresh(first["refresh_token"])).status_code == 400
+        for tokens in (first, second):
+            headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+            assert (await logins.harness.http.get("/userinfo", headers=headers)).status_code == 401
+
+
+async def test_somebody_who_found_a_code_ends_nothing_with_it() -> None:
+    async with running_logins() as logins:
+        await logins.put(other_client())
+        code = await logins.code(await logins.session())
+        first = (await logins.redeem(code)).json()
+        assert await refused(logins, code, code_verifier="w" * 43) == (400, "invalid_grant")
+        assert await refused(logins, code, client="leave.other", secret="B" * 43) == (400, "invalid_grant")
+        assert (await logins.refresh(first["refresh_token"])).status_code == 200
+
+
+async def test_of_concurrent_redemptions_one_gets_tokens_and_they_end() -> None:
+    async with running_logins() as logins:
+        code = await logins.code(await logins.session())
+        responses = await asyncio.gather(*(logins.redeem(code) for _ in range(10)))
+        assert sorted(r.status_code for r in responses) == [200] + [400] * 9
+        [tokens] = [r.json() for r in responses if r.status_code == 200]
+        assert (await logins.refresh(tokens["refresh_token"])).status_code == 400
+
+
+async def test_a_code_lives_a_minute() -> None:
+    async with running_logins() as logins:
+        code = await logins.code(await logins.session())
+        logins.harness.clock.advance(seconds=61)
+        assert await refused(logins, code) == (400, "invalid_grant")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"disabled": True}, "invalid_client"),
+        ({"uid": "uid-of-a-successor"}, "invalid_grant"),
+        ({"login": None}, "invalid_grant"),
+        ({"grant_types": ("client_credentials",)}, "unauthorized_client"),
+        ({"login": Login(("https://hr.example/elsewhere",))}, "invalid_grant"),
+        ({"login": Login((CALLBACK,), allowed_groups=("managers",))}, "invalid_grant"),
+        ({"access": ()}, "invalid_target"),
+        ({"dpop_required": True}, "invalid_request"),
+    ],
+)
+async def test_a_change_of_the_client_since_the_login_counts(changes: dict[str, Any], error: str) -> None:
+    async with running_logins() as logins:
+        code = await logins.code(await logins.session())
+        tokens = await logins.tokens()
+        await logins.put(web_client(**changes))
+        assert (await logins.redeem(code)).json()["error"] == error
+        assert (await logins.refresh(tokens["refresh_token"])).json()["error"] == error
+
+
+async def test_a_grant_that_was_withdrawn_since_the_login_counts() -> None:
+    async with running_logins() as logins:
+        tokens = await logins.tokens(user("ada", "managers"))
+        assert tokens["scope"].endswith("payroll.read payroll.write")
+        claims = await logins.verified(tokens["access_token"], PAYROLL)
+        assert claims["roles"] == ["manager"]
+        staff = UserGrant(("payroll.read",), groups=("managers",), namespaces=("leave",))
+        await logins.put(granting_server(user_grants=(staff,)))
+        narrower = (await logins.refresh(tokens["refresh_token"])).json()
+        assert narrower["scope"].endswith(" payroll.read")
+        assert "roles" not in await logins.verified(narrower["access_token"], PAYROLL)
+        await logins.put(granting_server(user_grants=()))
+        refusal = await logins.refresh(tokens["refresh_token"])
+        assert (refusal.status_code, refusal.json()["error"]) == (400, "invalid_target")
+        await logins.put(granting_server())
+        assert (await logins.refresh(tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_code_ends_with_the_session() -> None:
+    async with running_logins() as logins:
+        session = await logins.session()
+        code = await logins.code(session)
+        await logins.sessions.end(session.sid)
+        assert await refused(logins, code) == (400, "invalid_grant")
+
+
+async def test_a_token_is_for_one_api_or_for_userinfo() -> None:
+    async with running_logins() as logins:
+        leave = server_record(
+            namespace="leave",
+            name="leave-api",
+            uid="uid-leave",
+            audience=LEAVE,
+            scopes=("leave.read",),
+            user_grants=(UserGrant(("leave.read",), all_users=True, everybody=True),),
+        )
+        of_leave = RequestedAccess("leave/leave-api", ("leave.read",))
+        await logins.put(leave, web_client(access=(PAYROLL_ACCESS, of_leave)))
+        both = (PAYROLL_ACCESS, of_leave)
+        session = await logins.session()
+
+        async def error(**changes: Any) -> str:
+            response = await logins.redeem(await logins.code(session, access=both), **changes)
+            return str(response.json()["error"])
+
+        assert await error() == "invalid_target"
+        assert await error(resource="https://unknown.example") == "invalid_target"
+        assert await error(resource=[PAYROLL, LEAVE]) == "invalid_target"
+        for resource, audience, scope in (
+            (PAYROLL, PAYROLL, "payroll.read"),
+            (LEAVE, LEAVE, "leave.read"),
+            (ISSUER, ISSUER, "openid profile email groups"),
+        ):
+            response = await logins.redeem(await logins.code(session, access=both), resource=resource)
+            claims = await logins.verified(response.json()["access_token"], audience)
+            assert (claims["aud"], claims["scope"]) == (audience, scope)
+        tokens = (await logins.redeem(await logins.code(session, access=both), resource=LEAVE)).json()
+        narrowed = await logins.refresh(tokens["refresh_token"], scope="openid payroll.read")
+        assert (await logins.verified(narrowed.json()["access_token"], PAYROLL))["scope"] == "payroll.read"
+        assert narrowed.json()["scope"] == "openid payroll.read"
+        only_openid = await logins.refresh(tokens["refresh_token"], scope="openid")
+        assert (await logins.verified(only_openid.json()["access_token"], ISSUER))["scope"] == "openid"
+
+
+async def test_without_openid_there_is_no_id_token_and_no_token_for_userinfo() -> None:
+    async with running_logins() as logins:
+        session = await logins.session()
+        content = (await logins.redeem(await logins.code(session, scopes=()))).json()
+        assert "id_token" not in content
+        assert content["scope"] == "payroll.read"
+        response = await logins.redeem(await logins.code(session, scopes=()), resource=ISSUER)
+        assert response.json()["error"] == "invalid_target"
+
+
+async def test_the_audit_lines_name_grant_user_session_and_token() -> None:
+    async with running_logins() as logins:
+        code = await logins.code(await logins.session())
+        tokens = (await logins.redeem(code)).json()
+        line = json.loads(logins.harness.audit_lines[-1])
+        claims = await logins.verified(tokens["access_token"], PAYROLL)
+        assert {name: line[name] for name in ("event", "result", "grant_type", "client", "audience")} == {
+            "event": "token",
+            "result": "issued",
+            "grant_type": "authorization_code",
+            "client": CLIENT_ID,
+            "audience": PAYROLL,
+        }
+        assert (line["sub"], line["sid"], line["jti"]) == (claims["sub"], claims["sid"], claims["jti"])
+        await logins.redeem(code, code_verifier="w" * 43)
+        assert json.loads(logins.harness.audit_lines[-1])["reason"] == "code_verifier"
+        everything = "\n".join(logins.harness.audit_lines)
+        for secret in (code, VERIFIER, tokens["refresh_token"], tokens["access_token"], "ada@hr.example"):
+            assert secret not in everything
+
+
+async def test_claims_of_two_users_never_mix() -> None:
+    """One client, one API, both users interleaved a thousand times."""
+    async with running_logins() as logins:
+        ada, eve = user("ada"), user("eve", "managers")
+        tokens = {who.subject: await logins.tokens(who) for who in (ada, eve)}
+        expected = {ada.subject: ("payroll.read", None), eve.subject: ("payroll.read payroll.write", ["manager"])}
+
+        async def refresh(subject: str) -> None:
+            response = await logins.refresh(tokens[subject]["refresh_token"])
+            access, identity = (unverified(response.json()[name]) for name in ("access_token", "id_token"))
+            assert (access["sub"], identity["sub"]) == (subject, subject)
+            assert (access["scope"], access.get("roles")) == expected[subject]
+            assert access["sid"] == identity["sid"]
+
+        for _ in range(50):
+            await asyncio.gather(*(refresh(subject) for _ in range(10) for subject in (ada.subject, eve.subject)))
+
+
+async def test_a_store_that_is_away_is_503_and_client_tokens_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_logins(
+        web_client(grant_types=("authorization_code", "refresh_token", "client_credentials"))
+    ) as logins:
+        code = await logins.code(await logins.session())
+        tokens = await logins.tokens()
+
+        async def away(*_: object) -> None:
+            raise Unavailable("the store is away")
+
+        monkeypatch.setattr(MemorySessions, "get", away)
+        for response in (await logins.redeem(code), await logins.refresh(tokens["refresh_token"])):
+            assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+            assert response.headers["retry-after"]
+        await logins.put(server_record())
+        own = await logins.post({"grant_type": "client_credentials", "scope": "payroll.read"}, SECRET)
+        assert own.status_code == 200
+        await logins.put(granting_server())
+        monkeypatch.undo()
+        monkeypatch.setattr(MemorySessions, "write", away)
+        assert (await logins.redeem(code)).status_code == 503
+        monkeypatch.undo()
+        assert (await logins.redeem(code)).status_code == 200
+
+
+async def test_without_users_the_grants_are_unknown(harness: IssuerHarness) -> None:
+    form = {"grant_type": "authorization_code", "code": "c"}
+    response = await harness.http.post("/token", data=form, auth=(CLIENT_ID, SECRET))
+    assert response.json()["error"] == "unsupported_grant_type"
+    assert "authorization_code" not in response.text
+
+
+def unverified(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
