@@ -11,8 +11,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
-@lru_cache(maxsize=256)
-def _head(status: int, headers: Headers) -> bytes:
+def _new_head(status: int, headers: Headers) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase.encode()
     except ValueError:
@@ -20,9 +19,12 @@ def _head(status: int, headers: Headers) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, b"".join(b"%b: %b\r\n" % header for header in headers))
 
 
+_head: Final = lru_cache(maxsize=256)(_new_head)
+
+
 def encode(answer: Answer, date: bytes, connection: bytes, *, head_only: bool) -> bytes:
     """`date` and `connection` are header lines, or empty. `head_only` omits the body: for HEAD (RFC 9110 §9.3.2)."""
-    head = _head(answer.status, answer.headers)
+    head = (_new_head if answer.secret else _head)(answer.status, answer.headers)
     if answer.status in _BODILESS:
         return b"%b%b%b\r\n" % (head, date, connection)
     body = b"" if head_only else answer.body

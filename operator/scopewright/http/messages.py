@@ -26,9 +26,12 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class Answer:
+    """`secret`: the headers have a cookie or a code, so the server keeps no copy of them."""
+
     status: int
     headers: Headers
     body: bytes = field(repr=False)
+    secret: bool = False
 
 
 Handler = Callable[[HttpRequest], Answer | Awaitable[Answer]]

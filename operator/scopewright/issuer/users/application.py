@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability import audit
@@ -77,9 +77,12 @@ class UserApplication:
 
     async def _answer(self, http: HttpRequest, path: str) -> Answer:
         try:
-            return await bridge.call(self._router if http.method in _METHODS else self._unknown_method, http, path)
+            return await bridge.call(self._endpoint(http), http, path)
         except Exception as failure:
             return await bridge.call(self._failed(failure, http.peer), http, path)
+
+    def _endpoint(self, http: HttpRequest) -> ASGIApp:
+        return self._router if http.method in _METHODS else self._unknown_method
 
     def _failed(self, failure: Exception, peer: str) -> Response:
         match failure:

@@ -21,7 +21,7 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request, flow
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempts, PendingLogin, TooLarge
 from scopewright.issuer.users.authorization_request import AuthorizationRequest, HintedSubject
-from scopewright.issuer.users.browser_request import authorization_parameters, own_form
+from scopewright.issuer.users.browser_request import authorization_parameters, host_name, own_form
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consent_view import apis_on_page, consent_page
 from scopewright.issuer.users.consents import Consents
@@ -41,6 +41,7 @@ from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.responses import code_url, error_url, page_response, redirect
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Session
+from scopewright.origins import is_loopback
 
 Log = Callable[[Request, str, str, Mapping[str, Any]], None]
 """Writes an audit line: the request, the event, its result, and more."""
@@ -95,6 +96,7 @@ class Authorize:
         return self._begin(http, form, request, "login" if isinstance(step.outcome, ShowLogin) else "consent")
 
     async def show_login(self, http: Request) -> Response:
+        self._require_own_host(http)
         attempt, request = self._resume(http)
         listed = self.login.users()
         if listed.problem:
@@ -110,6 +112,7 @@ class Authorize:
 
     async def log_in(self, http: Request) -> Response:
         """A new session with a new cookie begins, whatever cookie the browser had."""
+        self._require_own_host(http)
         attempt, request = self._resume(http)
         form = await own_form(http)
         _require_token(attempt.accepts(parameter(form, "csrf"), "login"), request)
@@ -221,6 +224,14 @@ class Authorize:
                 reason="no_attempt",
             )
         return attempt, authorization_request.read(attempt.parameters, self.registry, lambda subject: subject)
+
+    def _require_own_host(self, http: Request) -> None:
+        """Nobody checks who logs in here, so a site whose name was made to lead to this machine must not."""
+        host = host_name(http)
+        if not is_loopback(host) and host != urlsplit(self.registry.require_issuer().issuer).hostname:
+            raise PageProblem(
+                "The developer login is at the address of the issuer only.", reason="foreign_host", status=421
+            )
 
     async def _session(self, http: Request) -> Session | None:
         cookie = http.cookies.get(self._cookies.session)

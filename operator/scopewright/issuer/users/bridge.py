@@ -27,7 +27,7 @@ async def call(app: ASGIApp, http: HttpRequest, path: str) -> Answer:
     await app(_scope(http, path), receive, send)
     # The server writes the length itself.
     kept = tuple((name, value) for name, value in headers if name != b"content-length")
-    return Answer(status, kept, b"".join(parts))
+    return Answer(status, kept, b"".join(parts), secret=True)
 
 
 def _scope(http: HttpRequest, path: str) -> _Message:

@@ -1,11 +1,14 @@
 """What a browser sent: its cookies, and the forms of our own pages."""
 
+import re
+
 from starlette.requests import Request
 
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, Form, decode_form, parse_form
 from scopewright.issuer.users.problems import PageProblem
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _OWN_SITES = (None, "same-origin", "none")
 """Of Sec-Fetch-Site: absent (older browsers, and without TLS), our own page, and a reload by the user."""
 
@@ -22,6 +25,12 @@ async def own_form(request: Request) -> Form:
     if request.headers.get("sec-fetch-site") not in _OWN_SITES:
         raise PageProblem("The form came from another site. Nothing was changed.", reason="cross_site", status=403)
     return parse_form(await form_body(request))
+
+
+def host_name(request: Request) -> str:
+    """The host that the browser believes to talk to, in lower case, without port and brackets; empty if malformed."""
+    match = _HOST.fullmatch(request.headers.get("host", ""))
+    return match[1].strip("[]").lower() if match else ""
 
 
 async def form_body(request: Request) -> bytes:

@@ -134,7 +134,7 @@ def test_the_title_is_the_heading() -> None:
 
 
 def test_an_application_is_named_by_its_client_id_and_host() -> None:
-    application = Application("hr.web.internal", "https://HR.Example:8443/callback?x=https://other.example")
+    application = Application("hr.web.internal", "https://hr.example:8443/callback?x=https://other.example")
     assert (application.namespace, application.name, application.returns_to) == (
         "hr",
         "web.internal",
