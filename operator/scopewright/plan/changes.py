@@ -104,6 +104,7 @@ class PlanResult:
     refusals: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     access: tuple[AccessChange, ...] = ()
+    logins: tuple[ObjectChange, ...] = ()
     credentials: tuple[ObjectChange, ...] = ()
     keys: tuple[ObjectChange, ...] = ()
     secrets: tuple[ObjectChange, ...] = ()

@@ -14,6 +14,7 @@ from scopewright.core.records.fields import rfc3339
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult
 from scopewright.plan.findings import marked_new, refusals, warnings
+from scopewright.plan.logins import login_changes
 from scopewright.plan.snapshot import StateSnapshot
 
 EventsByObject = Mapping[Ref, Sequence[Event]]
@@ -31,6 +32,7 @@ def difference(
         refusals=marked_new(refusals(after), refusals(before)),
         warnings=(*marked_new(warnings(after), warnings(before)), *retried),
         access=tuple(_access(before, after)),
+        logins=tuple(login_changes(before.clients, after.clients)),
         credentials=tuple(_credentials(before, after, events)),
         keys=tuple(_keys(before, after, events)),
         secrets=tuple(_secrets(before, after)),
@@ -94,7 +96,15 @@ def _first(ref: Ref, new: ClientRecord, own_events: Sequence[Event]) -> ObjectCh
     if any(event.reason == "CredentialAdopted" for event in own_events):
         return ObjectChange(ref, "adopted", own_events[-1].message)
     where = f"in Secret {ref.namespace}/{new.secret_name}"
-    return ObjectChange(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
+    return ObjectChange(ref, "made", where if new.credentials else _without_credential(new))
+
+
+def _without_credential(new: ClientRecord) -> str:
+    return "none: it is a public client" if new.public else f"none is needed: it authenticates by {new.method}"
+
+
+def _method(record: ClientRecord) -> str:
+    return "None" if record.public else record.method
 
 
 def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, own_events: Sequence[Event]) -> Iterator[ObjectChange]:
@@ -104,7 +114,7 @@ def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, own_events: Sequen
         return
     dropped = [c for c in old.credentials if c.sha256 not in left and c.expiration_time is None]
     if dropped or (why and why.reason in _REVOKED):
-        cost = "; Pods that hold the old one are refused until they read the new one"
+        cost = "" if new.public else "; Pods that hold the old one are refused until they read the new one"
         yield ObjectChange(ref, "revoked", (why.message if why else "it is no longer accepted") + cost)
     elif why and why.reason == "CredentialMoved":
         yield ObjectChange(ref, "moved", why.message + _overlap(new.credentials))
@@ -121,10 +131,12 @@ def _switched(ref: Ref, old: ClientRecord, new: ClientRecord) -> Iterator[Object
     if old.disabled != new.disabled:
         what = "the issuer refuses it from then on" if new.disabled else "the issuer accepts it again"
         yield ObjectChange(ref, "disabled" if new.disabled else "enabled", what)
-    if old.method != new.method:
-        yield ObjectChange(ref, "changed", f"it authenticates by {new.method} instead of {old.method}")
+    if _method(old) != _method(new):
+        yield ObjectChange(ref, "changed", f"it authenticates by {_method(new)} instead of {_method(old)}")
     elif (old.public_keys, old.service_account) != (new.public_keys, new.service_account):
         yield ObjectChange(ref, "changed", "it authenticates with other keys or another ServiceAccount")
+    if old.dpop_required != new.dpop_required:
+        yield ObjectChange(ref, "changed", f"DPoP is {'required' if new.dpop_required else 'optional'}")
 
 
 # Keys

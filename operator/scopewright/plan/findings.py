@@ -6,6 +6,7 @@ from typing import Final
 
 from scopewright.api import Kind, OAuthClient, ScopeGrant
 from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
+from scopewright.core.client.login import LOGIN_ALLOWED
 from scopewright.core.grant_status import granted_names, users_of
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
@@ -26,10 +27,12 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "AudienceUnchecked": ("spec", "audience"),
     "ConfigMapConflict": ("spec", "jwks", "configMapName"),
     "ConfigMapFixed": ("spec", "jwks", "configMapName"),
+    "ConsentNotSkippable": ("spec", "login", "consent"),
     "Expired": ("spec", "expirationTime"),
     "LifetimeTooLong": ("spec", "tokens", "lifetime"),
     "NotGranted": ("spec", "access"),
     "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
+    "RedirectHostNotAllowed": ("spec", "login", "redirectURIs"),
     "ReservedScope": ("spec", "scopes"),
     "ResourceServerNotFound": ("spec", "resourceServer"),
     "ResourceServerNotReady": ("spec", "resourceServer"),
@@ -45,12 +48,8 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def refusals(snapshot: StateSnapshot) -> tuple[Finding, ...]:
-    """Objects that stay refused until their owner acts."""
-    return tuple(
-        _finding(ref, condition.reason, condition.message)
-        for ref, obj in sorted(snapshot.declared.items())
-        if (condition := obj.condition("Stalled")) and condition.reason not in (*INTENDED, *HARMLESS)
-    )
+    """Objects that stay refused until their owner acts, and logins of which the platform refuses a part."""
+    return tuple(finding for ref, obj in sorted(snapshot.declared.items()) for finding in _refused(ref, obj))
 
 
 def warnings(snapshot: StateSnapshot) -> tuple[Finding, ...]:
@@ -61,6 +60,14 @@ def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple
     """The findings after the change; `new` where the state before did not have it."""
     known = {(f.subject, f.reason, f.message) for f in before}
     return tuple(replace(f, new=(f.subject, f.reason, f.message) not in known) for f in after)
+
+
+def _refused(ref: Ref, obj: Kind) -> Iterator[Finding]:
+    stalled, login = obj.condition("Stalled"), obj.condition(LOGIN_ALLOWED)
+    if stalled and stalled.reason not in (*INTENDED, *HARMLESS):
+        yield _finding(ref, stalled.reason, stalled.message)
+    if login and login.status == "False" and not is_paused(obj.metadata.annotations):
+        yield _finding(ref, login.reason, login.message)
 
 
 def _of(ref: Ref, obj: Kind, snapshot: StateSnapshot) -> Iterator[Finding]:

@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from scopewright.api import OAuthClient, ResourceServer
+from scopewright.api.login import ClientLogin
+from scopewright.api.redirect_uris import redirect_host, redirect_kind
+from scopewright.core.client.authentication import is_public
 from scopewright.core.clusters import ClusterConfig
-from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.config import Applications, AudiencePrefix, Config
 from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
@@ -21,12 +24,21 @@ Requested = tuple[Ref, str, str]
 
 
 def permissive_config(config: Config, objects: Mapping[Ref, Raw]) -> Config:
-    """The configuration, with every audience and cluster that the objects name."""
+    """The configuration, with every audience, cluster and redirect host that the objects name, and loopback."""
     requested = list(_requested(objects))
     audiences = {AudiencePrefix(prefix=v, namespaces=(r.namespace,)) for r, what, v in requested if what == "audiences"}
     clusters = {v: ClusterConfig(name=v, issuer=UNKNOWN_ISSUER) for _, what, v in requested if what == "clusters"}
+    applications = {
+        Applications(namespaces=(r.namespace,), hosts=(v,), consent="Skippable")
+        for r, what, v in requested
+        if what == "hosts"
+    }
+    users = config.users.model_copy(update={"applications": tuple(applications)})
     known = {cluster.name: cluster for cluster in config.clusters}
-    return config.model_copy(update={"audiences": tuple(audiences), "clusters": tuple({**clusters, **known}.values())})
+    permissive = config.model_copy(
+        update={"audiences": tuple(audiences), "clusters": tuple({**clusters, **known}.values()), "users": users}
+    )
+    return permissive.with_loopback_applications()
 
 
 def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
@@ -35,6 +47,8 @@ def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
     of = {
         "audiences": ("AudienceUnchecked", ("spec", "audience")),
         "clusters": ("ClusterUnchecked", ("spec", "authentication", "serviceAccount", "cluster")),
+        "hosts": ("RedirectHostUnchecked", ("spec", "login", "redirectURIs")),
+        "consent": ("ConsentUnchecked", ("spec", "login", "consent")),
     }
     return tuple(
         Finding(ref, of[what][0], f"{value}: {message}", of[what][1]) for ref, what, value in _requested(objects)
@@ -52,3 +66,17 @@ def _requested(objects: Mapping[Ref, Raw]) -> Iterator[Requested]:
         named = obj.spec.authentication.service_account if isinstance(obj, OAuthClient) else None
         if named and named.cluster not in (None, LOCAL_CLUSTER):
             yield ref, "clusters", str(named.cluster)
+        if isinstance(obj, OAuthClient) and obj.spec.login:
+            yield from ((ref, "hosts", host) for host in _redirect_hosts(obj, obj.spec.login))
+            if obj.spec.login.consent == "Skip":
+                yield ref, "consent", "consent Skip"
+
+
+def _redirect_hosts(client: OAuthClient, login: ClientLogin) -> Iterator[str]:
+    """Without those that need no configuration: loopback of public clients."""
+    hosts: dict[str, None] = {}
+    for uri in (*login.redirect_uris, *login.post_logout_redirect_uris):
+        kind = redirect_kind(uri)
+        if kind is not None and not (kind == "loopback" and is_public(client)):
+            hosts[redirect_host(uri)] = None
+    yield from hosts

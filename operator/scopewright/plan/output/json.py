@@ -6,7 +6,7 @@ from typing import Any
 from scopewright.core.objects import Ref
 from scopewright.core.records.fields import rfc3339
 from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, GrantedUsers, ObjectChange, PlanResult
-from scopewright.plan.output.lines import json_text
+from scopewright.plan.output.lines import SECTIONS, json_text
 
 
 def as_json(result: PlanResult) -> str:
@@ -21,7 +21,7 @@ def document(result: PlanResult) -> dict[str, Any]:
         "access": _changes_of(c for c in result.access if not c.access.users and not c.access.is_role),
         "roles": _changes_of(c for c in result.access if not c.access.users and c.access.is_role),
         "userAccess": _changes_of(c for c in result.access if c.access.users),
-        **{of: [_change(c) for c in getattr(result, of)] for of in ("credentials", "keys", "secrets", "objects")},
+        **{of: [_change(c) for c in getattr(result, of)] for _, of in SECTIONS},
         "warnings": [_finding(f) for f in result.warnings],
         "ignored": result.ignored,
     }

@@ -13,7 +13,13 @@ from scopewright.plan.changes import AccessChange, Finding, ObjectChange, PlanRe
 SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "revoked": "-", "disabled": "-"}
 """Signs as in a diff; any other action has `~`."""
 
-SECTIONS: Final = (("Credentials", "credentials"), ("Keys", "keys"), ("Secrets", "secrets"), ("Objects", "objects"))
+SECTIONS: Final = (
+    ("Logins", "logins"),
+    ("Credentials", "credentials"),
+    ("Keys", "keys"),
+    ("Secrets", "secrets"),
+    ("Objects", "objects"),
+)
 """Headings, and the fields of PlanResult below them."""
 
 _COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
@@ -55,6 +61,7 @@ def summary(result: PlanResult) -> str:
         (lost["user scope"], "scope lost by users"),
         (gained["role"], "role gained"),
         (lost["role"], "role lost"),
+        (len(result.logins), "login"),
         (len(result.credentials), "credential"),
         (len(result.keys), "key"),
         (len(result.objects), "object"),
