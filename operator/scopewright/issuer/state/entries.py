@@ -109,8 +109,12 @@ def _granted(
     server: ResourceServerEntry, scopes: tuple[str, ...], scope_ends: dict[str, float], role_ends: dict[str, float]
 ) -> GrantedScopes:
     """With the roles whose scopes are all among these; the token ends with the first of them all."""
-    roles = tuple(r.name for r in server.record.roles if r.name in role_ends and set(scopes).issuperset(r.scopes))
-    not_after = min(*(scope_ends[scope] for scope in scopes), *(role_ends[role] for role in roles), NEVER)
+    not_after = min(scope_ends[scope] for scope in scopes)
+    if not role_ends:
+        return GrantedScopes(scopes, not_after)
+    in_token = frozenset(scopes)
+    roles = tuple(r.name for r in server.record.roles if r.name in role_ends and in_token.issuperset(r.scopes))
+    not_after = min((not_after, *(role_ends[role] for role in roles)))
     return GrantedScopes(scopes, not_after, roles)
 
 
