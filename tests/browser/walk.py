@@ -1,0 +1,161 @@
+"""A user's way through all pages of `scopewright dev`, in Chromium."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.browser.callback_server import CallbackServer
+from tests.browser.chromium import Chromium
+from tests.harness.browser import Away
+from tests.harness.login_issuer import NAMESPACE, LoginIssuer, application
+from tests.harness.relying_party import RelyingParty, TokenResponse
+
+ALL_SCOPES = "openid profile email groups offline_access payroll.read payroll.write"
+
+Seen = Callable[[str], None]
+"""Called with the name of each page of the issuer, when the browser shows it."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The issuer, and applications in which users log in. `staff_only` admits members of `hr-staff` only."""
+
+    issuer: LoginIssuer
+    web: RelyingParty
+    staff_only: RelyingParty
+    native: RelyingParty
+    bye: str
+    """Where `web` gets the browser back after a logout."""
+
+
+@contextmanager
+def installed(folder: Path) -> Iterator[Installation]:
+    with CallbackServer() as server:
+        callback, bye = f"{server.url}/callback", f"{server.url}/bye"
+        applications = [
+            application("hr-web", [callback], postLogoutRedirectURIs=[bye]),
+            application("hr-desk", [callback], allowedGroups=["hr-staff", "hr-managers"]),
+            application("hr-cli", [callback], authentication={"method": "None"}),
+        ]
+        with LoginIssuer(folder, applications) as issuer:
+            web, desk = (
+                RelyingParty(issuer.url, *_credential(issuer, name, callback)) for name in ("hr-web", "hr-desk")
+            )
+            yield Installation(issuer, web, desk, RelyingParty(issuer.url, f"{NAMESPACE}.hr-cli", callback), bye)
+
+
+def _credential(issuer: LoginIssuer, name: str, callback: str) -> tuple[str, str, str]:
+    client_id, secret = issuer.secret(NAMESPACE, name)
+    return client_id, callback, secret
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The ways of one browser. Each begins without cookies."""
+
+    installation: Installation
+    chromium: Chromium
+    seen: Seen
+
+    def login_and_logout(self) -> None:
+        """Log in, consent, log in to another application, and be logged out by the first one."""
+        tokens = self._log_in()
+        self._open_native()
+        self._account()
+        self._rp_logout(tokens)
+
+    def refusals(self) -> None:
+        """Refuse a consent, have no access, be refused by the login policy, and come with a wrong request."""
+        chromium, web = self.chromium, self.installation.web
+        chromium.forget_cookies()
+        request = web.request(scope=ALL_SCOPES)
+        chromium.open(request.url)
+        chromium.click("user-grace")
+        self.seen("consent-grace")
+        chromium.click("deny")
+        assert web.error(request, self._away()) == "access_denied"
+        request = web.request(scope=ALL_SCOPES, prompt="login")
+        chromium.open(request.url)
+        chromium.click("user-eve")
+        assert "payroll" in chromium.text("no-access")
+        self.seen("no-access")
+        chromium.click("back")
+        assert web.error(request, self._away()) == "access_denied"
+        request = self.installation.staff_only.request()
+        chromium.open(request.url)
+        assert "hr-staff" in chromium.text("no-access")
+        self.seen("not-admitted")
+        chromium.click("back")
+        assert self.installation.staff_only.error(request, self._away()) == "access_denied"
+        chromium.open(web.request(redirect_uri="https://elsewhere.example/callback").url)
+        assert chromium.text("error-id")
+        self.seen("error")
+
+    def logout_by_the_user(self) -> None:
+        """The page that asks, and the last one."""
+        chromium = self.chromium
+        self._log_in()
+        chromium.open(f"{self.installation.issuer.url}/logout")
+        assert "Ada Lovelace" in chromium.text("main")
+        self.seen("logout")
+        chromium.click("log-out")
+        assert chromium.text("logged-out")
+        self.seen("logged-out")
+        chromium.open(f"{self.installation.issuer.url}/account")
+        assert chromium.text("not-logged-in")
+        self.seen("not-logged-in")
+
+    def _log_in(self) -> TokenResponse:
+        chromium, web = self.chromium, self.installation.web
+        chromium.forget_cookies()
+        request = web.request(scope=ALL_SCOPES)
+        chromium.open(request.url)
+        assert "Developer login" in chromium.text("main")
+        self.seen("login")
+        chromium.click("user-ada")
+        for shown in ("hr-web", "127.0.0.1", "Change salaries", "payroll-api", "Ada Lovelace"):
+            assert shown in chromium.text("main")
+        self.seen("consent")
+        chromium.click("allow")
+        tokens = web.tokens(request, self._away())
+        assert tokens.claims["name"] == "Ada Lovelace"
+        return tokens
+
+    def _open_native(self) -> None:
+        """The user has a login, so only the consent is shown; the second time it asks for nothing more."""
+        chromium, native = self.chromium, self.installation.native
+        for name in ("consent-native", "continue"):
+            request = native.request(scope="openid payroll.read")
+            chromium.open(request.url)
+            self.seen(name)
+            chromium.click("allow")
+            native.tokens(request, self._away())
+
+    def _account(self) -> None:
+        chromium, issuer = self.chromium, self.installation.issuer
+        chromium.open(f"{issuer.url}/account")
+        assert "hr-cli" in chromium.text("account-page")
+        self.seen("account")
+        chromium.click(f"withdraw-{self.installation.native.client_id}")
+        text = chromium.text("account-page")
+        assert "hr-cli" not in text
+        assert "hr-web" in text
+        self.seen("account-withdrawn")
+
+    def _rp_logout(self, tokens: TokenResponse) -> None:
+        chromium = self.chromium
+        parameters = {
+            "id_token_hint": tokens.id_token,
+            "post_logout_redirect_uri": self.installation.bye,
+            "state": "the-state",
+        }
+        chromium.open(f"{self.installation.issuer.url}/logout?{urlencode(parameters)}")
+        assert chromium.url == f"{self.installation.bye}?state=the-state"
+        assert self.installation.web.refresh(tokens.refresh_token).json()["error"] == "invalid_grant"
+
+    def _away(self) -> Away:
+        """Where the browser is; it must be the application."""
+        assert self.chromium.text("application")
+        return Away(self.chromium.url)
