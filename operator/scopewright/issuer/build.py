@@ -14,6 +14,7 @@ from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, Handler
+from scopewright.issuer.endpoints.cross_origin import CrossOrigin
 from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
@@ -27,7 +28,7 @@ from scopewright.issuer.observability.usage import REPORT_INTERVAL_SECONDS, Cred
 from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.service import ClientEndpoints, Issuer
+from scopewright.issuer.service import AnyEndpoint, ClientEndpoints, Issuer
 from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.serving.supervise import SupervisedTasks
@@ -158,6 +159,10 @@ def build_issuer(
         )
         return traced(made, handler.name)
 
+    def shared(endpoint: AnyEndpoint) -> AnyEndpoint:
+        """For browsers too, if users can log in."""
+        return CrossOrigin(endpoint.decide, registry) if settings.users else endpoint
+
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
     users, user_grants, userinfo, families = None, None, None, None
     if settings.users is not None:
@@ -169,22 +174,20 @@ def build_issuer(
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
         user_grants = UserGrants(registry, state.sealed, families, proofs, signer, revocations, id_tokens)
-        userinfo = traced(
-            UserinfoEndpoint(
-                *validation,
-                state.sessions,
-                proofs,
-                metrics.endpoint(UserinfoEndpoint.name),
-                clock=clock,
-                monotonic=monotonic,
-                sink=traced_sink(sink) if tracing else sink,
-            ),
-            UserinfoEndpoint.name,
+        made = UserinfoEndpoint(
+            *validation,
+            state.sessions,
+            proofs,
+            metrics.endpoint(UserinfoEndpoint.name),
+            clock=clock,
+            monotonic=monotonic,
+            sink=traced_sink(sink) if tracing else sink,
         )
+        userinfo = shared(traced(made, UserinfoEndpoint.name))
     endpoints = ClientEndpoints(
-        token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants)),
+        token=shared(endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants))),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
-        revocation=endpoint(RevocationEndpoint(*validation, families)) if writer else None,
+        revocation=shared(endpoint(RevocationEndpoint(*validation, families))) if writer else None,
     )
     background = Background(
         registry,

@@ -9,6 +9,7 @@ from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.base import Endpoint
+from scopewright.issuer.endpoints.cross_origin import CrossOrigin, any_origin
 from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.endpoints.userinfo import UserinfoEndpoint
 from scopewright.issuer.observability.metrics import IssuerMetrics
@@ -24,7 +25,7 @@ HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
 
-AnyEndpoint = Endpoint[Any] | Traced
+AnyEndpoint = Endpoint[Any] | UserinfoEndpoint | CrossOrigin | Traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Issuer:
     proxies: TrustedProxies | None
     users: UserEndpoints | None = None
     """None: no user can log in."""
-    userinfo: UserinfoEndpoint | Traced | None = None
+    userinfo: AnyEndpoint | None = None
     """None if no user can log in."""
     _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
 
@@ -116,6 +117,11 @@ class Issuer:
     def _document(self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths) -> Answer | None:
         if http.path not in (paths.jwks, paths.feed, paths.oauth_metadata, paths.openid_metadata):
             return None
+        if http.path != paths.feed and self.users is not None:
+            return any_origin(http, self._public_document(http, record, paths))
+        return self._public_document(http, record, paths)
+
+    def _public_document(self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths) -> Answer:
         if http.method not in ("GET", "HEAD"):
             return _only_get()
         if http.path == paths.feed:
