@@ -112,7 +112,9 @@ def finish_login(
     """Continue from a page of the login."""
     if isinstance(at, Page) and "login" in at.forms:
         at = browser.submit(at, "login", f"user-{user}")
-    if isinstance(at, Page) and "consent" in at.forms:
+    asked = isinstance(at, Page) and "consent" in at.forms
+    assert asked or decision == "allow", f"nothing could be denied: no page asked for consent before {at!r}"
+    if isinstance(at, Page) and asked:
         at = browser.submit(at, "consent", decision)
     assert isinstance(at, Away), f"the login ended on {at!r}"
     return at

@@ -20,12 +20,14 @@ def test_oidcc_userinfo_post_header(suite: Suite) -> None:
 
 
 def test_oidcc_userinfo_post_body(suite: Suite) -> None:
-    """Refused, which the suite warns of: the token is taken from the header only."""
+    """RFC 6750 §2.2; a token in the URL (§2.3) is refused."""
     tokens = suite.log_in()
     url = suite.client.metadata()["userinfo_endpoint"]
-    response = httpx.post(url, data={"access_token": tokens.access_token})
-    assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    in_body = httpx.post(url, data={"access_token": tokens.access_token})
+    assert (in_body.status_code, in_body.json()) == (200, suite.userinfo(tokens))
+    in_url = httpx.get(url, params={"access_token": tokens.access_token})
+    assert in_url.status_code == 401
+    assert in_url.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_oidcc_scope_profile(suite: Suite) -> None:

@@ -114,7 +114,7 @@ def test_logout_ends_the_session_at_the_issuer(app: Application, browser: FormBr
 
 
 def test_user_who_refuses_comes_back_without_tokens(app: Application, browser: FormBrowser) -> None:
-    away = walk_login(browser, f"{app.home}/login", "ada", "deny")
+    away = walk_login(browser, f"{app.home}/login", "grace", "deny")
     assert away.parameters["error"] == "access_denied"
     answer = browser.open(away.url)
     assert isinstance(answer, Page), answer
