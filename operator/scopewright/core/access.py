@@ -4,7 +4,7 @@ The operator calls `resolve` for the status, the issuer for tokens of clients. F
 `resolve_user`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -75,15 +75,34 @@ def resolve_user(
 
     The server's own namespace is no exception: each scope is granted by an entry of `toUsers`.
     """
+    groups = frozenset(user.groups)
+    return _resolve_users(requested, namespace, client_id, server, lambda g: _names(g, user.subject, groups), now)
+
+
+def resolve_any_groups(
+    requested: RequestedAccess,
+    namespace: str,
+    client_id: str,
+    server: ResourceServerRecord | None,
+    subject: str,
+    now: datetime,
+) -> UserAccess:
+    """Return what the user may have, whatever their groups are: as `resolve_user` for a member of every group."""
+    return _resolve_users(requested, namespace, client_id, server, lambda g: bool(g.groups) or _names(g, subject), now)
+
+
+def _resolve_users(
+    requested: RequestedAccess,
+    namespace: str,
+    client_id: str,
+    server: ResourceServerRecord | None,
+    names: Callable[[UserGrant], bool],
+    now: datetime,
+) -> UserAccess:
     if server is None or not server.audience:
         return UserAccess({}, {})
     declared = frozenset(server.scopes).difference(OPENID_SCOPES)
-    groups = frozenset(user.groups)
-    grants = [
-        g
-        for g in server.user_grants
-        if _is_in_force(g, now) and reaches(g, namespace, client_id) and _names(g, user.subject, groups)
-    ]
+    grants = [g for g in server.user_grants if _is_in_force(g, now) and reaches(g, namespace, client_id) and names(g)]
     granted = _scope_ends([scope for scope in requested.scopes if scope in declared], grants)
     return UserAccess(granted, _role_ends(server, grants))
 
@@ -127,7 +146,7 @@ def reaches(grant: ResolvedGrant | UserGrant, namespace: str, client_id: str) ->
     return grant.everybody or namespace in grant.namespaces or client_id in grant.clients
 
 
-def _names(grant: UserGrant, subject: str, groups: frozenset[str]) -> bool:
+def _names(grant: UserGrant, subject: str, groups: frozenset[str] = frozenset()) -> bool:
     return grant.all_users or subject in grant.subjects or not groups.isdisjoint(grant.groups)
 
 

@@ -83,8 +83,7 @@ class Revoked:
         )
         if self.namespaces:
             latest = max(latest, self._of_namespaces(token.get("client_id"), audience))
-        ended = self.tokens.get(client)
-        revoked = ended is not None and (_key(jti) in ended or _key(jti[:_GRANT_KEY_SIZE]) in ended)
+        revoked = client in self.tokens and _key(jti) in self.tokens[client]
         return revoked or kid in self.kids or 0 < latest >= issued
 
     def _of_namespaces(self, client_id: Any, audience: Any) -> float:

@@ -23,7 +23,23 @@ ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
 
 _INACTIVE: Final = Answer(200, NO_STORE, b'{"active":false}')
-_CLAIMS: Final = ("scope", "client_id", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "act", "cnf")
+_OF_USERS: Final = ("sid", "auth_time", "acr", "amr")
+"""Of the login of a user. The answer has no user name: services know users by `sub`."""
+_CLAIMS: Final = (
+    "scope",
+    "client_id",
+    "exp",
+    "iat",
+    "nbf",
+    "sub",
+    "aud",
+    "iss",
+    "jti",
+    "act",
+    "cnf",
+    "roles",
+    *_OF_USERS,
+)
 
 
 @dataclass(slots=True)

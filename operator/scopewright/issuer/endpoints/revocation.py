@@ -62,7 +62,7 @@ class RevocationEndpoint(TokenParameterEndpoint):
         self, authenticated: Authenticated, inspected: InspectedToken, audit_fields: Mapping[str, str]
     ) -> Outcome:
         token, namespace = inspected.summary, authenticated.client.namespace
-        if "sid" in inspected.claims:
+        if inspected.sid:
             await self._revocations.revoke_user_token(token.jti)
         else:
             await self._revocations.revoke(token.uid_hash, namespace, token.jti, inspected.expires_at)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.core.access import Ends, resolve, resolve_user
+from scopewright.core.access import Ends, resolve, resolve_any_groups, resolve_user
 from scopewright.core.config import issuer_url
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, ManagedKind, Ref
@@ -273,6 +273,14 @@ class Registry:
         """The scopes of the user through the client at the server. Computed for each call: it differs by user."""
         instant = datetime.fromtimestamp(now, UTC)
         access = resolve_user(requested, client.namespace, client.client_id, server.record, user, instant)
+        return UserScopes(server, _in_seconds(access.granted), _in_seconds(access.roles))
+
+    def possible_user_access(
+        self, client: Client, requested: RequestedAccess, server: ResourceServerEntry, subject: str, now: float
+    ) -> UserScopes:
+        """As `user_access`, whatever the user's groups are: what a token of the user may still have."""
+        instant = datetime.fromtimestamp(now, UTC)
+        access = resolve_any_groups(requested, client.namespace, client.client_id, server.record, subject, instant)
         return UserScopes(server, _in_seconds(access.granted), _in_seconds(access.roles))
 
 

@@ -14,6 +14,7 @@ from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServ
 from scopewright.issuer.state.registry import Registry
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
+AUTHORIZATION_CODE: Final = "authorization_code"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
 
 

@@ -33,6 +33,7 @@ class TokenSummary:
     scope: str
     issued_at: int
     kid: str
+    roles: tuple[str, ...] = ()
 
     @property
     def uid_hash(self) -> str:
@@ -51,6 +52,7 @@ class TokenSummary:
             "scope": self.scope,
             "iat": self.issued_at,
             "kid": self.kid,
+            **({"roles": self.roles} if self.roles else {}),
         }
 
 
@@ -62,6 +64,12 @@ class InspectedToken:
     summary: TokenSummary
     token_chain: tuple[TokenSummary, ...]
     expires_at: int
+    sid: str = ""
+    """Session of the user whose token it is. Empty: a client got it for itself."""
+
+    @property
+    def subject(self) -> str:
+        return str(self.claims["sub"])
 
     @property
     def is_bound(self) -> bool:
@@ -122,7 +130,11 @@ def _verified(token: str, keys: Mapping[bytes, LoadedKey]) -> tuple[LoadedKey, I
 def _read(claims: dict[str, Any], kid: str) -> InspectedToken:
     """Claims of this issuer, of this or another version; raises KeyError, TypeError or ValueError for others."""
     summary = _summary(claims | {"kid": kid})
-    return InspectedToken(claims, summary, (*map(_summary, claims.get(CHAIN, ())), summary), int(claims["exp"]))
+    chain = (*map(_summary, claims.get(CHAIN, ())), summary)
+    sid = claims.get("sid", "")
+    if not isinstance(sid, str):
+        raise TypeError
+    return InspectedToken(claims, summary, chain, int(claims["exp"]), sid)
 
 
 def _summary(claims: Mapping[str, Any]) -> TokenSummary:
@@ -130,4 +142,4 @@ def _summary(claims: Mapping[str, Any]) -> TokenSummary:
     if not all(isinstance(value, str) for value in values):
         raise TypeError
     jti, client_id, audience, scope, kid = values
-    return TokenSummary(jti, client_id, audience, scope, int(claims["iat"]), kid)
+    return TokenSummary(jti, client_id, audience, scope, int(claims["iat"]), kid, tuple(claims.get("roles", ())))
