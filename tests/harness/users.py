@@ -10,14 +10,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import ResourceServerRecord, UserGrant
+from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin
 from scopewright.issuer.users.settings import UserEndpointSettings
+from scopewright.stores import Change
 from scopewright.stores.sessions.memory import MemorySessions
+from tests.harness.clock import START
 from tests.harness.html_page import Page
-from tests.harness.issuer import IssuerHarness, settle
-from tests.harness.samples import ISSUER, client_record, server_record
+from tests.harness.issuer import IssuerHarness, Record, settle
+from tests.harness.samples import ISSUER, NAMESPACE, client_record, server_record
 from tests.harness.transport import IssuerTransport
 
 REDIRECT_URI = "https://hr.example/callback"
@@ -65,6 +69,18 @@ def parameters(**changes: str | None) -> dict[str, str]:
         "code_challenge_method": "S256",
     }
     return {name: value for name, value in {**request, **changes}.items() if value is not None}
+
+
+def registry_of(*records: Record, issuer: str = ISSUER) -> Registry:
+    """A registry that has followed the records, without an issuer that runs."""
+    harness = IssuerHarness()
+    harness.put(IssuerRecord(issuer))
+    for record in records or (delegating_record(), web_record()):
+        harness.put(record)
+    registry = Registry(NAMESPACE, allow_http=True)
+    for stored in harness.store.objects.values():
+        registry.apply(Change(stored.existing, stored.entries), START.timestamp())
+    return registry
 
 
 @dataclass
