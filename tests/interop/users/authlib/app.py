@@ -1,17 +1,20 @@
 """An application that logs users in with Authlib's client for Starlette. It keeps tokens on the server."""
 
+import logging
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
-from authlib.integrations.starlette_client import OAuth
+from authlib.integrations.starlette_client import OAuth, OAuthError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+log = logging.getLogger(__name__)
 
 HOME = os.environ["HOME_URL"]  # such as http://127.0.0.1:3000
 _SECRET = Path(os.environ["SCOPEWRIGHT_SECRET_DIR"])
@@ -67,6 +70,11 @@ async def profile(request: Request) -> Response:
     return JSONResponse({"user": token["userinfo"], "userinfo": await scopewright.userinfo(token=token)})
 
 
+async def failed(request: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    return PlainTextResponse("The login failed; the log has the reason.", 502)
+
+
 app = Starlette(
     routes=[
         Route("/", profile),
@@ -75,5 +83,6 @@ app = Starlette(
         Route("/refresh", refresh),
         Route("/logout", logout),
     ],
+    exception_handlers={OAuthError: failed},
     middleware=[Middleware(SessionMiddleware, secret_key=secrets.token_hex(), https_only=HOME.startswith("https:"))],
 )
