@@ -235,6 +235,14 @@ def _no_access_removal(real: Any) -> Any:
     return lambda *_: None
 
 
+def _users_not_compared(real: Any) -> Any:
+    def resolve_user(requested: Any, namespace: str, client_id: str, server: Any, *rest: Any) -> Any:
+        grants = tuple(replace(granted, all_users=True) for granted in server.user_grants)
+        return real(requested, namespace, client_id, replace(server, user_grants=grants), *rest)
+
+    return resolve_user
+
+
 def _newest_pair_only(real: Any) -> Any:
     return lambda record: real(record)[-1:]
 
@@ -264,6 +272,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "with_times", _removed_at_once),
     Defect("the issuer signs with a key before its time", 2, keyring, "_select", _signs_too_early, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
+    Defect("every user has what a grant gives to some", 3, registry, "resolve_user", _users_not_compared),
     Defect("a token outlives its grant", 3, sign, "_expiry", _grant_end_ignored, also=(2,), quick=False),
     Defect(
         "a late answer restores a deleted object in the cache",

@@ -1,17 +1,26 @@
-"""Which client may have which scope, computed from the manifests alone: asked for ∩ declared ∩ granted."""
+"""Which client, and which user through it, may have which scope and role, computed from the manifests alone: asked for
+∩ declared ∩ granted.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from scopewright.core.users import subject_of
 from tests.simulation.observations import Observations, paused, seconds
 from tests.simulation.server import NamespacedName, Raw, Server
 
 NO_END = float("inf")
+USERS: Mapping[str, tuple[str, ...]] = {"ada": ("managers",), "bob": ("staff", "managers"), "eve": ()}
+"""Users, and the groups of each."""
 KINDS = ("oauthclients", "resourceservers", "scopegrants", "namespaces")
 Key = tuple[str, str, str]
-"""UID of the client, audience, scope."""
+"""UID of the client, audience, scope or `role <name>`, with a user's name in front for what the user has."""
 Versions = Mapping[str, Mapping[NamespacedName, list[Raw]]]
 """By plural, namespace and name: the versions of an object that may be in force."""
+
+
+def subject(user: str) -> str:
+    return subject_of("https://login.example", user)
 
 
 class ExpectedAccess:
@@ -85,18 +94,36 @@ def _audience(at: NamespacedName, server: Raw) -> str:
 
 
 def _reachable(versions: Versions) -> dict[Key, float]:
-    """Until when each client may have each scope, in seconds since the simulation began."""
+    """Until when each client, and each user through it, may have each scope and role, in seconds since the simulation
+    began.
+    """
     found: dict[Key, float] = {}
-    declared = _declared(versions["resourceservers"])
+    declared, roles = _declared(versions["resourceservers"]), _roles(versions["resourceservers"])
     grants = [(at[0], grant["spec"]) for at, raws in versions["scopegrants"].items() for grant in raws]
     for (namespace, name), client in _each(versions["oauthclients"]):
         labels = [raw["metadata"].get("labels") or {} for raw in versions["namespaces"].get(("", namespace), ())]
-        for at, scope in _asked(namespace, client):
-            audiences = declared.get((at, scope))
-            ends = audiences and _ends(at, scope, grants, namespace, name, labels)
-            for audience in audiences or () if ends else ():
-                key = client["metadata"]["uid"], audience, scope
-                found[key] = max(found.get(key, 0.0), ends or 0.0)
+        asked = set(_asked(namespace, client))
+        wanted = [(at, scope, audience) for at, scope in asked for audience in declared.get((at, scope), ())]
+        wanted += [
+            (at, f"role {role}", audience)
+            for (at, role), declarations in roles.items()
+            for audience, scopes in declarations
+            if {(at, scope) for scope in scopes} <= asked
+        ]
+        for at, what, audience in wanted:
+            giving = [grant for owner, grant in grants if owner == at[0] and _gives(grant, at, what, roles)]
+            reaching = [g for g in giving if any(_reaches(to, namespace, name, labels) for to in g.get("to", ()))]
+            ends = {what: NO_END if at[0] == namespace else _latest_end(reaching)}
+            for user, groups in USERS.items():
+                through = [g for g in giving if any(
+                    _names(entry, user, groups) and _reaches(entry["through"], namespace, name, labels)
+                    for entry in g.get("toUsers", ())
+                )]  # fmt: skip
+                ends[f"{user} {what}"] = _latest_end(through)
+            for granted, end in ends.items():
+                if end is not None:
+                    key = client["metadata"]["uid"], audience, granted
+                    found[key] = max(found.get(key, 0.0), end)
     return found
 
 
@@ -118,23 +145,39 @@ def _declared(servers: Mapping[NamespacedName, list[Raw]]) -> dict[tuple[Namespa
     return found
 
 
-def _ends(
-    at: NamespacedName,
-    scope: str,
-    grants: Iterable[tuple[str, Raw]],
-    namespace: str,
-    name: str,
-    labels: list[dict[str, str]],
-) -> float | None:
-    if at[0] == namespace:
-        return NO_END
-    ends = [
-        seconds(end) if (end := grant.get("expirationTime")) else NO_END
-        for owner, grant in grants
-        if owner == at[0] and grant["resourceServer"] == at[1] and scope in grant["scopes"]
-        and any(_reaches(to, namespace, name, labels) for to in grant["to"])
-    ]  # fmt: skip
-    return max(ends, default=None)
+Roles = dict[tuple[NamespacedName, str], list[tuple[str, tuple[str, ...]]]]
+"""By API and role: audience and scopes of each declaration that has an effect."""
+
+
+def _roles(servers: Mapping[NamespacedName, list[Raw]]) -> Roles:
+    found: Roles = {}
+    for at, server in _each(servers):
+        scopes = {scope["name"] for scope in server["spec"].get("scopes", ())}
+        for role in server["spec"].get("roles", ()):
+            if scopes.issuperset(role["scopes"]):
+                found.setdefault((at, role["name"]), []).append((_audience(at, server), tuple(role["scopes"])))
+    return found
+
+
+def _gives(grant: Raw, at: NamespacedName, what: str, roles: Roles) -> bool:
+    """Whether the grant lists the scope, or `role <name>`, or a role with the scope."""
+    if grant["resourceServer"] != at[1]:
+        return False
+    listed = grant.get("roles", ())
+    if what.startswith("role "):
+        return what.removeprefix("role ") in listed
+    of_roles = (scope for role in listed for _, scopes in roles.get((at, role), ()) for scope in scopes)
+    return what in grant.get("scopes", ()) or what in of_roles
+
+
+def _latest_end(grants: Iterable[Raw]) -> float | None:
+    ends = (grant.get("expirationTime") for grant in grants)
+    return max((seconds(end) if end else NO_END for end in ends), default=None)
+
+
+def _names(entry: Raw, user: str, groups: tuple[str, ...]) -> bool:
+    named = entry.get("allUsers") or subject(user) in entry.get("subjects", ())
+    return bool(named or set(groups) & set(entry.get("groups", ())))
 
 
 def _reaches(to: dict[str, Any], namespace: str, name: str, labels: list[dict[str, str]]) -> bool:

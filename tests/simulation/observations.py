@@ -45,6 +45,20 @@ class TokenIssued:
 
 
 @dataclass
+class UserAccessSeen:
+    """What an issuer lets a user have through a client: scopes and `role <name>`, each with its end."""
+
+    issuer: str
+    client: NamespacedName
+    digest: str
+    user: str
+    audience: str
+    ends: Mapping[str, float]
+    time: float
+    staleness: float
+
+
+@dataclass
 class TokenRefused:
     issuer: str
     client: NamespacedName
@@ -100,7 +114,7 @@ class LogLine:
     text: str
 
 
-Fact = Write | TokenIssued | TokenRefused | TokenVerified | TokenStatus | LogLine
+Fact = Write | TokenIssued | UserAccessSeen | TokenRefused | TokenVerified | TokenStatus | LogLine
 
 
 @lru_cache(maxsize=4096)
@@ -210,7 +224,9 @@ class Observations:
     deleted_with_crd: set[str] = field(default_factory=set)
     """UIDs of objects that were deleted with their CRD, not by their owner."""
     access: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
-    """By client UID, audience and scope: end of the grant, and when it was last in force."""
+    """By client UID, audience and scope or `role <name>`: end of the grant, and when it was last in force. What a user
+    has through the client has the user's name in front.
+    """
     record_times: dict[str, float] = field(default_factory=dict)
     """By name of a record: when it was last changed."""
     records_changed_time: float = 0.0

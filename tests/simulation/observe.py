@@ -61,7 +61,7 @@ def _access(raw: Raw | None) -> tuple[object, ...]:
     """The fields of a record that decide about access."""
     text = ((raw or {}).get("data") or {}).get("record.json", "")
     record = (record_of(raw) if raw and "type" in raw else read(text)) if text else {}
-    names = ("uid", "audience", "disabled", "orphanedTime", "access", "scopes", "grants", "servedBy")
+    names = ("uid", "audience", "disabled", "orphanedTime", "access", "scopes", "grants", "roles", "servedBy")
     return tuple(record.get(name) for name in names)
 
 

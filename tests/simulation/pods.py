@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from scopewright.core.users import User
 from scopewright.issuer.build import STORE_TIMEOUT_SECONDS
 from scopewright.issuer.protocol.responses import HttpRequest
 from scopewright.verifier.check import Policy, check
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import TokenRejected
+from tests.simulation.expected_access import USERS, subject
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.observations import (
     CREDENTIALS,
@@ -19,6 +21,7 @@ from tests.simulation.observations import (
     TokenIssued,
     TokenRefused,
     TokenVerified,
+    UserAccessSeen,
     credential_digest,
     owners,
 )
@@ -105,6 +108,8 @@ class Pods:
         path = f"/client.{'.'.join(pod.client)}"
         reads = issuer.network.reads_of(path)
         body = (f"grant_type=client_credentials&{proof}" + (f"&resource={server}" if server else "")).encode()
+        if known:
+            self._look_at_users(pod, issuer, digest, at)
         network = issuer.network
         answer = await issuer.answer(HttpRequest("POST", "/token", headers=FORM, body=body, peer="10.0.0.1"))
         if answer is None or issuer.network is not network:
@@ -140,6 +145,26 @@ class Pods:
         digest = bytes.fromhex(pod.digest)
         proofs = (*client.credentials, *((key.digest, key.end) for key in client.keys)) if client else ()
         return ready and held and any(d == digest and now < e for d, e in proofs)
+
+    def _look_at_users(self, pod: Pod, issuer: IssuerProcess, digest: str, at: float) -> None:
+        """What the issuer would put into tokens of users through the client, as it does after a login."""
+        assert issuer.issuer
+        registry, now = issuer.issuer.registry, issuer.time()
+        client = registry.clients.get(".".join(pod.client))
+        behind = at - issuer.stale_since if issuer.stale_since is not None else 0.0
+        for requested in client.requested if client else ():
+            server = registry.server_of(requested)
+            if client is None or server is None:
+                continue
+            for user, groups in USERS.items():
+                access = registry.user_access(client, requested, server, User(subject(user), groups), now)
+                complete = access.grant(tuple(access.scope_ends)).roles if access.scope_ends else ()
+                ends = access.scope_ends | {f"role {role}": access.role_ends[role] for role in complete}
+                if ends:
+                    since_start = {name: end - EPOCH for name, end in ends.items()}
+                    self._observe(
+                        UserAccessSeen(issuer.name, pod.client, digest, user, server.audience, since_start, at, behind)
+                    )
 
     def _on_token(
         self, pod: Pod, issuer: IssuerProcess, token: str, digest: str, at: float, known: bool, reads: int

@@ -65,6 +65,7 @@ class Simulation:
     def __init__(self, seed: int, loop: VirtualLoop, log: Callable[[str], None]) -> None:
         self.loop, self.log = loop, log
         self.rng = Random(f"story {seed}")  # the text selects the history of a seed: do not change it
+        self.user_grants_rng = Random(f"user grants {seed}")
         self.lease_pause = LeasePause(loop)
         self.server = Server(loop)
         self.server.collection_delay = lambda: self.rng.uniform(0.1, 5.0)

@@ -5,6 +5,7 @@ import copy
 from random import Random
 
 from scopewright.api import API_VERSION, GROUP
+from tests.simulation.expected_access import subject
 from tests.simulation.observations import CREDENTIALS, NAMESPACE, paused
 from tests.simulation.process import START
 from tests.simulation.server import CRDS, DECLARED, USER, NamespacedName, Raw, Where
@@ -12,6 +13,7 @@ from tests.simulation.simulation import Simulation
 
 NAMESPACES = ("leave", "payroll", "travel")
 SCOPES = ("read", "write")
+ROLES = ("reader", "writer")
 SERVERS: tuple[NamespacedName, ...] = (("payroll", "salaries"), ("leave", "days"))
 CLIENTS: tuple[NamespacedName, ...] = (
     ("leave", "worker"),
@@ -58,7 +60,12 @@ class UserActions:
         self.apply(
             "resourceservers",
             SERVERS[0],
-            {"scopes": [{"name": s} for s in SCOPES], "audience": "https://hr.example/pay", "servedBy": ["batch"]},
+            {
+                "scopes": [{"name": s} for s in SCOPES],
+                "roles": self._roles(),
+                "audience": "https://hr.example/pay",
+                "servedBy": ["batch"],
+            },
         )
         tokens = {"lifetime": "1h", "signingKey": "second" if second else "default"}
         declared = {"scopes": [{"name": s} for s in SCOPES], "tokens": tokens, "servedBy": ["worker"]}
@@ -100,12 +107,31 @@ class UserActions:
             "resourceServer": "salaries", "scopes": self.rng.sample(SCOPES, self.rng.randint(1, 2)),
             "to": self.rng.sample(to, self.rng.randint(1, 2)),
         }  # fmt: skip
+        spec |= self._to_users()
         if self.rng.random() < 0.3:
             ahead = self.rng.uniform(60, 100 * 3600)
             spec["expirationTime"] = self.instant(ahead)
             self.server.loop.call_later(max(ahead - self.rng.uniform(1, 300), 0.0), self.simulation.request_tokens_soon)
         self.apply("scopegrants", at, spec)
         return f"applies ScopeGrant {at}"
+
+    def _to_users(self) -> Raw:
+        """Roles and users of a grant, if any."""
+        rng = self.simulation.user_grants_rng
+        users: list[Raw] = [{"allUsers": True}, {"subjects": [subject("ada")]}, {"groups": ["staff", "managers"]}]
+        through: list[Raw] = [
+            {"namespace": "payroll"}, {"namespace": "leave", "client": "worker"}, {"allNamespaces": True},
+            {"namespaceSelector": {"matchLabels": {"team": "it"}}},
+        ]  # fmt: skip
+        entries = [{**rng.choice(users), "through": rng.choice(through)} for _ in range(rng.randint(0, 2))]
+        roles = rng.sample(ROLES, rng.randint(0, 2))
+        return ({"toUsers": entries} if entries else {}) | ({"roles": roles} if roles else {})
+
+    def _roles(self) -> list[Raw]:
+        """Roles of an API; some have scopes that it does not declare."""
+        rng = self.simulation.user_grants_rng
+        names = rng.sample(ROLES, rng.randint(0, 2))
+        return [{"name": name, "scopes": rng.sample(SCOPES, rng.randint(1, 2))} for name in names]
 
     def instant(self, ahead: float = 0.0) -> str:
         seconds = START.timestamp() + self.server.loop.now + ahead
@@ -159,7 +185,7 @@ class UserActions:
             self.server.remove(USER, Where("resourceservers", *at, ""))
             return f"deletes ResourceServer {at}"
         scopes = [{"name": s} for s in self.rng.sample(SCOPES, self.rng.randint(1, 2))]
-        self.apply("resourceservers", at, {**(old or {"spec": {}})["spec"], "scopes": scopes})
+        self.apply("resourceservers", at, {**(old or {"spec": {}})["spec"], "scopes": scopes, "roles": self._roles()})
         return f"applies ResourceServer {at}"
 
     def relabel_namespace(self) -> str:

@@ -12,6 +12,7 @@ from tests.simulation.observations import (
     TokenRefused,
     TokenStatus,
     TokenVerified,
+    UserAccessSeen,
     Violations,
 )
 from tests.simulation.server import Write
@@ -32,7 +33,7 @@ INVARIANTS: Final[dict[int, Callable[[Fact, Observations], Violations]]] = {
 _FACTS_OF: Final[dict[int, tuple[type[Any], ...]]] = {
     1: (Write, TokenRefused),
     2: (Write, TokenIssued, TokenVerified, TokenStatus),
-    3: (TokenIssued, TokenStatus),
+    3: (TokenIssued, TokenStatus, UserAccessSeen),
     4: (Write,),
     5: (Write, TokenStatus),
     6: (Write,),
@@ -44,6 +45,6 @@ _FACTS_OF: Final[dict[int, tuple[type[Any], ...]]] = {
 }
 INVARIANTS_OF: Final = {
     kind: tuple((number, INVARIANTS[number]) for number, kinds in _FACTS_OF.items() if kind in kinds)
-    for kind in (Write, TokenIssued, TokenRefused, TokenVerified, TokenStatus, LogLine)
+    for kind in (Write, TokenIssued, UserAccessSeen, TokenRefused, TokenVerified, TokenStatus, LogLine)
 }
 """By type of a fact: the invariants that it can break."""

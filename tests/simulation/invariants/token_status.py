@@ -70,6 +70,9 @@ def _withdrawn(token: TokenIssued, observed: Observations) -> tuple[int, str]:
     )
     if lost := set(token.claims["scope"].split()) - granted:
         return WITHDRAWN, f"{lost} of {audience} is no longer granted"
+    roles = set[str]().union(*(_granted_roles(token, at, record) for at, record in servers))
+    if lost := set(token.claims.get("roles", ())) - roles:
+        return WITHDRAWN, f"the roles {lost} of {audience} are no longer granted"
     if token.kid in observed.revoked_keys and token.kid not in observed.damaged_keys:
         return KEY, f"{token.kid} is revoked"
     return 0, ""
@@ -85,6 +88,19 @@ def _granted_scopes(token: TokenIssued, client: Raw, at: NamespacedName, server:
         if reached and ("notAfter" not in grant or now < seconds(grant["notAfter"])):
             granted |= set(grant["scopes"])
     return asked & set(server.get("scopes", ())) & granted
+
+
+def _granted_roles(token: TokenIssued, at: NamespacedName, server: Raw) -> set[str]:
+    """The roles that the token's scopes complete, and that are granted without regard to time."""
+    namespace, client_id, scopes = token.client[0], ".".join(token.client), set(token.claims["scope"].split())
+    complete = {role["name"] for role in server.get("roles", ()) if scopes.issuperset(role["scopes"])}
+    if at[0] == namespace:
+        return complete
+    reaching = (
+        g for g in server.get("grants", ())
+        if g["everybody"] or namespace in g["namespaces"] or client_id in g["clients"]
+    )  # fmt: skip
+    return complete & {role for grant in reaching for role in grant.get("roles", ())}
 
 
 def _certainly_in_force(fact: TokenStatus, observed: Observations) -> bool:

@@ -100,6 +100,12 @@ def test_changed_labels_of_a_namespace_queue_the_grants_that_select_by_label() -
     assert cache_of(grant(**TO_LEAVE)).put_namespace("leave", {"a": "b"}, "5") == set()
 
 
+def test_changed_labels_of_a_namespace_queue_the_grants_to_users_through_clients_selected_by_label() -> None:
+    through = BY_LABEL["to"][0]
+    cache = cache_of(grant(**{**TO_LEAVE, "toUsers": [{"allUsers": True, "through": through}]}))
+    assert cache.put_namespace("hr", {"team": "hr"}, "5") == {API, GRANT}
+
+
 def test_a_status_that_the_operator_wrote_queues_nothing() -> None:
     cache = cache_of(client())
     written = client().model_validate(

@@ -60,20 +60,34 @@ CLIENTS = st.fixed_dictionaries(
         "disabled": st.booleans(),
     },
 )
-SERVERS = st.fixed_dictionaries(
+ROLES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"name": st.sampled_from(["reader", "writer"]), "scopes": SCOPES}
+)
+SERVERS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"scopes": SCOPES.map(lambda names: [{"name": n} for n in names])},
     optional={
         "audience": st.sampled_from(["https://hr.example/x", "https://hr.example/y", "https://elsewhere.example"]),
         "tokens": st.fixed_dictionaries({"lifetime": st.sampled_from(["5m", "9h"])}),
+        "roles": st.lists(ROLES, max_size=2, unique_by=lambda role: role["name"]),
     },
 )
 GRANTEES = st.sampled_from(
     [{"namespace": "leave"}, {"namespace": "leave", "client": "a"}, {"allNamespaces": True},
      {"namespaceSelector": {"matchLabels": {"team": "hr"}}}]
 )  # fmt: skip
+USERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{"groups": ["staff", "managers"]}, {"subjects": [f"u-{'a' * 26}"]}, {"allUsers": True}]
+)
+USER_GRANTEES: st.SearchStrategy[dict[str, Any]] = st.builds(
+    lambda users, through: {**users, "through": through}, USERS, GRANTEES
+)
 GRANTS = st.fixed_dictionaries(
     {"resourceServer": NAMES, "scopes": SCOPES, "to": st.lists(GRANTEES, min_size=1, max_size=2)},
-    optional={"expirationTime": INSTANTS},
+    optional={
+        "expirationTime": INSTANTS,
+        "roles": st.lists(st.sampled_from(["reader", "writer", "nonsense"]), max_size=2, unique=True),
+        "toUsers": st.lists(USER_GRANTEES, max_size=2),
+    },
 )
 KEYS = st.fixed_dictionaries(
     {},

@@ -114,3 +114,19 @@ def test_a_grant_by_labels_that_are_not_watched_reports_it(follows: bool, reason
     assert status is not None
     assert status["conditions"][0]["reason"] == reason
     assert status["grantedTo"] == 1, "the grant to a namespace by name does not hold"
+
+
+def test_users_through_clients_by_labels_that_are_not_watched_are_reported_too() -> None:
+    through = {"namespaceSelector": {"matchLabels": {"team": "hr"}}}
+    view = GrantView(
+        grant=grant(resourceServer="payroll-api", scopes=["read"], toUsers=[{"allUsers": True, "through": through}]),
+        server=server(scopes=[{"name": "read"}]),
+        record=ResourceServerRecord("payroll", "payroll-api", "uid-1", "https://a", ("read",)),
+        clients=(),
+        namespaces={},
+        now=NOW,
+        reads_labels=False,
+    )
+    status = plan_grant(view).status
+    assert status is not None
+    assert status["conditions"][0]["reason"] == "LabelsNotFollowed"
