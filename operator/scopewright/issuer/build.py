@@ -35,11 +35,12 @@ from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
-from scopewright.issuer.tokens.exchange import Exchange
+from scopewright.issuer.tokens.exchange import Exchange, SubjectUsers
 from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.id_tokens import IdTokens
+from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.refresh_tokens import RefreshTokenFamilies
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
@@ -164,7 +165,7 @@ def build_issuer(
         return CrossOrigin(endpoint.decide, registry) if settings.users else endpoint
 
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
-    users, user_grants, userinfo, families = None, None, None, None
+    users, user_grants, userinfo, families, subjects = None, None, None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
         from scopewright.issuer.users.assembly import UserState, build_application
@@ -173,6 +174,7 @@ def build_issuer(
         state = UserState.of(settings.users.store, registry, revocations.end, clock)
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
+        subjects = SubjectUsers(state.sessions, refusal_of)
         user_grants = UserGrants(registry, state.sealed, families, proofs, signer, revocations, id_tokens)
         made = UserinfoEndpoint(
             *validation,
@@ -184,8 +186,9 @@ def build_issuer(
             sink=traced_sink(sink) if tracing else sink,
         )
         userinfo = shared(traced(made, UserinfoEndpoint.name))
+    exchange = Exchange(*validation, subjects)
     endpoints = ClientEndpoints(
-        token=shared(endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, signer, user_grants))),
+        token=shared(endpoint(TokenEndpoint(registry, exchange, proofs, signer, user_grants))),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
         revocation=shared(endpoint(RevocationEndpoint(*validation, families))) if writer else None,
     )

@@ -21,7 +21,7 @@ from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
-from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, read_subject_token
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, SubjectSession, read_subject_token
 from scopewright.issuer.tokens.sign import IssuedToken
 from scopewright.issuer.tokens.signer import Signer
 
@@ -38,7 +38,7 @@ class TokenRequest:
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
     user_grant: UserGrantRequest | None = None
     waits: bool = False
-    """Whether it cannot be served from memory alone: it has a proof, or it is a grant of a user."""
+    """Whether it may need I/O: it has a proof, is a grant of a user, or an exchange, which may be of a user's token."""
 
     def audit_fields(self) -> Mapping[str, Any]:
         fields = {"resource": self.resources, "scope": " ".join(self.scopes)}
@@ -79,7 +79,7 @@ class TokenEndpoint:
             resources=tuple(dict.fromkeys(resources)),
             subject_token=read_subject_token(form) if is_exchange else None,
             proofs=request.proofs,
-            waits=bool(request.proofs),
+            waits=is_exchange or bool(request.proofs),
         )
         if grant_type in USER_GRANT_TYPES:
             parameters.user_grant = read_user_grant(
@@ -100,21 +100,43 @@ class TokenEndpoint:
         if parameters.waits:
             if parameters.user_grant is not None and self._user_grants is not None:
                 return self._user_grants.serve(authenticated, parameters.user_grant, now)
-            return self._serve_bound(authenticated, parameters, now)
-        authorisation = self._authorise(authenticated, parameters, now)
-        if authorisation.server.record.dpop_required or self._registry.is_fapi2:
+            token = parameters.subject_token
+            if token is not None and self._exchange.is_of_user(token, now):
+                return self._serve_for_user(authenticated, parameters, token, now)
+            if parameters.proofs:
+                return self._serve_bound(authenticated, parameters, now)
+        return self._issue_unbound(self._authorise(authenticated, parameters, now), now)
+
+    def _issue_unbound(self, authorisation: Authorisation, now: float) -> Outcome:
+        required = authorisation.server.record.dpop_required or authorisation.client.dpop_required
+        if required or self._registry.is_fapi2:
             # FAPI 2.0 §5.3.2.1: all tokens are bound, also before the operator has updated the record of the server.
             raise proof_required()
         return self._issue(authorisation, now)
 
-    async def _serve_bound(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
+    async def _serve_for_user(
+        self, authenticated: Authenticated, parameters: TokenRequest, token: str, now: float
+    ) -> Outcome:
+        """An exchange of the token of a user: with one read of the user's session."""
+        session = await self._exchange.read_session(authenticated.client, token, now)
+        if parameters.proofs:
+            return await self._serve_bound(authenticated, parameters, now, session)
+        self._require_unchanged(authenticated)
+        return self._issue_unbound(self._authorise(authenticated, parameters, now, session), now)
+
+    async def _serve_bound(
+        self,
+        authenticated: Authenticated,
+        parameters: TokenRequest,
+        now: float,
+        session: SubjectSession | None = None,
+    ) -> Outcome:
         nonce = self._dpop.nonce_header(now)
         try:
-            self._authorise(authenticated, parameters, now)
+            self._authorise(authenticated, parameters, now, session)
             jkt = await self._dpop.verify(parameters.proofs, authenticated.client.client_id, now)
-            if self._registry.clients.get(authenticated.client.client_id) is not authenticated.client:
-                raise unavailable("the client has changed; try again", reason="client_changed")
-            authorisation = self._authorise(authenticated, parameters, now)
+            self._require_unchanged(authenticated)
+            authorisation = self._authorise(authenticated, parameters, now, session)
             authorisation.jkt = jkt
             outcome = self._issue(authorisation, now)
         except OAuthError as error:
@@ -134,11 +156,22 @@ class TokenEndpoint:
         )
         return Outcome(Answer(200, NO_STORE, body), ISSUED, _audit_fields(authorisation, token))
 
-    def _authorise(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Authorisation:
-        resources, scopes = parameters.resources, parameters.scopes
+    def _require_unchanged(self, authenticated: Authenticated) -> None:
+        """The client as it was authenticated, after I/O."""
+        if self._registry.clients.get(authenticated.client.client_id) is not authenticated.client:
+            raise unavailable("the client has changed; try again", reason="client_changed")
+
+    def _authorise(
+        self,
+        authenticated: Authenticated,
+        parameters: TokenRequest,
+        now: float,
+        session: SubjectSession | None = None,
+    ) -> Authorisation:
+        client, resources, scopes = authenticated.client, parameters.resources, parameters.scopes
         if parameters.subject_token is not None:
-            return self._exchange.authorise(authenticated.client, parameters.subject_token, resources, scopes, now)
-        return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
+            return self._exchange.authorise(client, parameters.subject_token, resources, scopes, now, session)
+        return authorise(client, parameters.grant_type, resources, scopes, self._registry, now)
 
 
 def _audit_fields(authorisation: Authorisation, token: IssuedToken) -> Mapping[str, Any]:
@@ -155,6 +188,8 @@ def _audit_fields(authorisation: Authorisation, token: IssuedToken) -> Mapping[s
     if authorisation.delegation:
         entry["subject"] = authorisation.delegation.subject
         entry["exchanged_jti"] = authorisation.delegation.chain[-1]["jti"]
+    if authorisation.user:
+        entry["sid"] = authorisation.user.sid
     return entry
 
 
