@@ -9,6 +9,7 @@ from tests.simulation.observations import (
     NAMESPACE,
     Observations,
     credential_digest,
+    is_public,
     owners,
     paused,
     seconds,
@@ -58,7 +59,7 @@ def _due_of(plural: str, at: NamespacedName, raw: Raw, observed: Observations) -
     if failing.get("status") == "True" and failing.get("reason") != "CredentialsInUse":
         yield "removal of RotationFailing", str(failing.get("reason"))
     if plural == "oauthclients" and conditions.get("Ready", {}).get("reason") not in _BLOCKED_REASONS:
-        yield from _due_of_client(at, raw, observed)
+        yield from (_due_of_public_client if is_public(raw) else _due_of_client)(at, raw, observed)
     elif plural == "resourceservers":
         record, scopes = observed.server_record(at), sorted(s["name"] for s in raw["spec"].get("scopes", ()))
         if record and record.get("audience") and sorted(record.get("scopes", ())) != scopes:
@@ -90,6 +91,14 @@ def _due_of_client(at: NamespacedName, raw: Raw, observed: Observations) -> Iter
         yield "revocation", digest
     if ("jwk" in held) != (spec.get("authentication", {}).get("method") == "PrivateKeyJWT"):
         yield "change of method", digest
+
+
+def _due_of_public_client(at: NamespacedName, raw: Raw, observed: Observations) -> Iterator[tuple[str, ...]]:
+    secret, record = observed.server.get("secrets", at[0], secret_name(raw)), observed.client_record(at)
+    if record.get("credentials") or not record.get("public"):
+        yield "end of credentials", str(len(record.get("credentials", ())))
+    elif secret and secret.get("type") == CREDENTIALS and owners(secret) == [raw["metadata"]["uid"]]:
+        yield "deletion of Secret", str(secret["metadata"]["uid"])
 
 
 def _due_of_key(at: NamespacedName, raw: Raw, observed: Observations) -> Iterator[tuple[str, ...]]:

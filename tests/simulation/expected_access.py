@@ -132,6 +132,8 @@ def _each(objects: Mapping[NamespacedName, list[Raw]]) -> Iterator[tuple[Namespa
 
 
 def _asked(namespace: str, client: Raw) -> Iterator[tuple[NamespacedName, str]]:
+    if "client_credentials" not in client["spec"].get("grantTypes", ("client_credentials",)):
+        return
     for entry in client["spec"].get("access", ()):
         for scope in entry["scopes"]:
             yield (entry.get("namespace") or namespace, entry["resourceServer"]), scope

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.simulation.faults import Faults
-from tests.simulation.observations import NAMESPACE, credential_digest, paused, secret_name
+from tests.simulation.observations import (
+    CREDENTIALS,
+    NAMESPACE,
+    credential_digest,
+    is_public,
+    owners,
+    paused,
+    secret_name,
+)
 from tests.simulation.pod_credentials import Pod
 from tests.simulation.server import DECLARED, USER, NamespacedName, Raw, Where
 from tests.simulation.settings import HOUR, RESYNC
@@ -61,11 +69,22 @@ def _orphan_records(simulation: Simulation) -> Iterator[tuple[str, NamespacedNam
 
 
 def _check_ready_client(simulation: Simulation, at: NamespacedName, raw: Raw) -> None:
+    if is_public(raw):
+        _check_public_client(simulation, at, raw)
+        return
     secret = simulation.server.get("secrets", at[0], secret_name(raw))
     if secret is None:
         simulation.fail(4, f"OAuthClient {at} is Ready but has no Secret")
     elif credential_digest(secret) not in simulation.observed.accepted(at):
         simulation.fail(1, f"OAuthClient {at} is Ready but its Secret is not accepted")
+
+
+def _check_public_client(simulation: Simulation, at: NamespacedName, raw: Raw) -> None:
+    secret, record = simulation.server.get("secrets", at[0], secret_name(raw)), simulation.observed.client_record(at)
+    if secret and secret.get("type") == CREDENTIALS and owners(secret) == [raw["metadata"]["uid"]]:
+        simulation.fail(1, f"OAuthClient {at} is public and Ready, and has a Secret")
+    if record.get("credentials") or not record.get("public"):
+        simulation.fail(1, f"OAuthClient {at} is public and Ready, and its record is not")
 
 
 def _jwks(simulation: Simulation, key: Raw) -> Raw | None:
@@ -148,6 +167,9 @@ class FinalChecks:
             if ready.get("status") != "True":
                 what = f"{ready.get('reason')}: {ready.get('message')}"
                 simulation.fail(4, f"OAuthClient {at} is not Ready at the end: {what}")
+            if is_public(client):
+                _check_public_client(simulation, at, client)
+                continue
             if raw is None or credential_digest(raw) not in simulation.observed.accepted(at):
                 simulation.fail(1, f"the Secret of OAuthClient {at} is not accepted at the end")
                 continue

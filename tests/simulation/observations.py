@@ -163,6 +163,10 @@ def secret_name(client: Raw) -> str:
     return str((client["spec"].get("credentials") or {}).get("secretName") or f"{client['metadata']['name']}-oauth")
 
 
+def is_public(client: Raw) -> bool:
+    return bool(client["spec"].get("authentication", {}).get("method") == "None")
+
+
 def paused(raw: Raw) -> bool:
     """Whether the object has the annotation `scopewright.dev/paused`."""
     return bool((raw["metadata"].get("annotations") or {}).get("scopewright.dev/paused") == "true")

@@ -151,6 +151,8 @@ def _client_record(observed: Observations, write: Write) -> None:
                 observed.successors[other] += 1
         for digest in before - after:
             observed.withdrawn_digests[digest] = observed.now
+        if new.get("public"):
+            observed.damaged_digests |= before  # they end without an overlap
         client = observed.client(at)
         held = observed.secrets.get(client["metadata"]["uid"]) if client else None
         if held is None or held.digest in observed.accepted(at):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.config import Applications, AudiencePrefix, Config, UserSettings
 from tests.simulation.observations import NAMESPACE
 
 HOUR = 3600.0
@@ -18,4 +18,10 @@ CONFIG = Config(
     issuer=ISSUER,
     namespace=NAMESPACE,
     audiences=(AudiencePrefix(prefix="https://hr.example", namespaces=("payroll",)),),
+    users=UserSettings(
+        applications=(
+            Applications(namespaces=("travel",), hosts=("travel.hr.example",)),
+            Applications(namespaces=("leave",), hosts=("*.hr.example",), consent="Skippable"),
+        )
+    ),
 ).model_copy(update={"resync": timedelta(seconds=RESYNC)})

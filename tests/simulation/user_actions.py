@@ -23,6 +23,15 @@ CLIENTS: tuple[NamespacedName, ...] = (
 )
 KEY_PAIR_SHARE = 0.25
 """Share of clients that use PrivateKeyJWT with a key pair that the operator makes; each may change its method."""
+LOGIN_SHARE = 0.3
+PUBLIC_SHARE = 0.1
+"""Share of clients through which users log in, and of those without a credential; each may change."""
+REDIRECT_URIS = (
+    "https://travel.hr.example/callback",
+    "https://leave.hr.example/callback",
+    "https://hr.example.evil.example/callback",
+    "http://127.0.0.1/callback",
+)
 NIGHT: Raw = {"start": "23:30", "duration": "90m", "timeZone": "Europe/Berlin"}
 WEEKEND: Raw = {"days": ["Sat", "Sun"], "start": "00:00", "duration": "24h", "timeZone": "America/New_York"}
 
@@ -31,6 +40,7 @@ class UserActions:
     def __init__(self, simulation: Simulation) -> None:
         self.simulation, self.server, self.rng = simulation, simulation.server, simulation.rng
         self.methods = Random(self.rng.random())
+        self.logins = Random(self.methods.random())
         self.manifests: dict[tuple[str, NamespacedName], Raw] = {}
         """The manifests in Git, which are applied again after a deletion."""
 
@@ -91,11 +101,26 @@ class UserActions:
         spec: Raw = {"access": access, "rotation": rotation}
         if self.methods.random() < KEY_PAIR_SHARE:
             spec["authentication"] = {"method": "PrivateKeyJWT"}
+        spec |= self._login()
         old = self.server.get("oauthclients", *at)
         if old and "credentials" in old["spec"]:
             spec["credentials"] = old["spec"]["credentials"]
         self.apply("oauthclients", at, spec)
         return f"applies OAuthClient {at}"
+
+    def _login(self) -> Raw:
+        """The part of a spec by which users log in, for some clients."""
+        draw = self.logins.random()
+        login = {
+            "redirectURIs": self.logins.sample(REDIRECT_URIS, self.logins.randint(1, 3)),
+            "consent": self.logins.choice(("Required", "Skip")),
+        }
+        if draw < PUBLIC_SHARE:
+            public = {"authentication": {"method": "None"}, "grantTypes": ["authorization_code"]}
+            return {**public, "login": {**login, "consent": "Required"}}
+        return (
+            {"grantTypes": ["client_credentials", "authorization_code"], "login": login} if draw < LOGIN_SHARE else {}
+        )
 
     def apply_grant(self) -> str:
         at = ("payroll", self.rng.choice(("g1", "g2")))

@@ -1,6 +1,7 @@
 """Invariants 1, 8 and 11: credentials are accepted, not refused on missing information, and bound to a UID."""
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from tests.simulation.invariants.token_status import check_token_status
 from tests.simulation.observations import (
@@ -14,6 +15,7 @@ from tests.simulation.observations import (
     TokenRefused,
     TokenStatus,
     Violations,
+    is_public,
     jti_prefix,
     owners,
     record_of,
@@ -22,6 +24,8 @@ from tests.simulation.observations import (
 from tests.simulation.observe import client_of
 from tests.simulation.server import Write
 
+ALLOWED_HOSTS: Final = {"travel": ("travel.hr.example",), "leave": ("travel.hr.example", "leave.hr.example")}
+"""Of the redirect URIs of users, by namespace, as the configuration of the simulation has them."""
 MIN_OVERLAP_SECONDS: Final = 2 * 3600.0
 """The shortest overlap that users of the simulation choose."""
 MAX_OVERLAP_SECONDS: Final = 96 * 3600.0
@@ -39,6 +43,7 @@ def secrets_are_accepted(fact: Fact, observed: Observations) -> Violations:
         return
     raw = fact.new or fact.old or {}
     yield from _ends_too_late(fact, observed)
+    yield from _login_not_allowed(fact, observed)
     if fact.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
         client = observed.client(client_of(fact))
         uids = [client["metadata"]["uid"]] if client else []
@@ -46,7 +51,7 @@ def secrets_are_accepted(fact: Fact, observed: Observations) -> Violations:
         uids = owners(raw)
     for owner in uids:
         client, held = observed.by_uid(owner), observed.secrets.get(owner)
-        if client is None or held is None:
+        if client is None or held is None or is_public(client):
             continue
         at = client["metadata"]["namespace"], client["metadata"]["name"]
         before = observed.revoked_before(client)
@@ -68,10 +73,27 @@ def _ends_too_late(fact: Write, observed: Observations) -> Violations:
                 yield f"a credential of {client_of(fact)} that was replaced at {c['replacedTime']} ends too late"
 
 
+def _login_not_allowed(fact: Write, observed: Observations) -> Violations:
+    """A record has only redirect URIs that the platform allows, and a public client's record no credential."""
+    if not observed.is_operator(fact.actor) or (fact.new or {}).get("type") != CLIENT_RECORD:
+        return
+    record, at = record_of(fact.new), client_of(fact)
+    if record.get("public") and record.get("credentials"):
+        yield f"the record of {at} is public and has credentials"
+    login = record.get("login") or {}
+    for uri in login.get("redirectUris", ()):
+        host = urlsplit(uri).hostname
+        on_loopback = host == "127.0.0.1" and record.get("public")
+        if not on_loopback and host not in ALLOWED_HOSTS.get(at[0], ()):
+            yield f"the record of {at} sends users to {uri}"
+    if login.get("consent") == "Skip" and (at[0] != "leave" or record.get("public")):
+        yield f"the record of {at} skips the consent"
+
+
 def _refused_in_time(fact: TokenRefused, observed: Observations) -> Violations:
     """Refusals of a credential that the Secret holds, or held within the overlap."""
     client, uid = observed.client(fact.client), observed.uid_of_digest.get(fact.digest, "")
-    if client is None or uid != client["metadata"]["uid"] or client["spec"].get("disabled"):
+    if client is None or uid != client["metadata"]["uid"] or client["spec"].get("disabled") or is_public(client):
         return
     if (
         fact.digest in observed.damaged_digests
