@@ -1,6 +1,7 @@
 """`scopewright dev`: reconcile and serve a directory of manifests on a laptop."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from scopewright.core.access import requested_access
 from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
+from scopewright.issuer.observability import audit
 from scopewright.issuer.users.developer_login import USERS_EXAMPLE, USERS_FILE, DeveloperLogin, lists_users
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.origins import Hosts, HttpUrl, host_of, is_among, is_loopback
@@ -26,6 +28,8 @@ from scopewright.stores.sessions.sqlite import SqliteSessions, check_file
 from scopewright.variables import ALLOW_HTTP
 
 NOTHING = "–"
+_PROBLEM = ("reason", "client", "redirect_uri", "error_id")
+"""Members of an audit line that are printed."""
 SESSIONS_FILE = "sessions.db"
 """In STATE: the sessions of users."""
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -131,7 +135,7 @@ async def develop(
         users = _users(users_file, state, console) if users_file else None
         report = Report(embedded, console, has_users=users is not None)
         settings = IssuerSettings(namespace=config.namespace, allow_http=True, users=users)
-        async with build_issuer(settings, store, writer=store).running() as issuer:
+        async with build_issuer(settings, store, writer=store, sink=_with_problems(console)).running() as issuer:
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),
                 asyncio.create_task(serve_issuer(issuer, listener=listening, stop=stop)),
@@ -157,6 +161,18 @@ def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
     login.users()
     check_file(sessions := state / SESSIONS_FILE)
     return UserEndpointSettings(SqliteSessions(sessions), login)
+
+
+def _with_problems(console: Console) -> audit.Sink:
+    """Print why a login could not go on: to the browser, which has only the error id, or to the application."""
+
+    def write(entry: audit.Entry) -> None:
+        audit.to_log(entry)
+        if entry["event"] in ("user_error", "authorize") and "reason" in entry:
+            shown = (f"{name} {json.dumps(entry[name])}" for name in _PROBLEM if name in entry)
+            console.print(Text(f"login refused: {', '.join(shown)}", "yellow"), soft_wrap=True)
+
+    return write
 
 
 async def _announce(issuer: Issuer, report: "Report") -> None:

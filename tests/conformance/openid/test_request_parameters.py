@@ -4,6 +4,7 @@ import json
 from base64 import urlsafe_b64encode
 
 from tests.conformance.openid.suite import Suite
+from tests.harness.login_issuer import LoginIssuer
 
 ELSEWHERE = "https://elsewhere.hr.example/callback"
 
@@ -70,6 +71,14 @@ def test_oidcc_request_uri_unsigned_supported_correctly_or_rejected_as_unsupport
 def test_oidcc_ensure_registered_redirect_uri(suite: Suite) -> None:
     page = suite.error_page(suite.client.request(redirect_uri=ELSEWHERE).url)
     assert "redirect_uri" in page.texts["error-description"]
+
+
+def test_dev_prints_what_an_error_page_hides(suite: Suite, provider: LoginIssuer) -> None:
+    """The page has an id; beside it, the terminal has the reason and the URI, on one line."""
+    page = suite.error_page(suite.client.request(redirect_uri=f"{ELSEWHERE}\n\x1b[31m").url)
+    [line] = [line for line in provider.printed().splitlines() if page.texts["error-id"] in line]
+    assert 'reason "redirect_uri_unregistered", client "hr.suite"' in line
+    assert f'redirect_uri "{ELSEWHERE}\\n\\u001b[31m"' in line
 
 
 def test_oidcc_ensure_request_object_with_redirect_uri(suite: Suite) -> None:

@@ -113,8 +113,11 @@ class UserApplication:
         if failure is not None:
             log.error("a request of a user failed, error id %s", error_id, exc_info=failure)
         result = "server_error" if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
-        client = {"client": problem.client_id} if problem.client_id else {}
-        self._log.write(peer, "user_error", result, {"reason": problem.reason, "error_id": error_id, **client})
+        known = {"client": problem.client_id, "redirect_uri": problem.redirect_uri}
+        more = {"reason": problem.reason, "error_id": error_id} | {
+            name: value for name, value in known.items() if value
+        }
+        self._log.write(peer, "user_error", result, more)
         response = page_response(ErrorPage(problem.description, error_id), problem.status)
         if retry_after:
             response.headers["retry-after"] = str(max(1, math.ceil(retry_after)))

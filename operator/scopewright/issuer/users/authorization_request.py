@@ -41,6 +41,7 @@ PARAMETERS: Final = (
 PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
 
 _SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_NAME: Final = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 HintedSubject = Callable[[str], str | None]
@@ -187,6 +188,7 @@ def _redirect_uri(form: Form, client: Client, login: Login) -> str:
             "login.redirectURIs of the OAuthClient, character by character.",
             reason="redirect_uri_unregistered",
             client_id=client.client_id,
+            redirect_uri=uris[0],
         )
     return uris[0]
 
@@ -256,8 +258,9 @@ def _scopes(
     allowed = _at_resources(form, client, registry, refused)
     everything = not of_apis and ("resource" in form or not requested)
     access = allowed if everything else _limited(allowed, of_apis)
-    if of_apis - {scope for entry in access for scope in entry.scopes}:
-        raise refused("invalid_scope", "a scope is not in spec.access of the OAuthClient, or not at these resources")
+    if unknown := of_apis - {scope for entry in access for scope in entry.scopes}:
+        named = _named("scope", min(unknown))
+        raise refused("invalid_scope", f"{named} is not in spec.access of the OAuthClient, or not at these resources")
     if not of_openid and not access:
         raise refused("invalid_scope", "the request has no scope, and neither has spec.access of the OAuthClient")
     return of_openid, access
@@ -275,8 +278,16 @@ def _at_resources(form: Form, client: Client, registry: Registry, refused: _Refu
         if requested is not None:
             access[requested.resource_server] = requested
         elif resource != issuer:
-            raise refused("invalid_target", "a resource is unknown, or not in spec.access of the OAuthClient")
+            named = _named("resource", resource)
+            raise refused("invalid_target", f"{named} is unknown, or not in spec.access of the OAuthClient")
     return tuple(access.values())
+
+
+def _named(kind: str, value: str) -> str:
+    """Name a value of the request in a description that the client may show: without characters that mean something in
+    HTML or in logs.
+    """
+    return f"{kind} {value}" if _NAME.fullmatch(value) else f"a {kind}"
 
 
 def _limited(access: tuple[RequestedAccess, ...], scopes: frozenset[str]) -> tuple[RequestedAccess, ...]:

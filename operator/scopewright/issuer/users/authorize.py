@@ -220,7 +220,7 @@ class Authorize:
         if attempt is None:
             raise PageProblem(
                 f"This login is finished or older than {ATTEMPT_SECONDS // 60} minutes, or the browser does not accept "
-                "cookies. Return to the application and start again.",
+                "cookies.",
                 reason="no_attempt",
             )
         return attempt, authorization_request.read(attempt.parameters, self.registry, lambda subject: subject)
@@ -299,7 +299,7 @@ def _shown(delegated: DelegatedAccess) -> tuple[str, ...]:
 def _require_token(accepted: bool, request: AuthorizationRequest) -> None:
     if not accepted:
         raise PageProblem(
-            "The form is out of date, or did not come from its page. Return to the application and start again.",
+            "The form is out of date, or did not come from its page.",
             reason="csrf",
             status=403,
             client_id=request.client.client_id,

@@ -224,6 +224,28 @@ def test_an_error_of_a_registered_client_is_sent_to_it(changes: dict[str, str | 
     assert refused(**changes) == error
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"scope": "openid payrol.read"}, "scope payrol.read is not"),
+        ({"scope": "openid <script>"}, "a scope is not"),
+        ({"scope": "a" * 101}, "a scope is not"),
+        ({"resource": "https://unknown.example"}, "resource https://unknown.example is unknown"),
+        ({"resource": "https://unknown.example/?<script>"}, "a resource is unknown"),
+    ],
+)
+def test_an_error_names_the_unknown_value_unless_it_could_be_markup(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(RefusedRequest) as caught:
+        parsed(**changes)
+    assert caught.value.description.startswith(named)
+
+
+def test_the_audited_redirect_uri_is_bounded_and_has_no_query() -> None:
+    with pytest.raises(UntrustedRequest) as caught:
+        parsed(redirect_uri=f"https://evil.example/{'a' * 500}?code=1")
+    assert caught.value.redirect_uri == f"https://evil.example/{'a' * 500}"[:200]
+
+
 @pytest.mark.parametrize("name", ["state", "nonce", "scope", "code_challenge", "prompt", "response_type", "extra"])
 def test_a_repeated_parameter_is_refused(name: str) -> None:
     assert refused(raw=f"&{name}=1&{name}=2") == "invalid_request"
