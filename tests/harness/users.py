@@ -114,14 +114,15 @@ class UsersHarness:
             yield self
 
     def open_browser(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=IssuerTransport(self.issuer.issuer), base_url=self.issuer_url)
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.issuer_url))
+        return httpx.AsyncClient(transport=IssuerTransport(self.issuer.issuer), base_url=origin)
 
     async def put_web(self, **changes: Any) -> None:
         """Replace `hr-web`."""
         self.issuer.put(web_record(**changes))
         await settle()
 
-    async def authorize(self, browser: httpx.AsyncClient | None = None, **changes: str | None) -> httpx.Response:
+    async def authorize(self, browser: httpx.AsyncClient | None = None, **changes: Any) -> httpx.Response:
         """An authorization request; its answer is not followed."""
         return await (browser or self.browser).get(f"{self.issuer_url}/authorize?{urlencode(parameters(**changes))}")
 

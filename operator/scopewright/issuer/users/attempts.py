@@ -114,7 +114,7 @@ def _opened(key: bytes, attempt_id: str, value: str) -> PendingLogin | None:
     if len(value) > MAX_COOKIE_BYTES:
         return None
     try:
-        sealed = base64url.decode(value)
+        sealed = base64url.decode_canonical(value)
         content = _cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], attempt_id.encode())
         return _CONTENT.validate_json(content)
     except (ValueError, InvalidTag, ValidationError):

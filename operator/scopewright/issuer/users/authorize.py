@@ -293,7 +293,7 @@ def _application(request: AuthorizationRequest) -> Application:
 def _shown(delegated: DelegatedAccess) -> tuple[str, ...]:
     """Everything that the consent page showed: a consent is to exactly that, by the user who saw it."""
     access = (f"{entry.resource_server} {' '.join(entry.scopes)}" for entry in delegated.access)
-    return "consent", delegated.sid, delegated.client_uid_hash, " ".join(delegated.scopes), *access
+    return "consent", delegated.subject, delegated.client_uid_hash, " ".join(delegated.scopes), *access
 
 
 def _require_token(accepted: bool, request: AuthorizationRequest) -> None:

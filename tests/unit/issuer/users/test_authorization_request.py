@@ -37,9 +37,7 @@ def two_apis(**changes: Any) -> Any:
     return registry_of(delegating_record(), bank, web_record(access=(PAYROLL_ACCESS, BANK_ACCESS), **changes))
 
 
-def parsed(
-    registry: Any = None, *, raw: str = "", hint: str | None = "u-ada", **changes: str | None
-) -> AuthorizationRequest:
+def parsed(registry: Any = None, *, raw: str = "", hint: str | None = "u-ada", **changes: Any) -> AuthorizationRequest:
     """Read the request with these changes; `raw` is appended to its query."""
     form = decode_form((urlencode(parameters(**changes)) + raw).encode())
     return read(form, registry or registry_of(), lambda token: hint)
@@ -95,7 +93,7 @@ def _of_payroll(*scopes: str) -> tuple[str, tuple[str, ...]]:
     ],
 )
 def test_an_error_before_client_and_redirect_uri_are_certain_is_a_page(
-    changes: dict[str, str | None], raw: str, reason: str
+    changes: dict[str, Any], raw: str, reason: str
 ) -> None:
     registry = registry_of(delegating_record(), web_record(), client_record())
     assert untrusted(registry, raw=raw, **changes) == reason
@@ -220,7 +218,7 @@ def test_a_private_use_scheme_is_native() -> None:
         ({"scope": "payroll.read", "resource": ISSUER}, "invalid_scope"),
     ],
 )
-def test_an_error_of_a_registered_client_is_sent_to_it(changes: dict[str, str | None], error: str) -> None:
+def test_an_error_of_a_registered_client_is_sent_to_it(changes: dict[str, Any], error: str) -> None:
     assert refused(**changes) == error
 
 
@@ -289,7 +287,7 @@ def test_a_hint_of_another_issuer_is_refused() -> None:
         {"code_challenge": "v" * 42 + "\n"},
     ],
 )
-def test_a_request_without_a_challenge_by_s256_is_refused(changes: dict[str, str | None]) -> None:
+def test_a_request_without_a_challenge_by_s256_is_refused(changes: dict[str, Any]) -> None:
     assert refused(**changes) == "invalid_request"
     assert refused(registry_of(web_record(public=True, pkce_required=False)), **changes) == "invalid_request"
 

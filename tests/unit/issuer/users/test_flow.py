@@ -91,7 +91,7 @@ def error_of(found: object) -> str:
     ],
 )
 def test_a_login_is_needed_without_a_recent_enough_one(
-    changes: dict[str, str | None], session: Session | None, fresh: bool, logs_in: bool
+    changes: dict[str, Any], session: Session | None, fresh: bool, logs_in: bool
 ) -> None:
     assert isinstance(decided(request_of(**changes), session, fresh=fresh), ShowLogin) is logs_in
 
