@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from scopewright.api import ScopeGrant
 from scopewright.controller.index import Keys
 from scopewright.core.config import Limits
 from scopewright.core.declared import Declared, ref_of
@@ -14,8 +15,22 @@ from scopewright.core.objects import Ref
 
 _UNDATED: Final = datetime.min.replace(tzinfo=UTC)
 
+_ROLE_BYTES: Final = 1024
+"""What a granted role counts: the record has its scopes in its place."""
+
 _Place = tuple[datetime, Ref]
 """Sorts objects by age."""
+
+
+def _size(obj: Declared) -> int:
+    """Bytes of the spec, and for a ScopeGrant of what the record of its API repeats for each entry of `toUsers`."""
+    size = len(obj.spec.model_dump_json(exclude_defaults=True))
+    if not isinstance(obj, ScopeGrant):
+        return size
+    spec = obj.spec
+    copies = len(spec.to_users) + bool(spec.to)
+    names = sum(len(name) for name in (*spec.scopes, *spec.roles))
+    return size + names * max(copies - 1, 0) + _ROLE_BYTES * len(spec.roles) * copies
 
 
 @dataclass(slots=True)
@@ -40,7 +55,7 @@ class NamespaceLimits:
         ref = ref_of(obj)
         share = self._shares[ref.kind, ref.namespace]
         place = (obj.metadata.creation_timestamp or _UNDATED, ref)
-        size = len(obj.spec.model_dump_json(exclude_defaults=True))
+        size = _size(obj)
         if share.sizes.get(ref) == (place, size):
             return set()
         self._remove(share, ref)

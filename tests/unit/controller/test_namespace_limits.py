@@ -9,12 +9,12 @@ from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.config import Config, Limits
-from scopewright.core.declared import parse_declared, parse_watched
+from scopewright.core.declared import parse_declared, parse_watched, ref_of
 from scopewright.core.objects import Ref
 from tests.harness.clock import START
 from tests.harness.operator import OperatorHarness
 from tests.harness.samples import ISSUER
-from tests.unit.core.builders import client
+from tests.unit.core.builders import client, grant
 
 
 def limited_harness(**limits: Any) -> OperatorHarness:
@@ -168,3 +168,20 @@ def test_the_order_of_arrival_does_not_change_which_objects_are_served(order: st
     for ref in refs:
         limits.drop(ref)
     assert not limits._shares
+
+
+def test_a_grant_counts_with_what_the_record_repeats() -> None:
+    """Else sixteen entries of `toUsers` would make a record sixteen times as long as what the limit counts."""
+    entries = [{"allUsers": True, "through": {"namespace": f"n{number}"}} for number in range(16)]
+    scopes = [f"{number:03}".rjust(128, "s") for number in range(60)]
+    limits = Limits(bytes_per_namespace=64 * 1024)
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"scopes": scopes, "toUsers": entries[:1]}, False),
+        ({"scopes": scopes, "toUsers": entries}, True),
+        ({"roles": [f"r{role}" for role in range(16)], "toUsers": entries}, True),
+        ({"roles": [f"r{role}" for role in range(16)], "to": [{"namespace": "a"}]}, False),
+    ]
+    for number, (spec, refused) in enumerate(cases):
+        shares, granted = NamespaceLimits(limits), grant(name=f"g{number}", resourceServer="api", **spec)
+        shares.put(granted)
+        assert (shares.refusal(ref_of(granted)) is not None) == refused, number

@@ -167,3 +167,16 @@ async def test_the_access_of_a_user_has_its_ends_in_seconds(harness: IssuerHarne
     assert (both.roles, both.not_after) == (("manager",), end)
     assert (read.roles, read.not_after) == ((), NEVER)
     assert access.grant(BOTH) is not both, "what belongs to a user is never shared"
+
+
+async def test_the_entries_of_a_grant_share_its_scopes_in_memory(harness: IssuerHarness) -> None:
+    await user_scopes(
+        harness,
+        UserGrant(BOTH, ("manager",), groups=("staff",), everybody=True),
+        UserGrant(BOTH, ("manager",), groups=("directors",), everybody=True),
+    )
+    server = harness.issuer.registry.servers.by_resource("https://payroll-api.payroll.svc")
+    assert server is not None
+    first, second = server.record.user_grants
+    assert first.scopes is second.scopes
+    assert first.roles is second.roles

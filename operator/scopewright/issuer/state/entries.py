@@ -204,7 +204,19 @@ def build_server(name: str, record: ResourceServerRecord, creation_time: datetim
     for end in (*(g.not_after for g in record.grants), *(g.not_after for g in record.user_grants)):
         seconds(end)
     served = replace(record, audience="") if record.orphaned_time else record
-    return ResourceServerEntry(name, served, creation_time)
+    return ResourceServerEntry(name, _with_shared_names(served), creation_time)
+
+
+def _with_shared_names(record: ResourceServerRecord) -> ResourceServerRecord:
+    """The entries of one ScopeGrant's `toUsers` repeat its scopes and roles: here they are in memory once."""
+    if not record.user_grants:
+        return record
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    grants = (
+        replace(g, scopes=shared.setdefault(g.scopes, g.scopes), roles=shared.setdefault(g.roles, g.roles))
+        for g in record.user_grants
+    )
+    return replace(record, user_grants=tuple(grants))
 
 
 def version_number(resource_version: str) -> int:
