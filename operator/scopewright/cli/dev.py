@@ -130,7 +130,7 @@ async def develop(
     users: UserEndpointSettings | None = None
     try:
         config = LocalCluster.open(state).trusted_by(config).with_loopback_applications()
-        embedded = LocalOperator(directory, store, config)
+        embedded = LocalOperator(directory, store, config, users=users_file is not None)
         await embedded.install()
         users = _users(users_file, state, console) if users_file else None
         report = Report(embedded, console, has_users=users is not None)

@@ -1,0 +1,121 @@
+"""`scopewright dev` reconciles a directory: a first SigningKey, that of ID tokens with users, and loopback logins."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from scopewright.api import OAuthClient, SigningKey
+from scopewright.controller.local_operator import LocalOperator
+from scopewright.core.config import Config
+from scopewright.core.objects import Ref
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import ENTRY, SESSION_KEY_NAME, SESSION_KEY_TYPE, client_record_name
+from scopewright.stores.directory.store import DirectoryStore
+from tests.harness.samples import ISSUER, NAMESPACE
+
+APPLICATIONS = """
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: web, namespace: hr}
+spec:
+  grantTypes: [authorization_code]
+  login: {redirectURIs: ["http://127.0.0.1:8000/callback", "https://hr.example/callback"], consent: Skip}
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: app, namespace: hr}
+spec:
+  authentication: {method: None}
+  grantTypes: [authorization_code]
+  login: {redirectURIs: ["http://localhost/callback"]}
+"""
+OWN_KEY = """
+apiVersion: scopewright.dev/v1alpha1
+kind: SigningKey
+metadata: {name: own, namespace: scopewright-system}
+"""
+CONFIG = Config(issuer=ISSUER).with_loopback_applications()
+
+
+class Settled:
+    """A directory that was reconciled once."""
+
+    def __init__(self, folder: Path, config: Config = CONFIG, *, users: bool = True, **files: str) -> None:
+        self._directory, self._state = folder / "manifests", folder / "state"
+        self._directory.mkdir()
+        for name, text in files.items():
+            (self._directory / f"{name}.yaml").write_text(text)
+        self._config, self._users = config, users
+
+    async def __aenter__(self) -> "Settled":
+        self.store = DirectoryStore.open(self._state, self._config.issuer)
+        self.operator = LocalOperator(self._directory, self.store, self._config, users=self._users)
+        settled = asyncio.Event()
+        self._task = asyncio.create_task(self.operator.run(settled.set))
+        await settled.wait()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self.store.close()
+
+    def algorithms(self) -> dict[str, str]:
+        return {key.name: key.spec.algorithm for key in self.operator.cache.all(SigningKey)}
+
+    def client(self, name: str) -> OAuthClient:
+        return next(c for c in self.operator.cache.all(OAuthClient) if c.name == name)
+
+    async def record(self, name: str) -> ClientRecord:
+        found = await self.store.read(Ref("Secret", NAMESPACE, client_record_name("hr", name)))
+        assert found
+        return decode(ClientRecord, found[1][ENTRY])
+
+
+async def test_users_have_a_signing_key_for_id_tokens(tmp_path: Path) -> None:
+    async with Settled(tmp_path) as settled:
+        assert settled.algorithms() == {"default": "ES256", "id-tokens": "RS256"}
+        found = await settled.store.read(Ref("Secret", NAMESPACE, SESSION_KEY_NAME))
+        assert found
+        assert found[0].type == SESSION_KEY_TYPE
+
+
+@pytest.mark.parametrize(
+    ("file", "users", "expected"),
+    [
+        ({}, False, {"default": "ES256"}),
+        ({"own": OWN_KEY}, True, {"own": "ES256", "id-tokens": "RS256"}),
+        ({"own": OWN_KEY.replace("own", "id-tokens")}, True, {"id-tokens": "ES256"}),
+    ],
+)
+async def test_signing_keys_of_the_directory_take_precedence(
+    tmp_path: Path, file: dict[str, str], users: bool, expected: dict[str, str]
+) -> None:
+    async with Settled(tmp_path, users=users, **file) as settled:
+        assert settled.algorithms() == expected
+
+
+async def test_id_tokens_are_never_rs256_with_profile_fapi2(tmp_path: Path) -> None:
+    async with Settled(tmp_path, CONFIG.model_copy(update={"profile": "FAPI2"})) as settled:
+        assert settled.algorithms()["id-tokens"] == "ES256"
+
+
+async def test_applications_of_every_namespace_log_in_on_loopback(tmp_path: Path) -> None:
+    async with Settled(tmp_path, applications=APPLICATIONS) as settled:
+        web, app = await settled.record("web"), await settled.record("app")
+        assert web.login
+        assert web.login.redirect_uris == ("http://127.0.0.1:8000/callback",)
+        assert web.login.consent == "Skip"
+        allowed = settled.client("web").condition("LoginAllowed")
+        assert allowed
+        assert (allowed.status, allowed.reason) == ("False", "RedirectHostNotAllowed")
+        assert app.public
+        assert app.credentials == ()
+        assert await settled.store.read(Ref("Secret", "hr", "app-oauth")) is None
+        assert await settled.store.read(Ref("Secret", "hr", "web-oauth"))
+        ready = settled.client("app").condition("Ready")
+        assert ready
+        assert ready.status == "True"
+        assert settled.client("app").status.binding is None  # type: ignore[union-attr]
