@@ -128,8 +128,11 @@ class Chromium:
         return base64.b64decode(taken["data"])
 
     def complaints(self) -> list[str]:
-        """What the browser has logged since the last call, such as a violation of the Content-Security-Policy."""
-        return [entry["message"] for entry in self._post("/se/log", {"type": "browser"})]
+        """What the browser has logged since the last call, such as a violation of the Content-Security-Policy, without
+        the status of error pages.
+        """
+        logged = [entry["message"] for entry in self._post("/se/log", {"type": "browser"})]
+        return [message for message in logged if "the server responded with a status of" not in message]
 
     def _find(self, name: str) -> str:
         found = self._post("/element", {"using": "css selector", "value": f'[id="{name}"]'})

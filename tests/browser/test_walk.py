@@ -6,25 +6,22 @@ import pytest
 
 from tests.browser.accessibility import check_page
 from tests.browser.chromium import SCREENS, Chromium, Screen
-from tests.browser.walk import Installation, Walk, installed
+from tests.browser.walk import Walk, installed
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("dev")) as installation:
-        yield installation
-
-
-@pytest.fixture(params=SCREENS, ids=lambda screen: screen.name)
-def walk(request: pytest.FixtureRequest, chromium: Chromium, installation: Installation) -> Walk:
+@pytest.fixture(scope="module", params=SCREENS, ids=lambda screen: screen.name)
+def walk(
+    request: pytest.FixtureRequest, chromium: Chromium, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Walk]:
     screen: Screen = request.param
     chromium.show_as(screen)
 
     def seen(name: str) -> None:
         check_page(chromium)
-        assert not [entry for entry in chromium.complaints() if "favicon" not in entry], name
+        assert not chromium.complaints(), name
 
-    return Walk(installation, chromium, seen)
+    with installed(tmp_path_factory.mktemp("dev")) as installation:
+        yield Walk(installation, chromium, seen)
 
 
 def test_a_user_logs_in_consents_and_is_logged_out_by_the_application(walk: Walk) -> None:

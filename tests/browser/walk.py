@@ -12,7 +12,7 @@ from tests.harness.browser import Away
 from tests.harness.login_issuer import NAMESPACE, LoginIssuer, application
 from tests.harness.relying_party import RelyingParty, TokenResponse
 
-ALL_SCOPES = "openid profile email groups offline_access payroll.read payroll.write"
+ALL_SCOPES = "openid profile email groups payroll.read payroll.write"
 
 Seen = Callable[[str], None]
 """Called with the name of each page of the issuer, when the browser shows it."""
@@ -39,6 +39,20 @@ def installed(folder: Path) -> Iterator[Installation]:
             application("hr-desk", [callback], allowedGroups=["hr-staff", "hr-managers"]),
             application("hr-cli", [callback], authentication={"method": "None"}),
         ]
+            {
+                "apiVersion": "scopewright.dev/v1alpha1",
+                "kind": "SigningKey",
+                "metadata": {"name": "id-tokens", "namespace": "scopewright-system"},
+                "spec": {"algorithm": "RS256"},
+            }
+        )
+            {
+                "apiVersion": "scopewright.dev/v1alpha1",
+                "kind": "SigningKey",
+                "metadata": {"name": "default", "namespace": "scopewright-system"},
+                "spec": {"algorithm": "ES256"},
+            }
+        )
         with LoginIssuer(folder, applications) as issuer:
             web, desk = (
                 RelyingParty(issuer.url, *_credential(issuer, name, callback)) for name in ("hr-web", "hr-desk")
@@ -53,7 +67,7 @@ def _credential(issuer: LoginIssuer, name: str, callback: str) -> tuple[str, str
 
 @dataclass(frozen=True)
 class Walk:
-    """The ways of one browser. Each begins without cookies."""
+    """The ways of one browser in an installation that no user has used before. Each begins without cookies."""
 
     installation: Installation
     chromium: Chromium
@@ -61,7 +75,7 @@ class Walk:
 
     def login_and_logout(self) -> None:
         """Log in, consent, log in to another application, and be logged out by the first one."""
-        tokens = self._log_in()
+        tokens = self._log_in(self.seen)
         self._open_native()
         self._account()
         self._rp_logout(tokens)
@@ -96,7 +110,7 @@ class Walk:
     def logout_by_the_user(self) -> None:
         """The page that asks, and the last one."""
         chromium = self.chromium
-        self._log_in()
+        self._log_in(lambda name: None)
         chromium.open(f"{self.installation.issuer.url}/logout")
         assert "Ada Lovelace" in chromium.text("main")
         self.seen("logout")
@@ -107,17 +121,17 @@ class Walk:
         assert chromium.text("not-logged-in")
         self.seen("not-logged-in")
 
-    def _log_in(self) -> TokenResponse:
+    def _log_in(self, seen: Seen) -> TokenResponse:
         chromium, web = self.chromium, self.installation.web
         chromium.forget_cookies()
-        request = web.request(scope=ALL_SCOPES)
+        request = web.request(scope=ALL_SCOPES, prompt="consent")
         chromium.open(request.url)
         assert "Developer login" in chromium.text("main")
-        self.seen("login")
+        seen("login")
         chromium.click("user-ada")
         for shown in ("hr-web", "127.0.0.1", "Change salaries", "payroll-api", "Ada Lovelace"):
             assert shown in chromium.text("main")
-        self.seen("consent")
+        seen("consent")
         chromium.click("allow")
         tokens = web.tokens(request, self._away())
         assert tokens.claims["name"] == "Ada Lovelace"
@@ -127,7 +141,7 @@ class Walk:
         """The user has a login, so only the consent is shown; the second time it asks for nothing more."""
         chromium, native = self.chromium, self.installation.native
         for name in ("consent-native", "continue"):
-            request = native.request(scope="openid payroll.read")
+            request = native.request(scope="openid offline_access payroll.read")
             chromium.open(request.url)
             self.seen(name)
             chromium.click("allow")

@@ -1,6 +1,6 @@
 """All texts of the pages, in English.
 
-`{name}` stands for a value, which is escaped where it is filled in. `<strong>` and `<code>` are HTML.
+`{name}` stands for a value, which is escaped where it is filled in. Elements, such as `<strong>`, are HTML.
 """
 
 from typing import Final
@@ -82,7 +82,10 @@ ERROR_AGAIN: Final = (
 )
 
 LOGOUT_HEADING: Final = "Log out?"
-LOGOUT_LEAD: Final = "You are logged in as <strong>{user}</strong>. Applications of this login lose their access."
+LOGOUT_LEAD: Final = (
+    "You are logged in as <strong>{user}</strong>. The applications of this login lose their access, except those that "
+    "you allowed to act for you while you are logged out."
+)
 LOGOUT_APPLICATION: Final = "<strong>{application}</strong> asks you to log out."
 LOGOUT_BUTTON: Final = "Log out"
 
@@ -103,7 +106,7 @@ ACCOUNT_GROUPS: Final = "Groups"
 ACCOUNT_SESSIONS: Final = "Logins"
 ACCOUNT_THIS_BROWSER: Final = "This browser"
 ACCOUNT_OTHER_BROWSER: Final = "Another browser"
-ACCOUNT_LOGIN: Final = "Logged in {begin}, last used {seen}"
+ACCOUNT_LOGIN: Final = "Logged in {begin}<br>Last used {seen}"
 ACCOUNT_END: Final = "Log out"
 ACCOUNT_END_LABEL: Final = "Log out {browser}, logged in {begin}"
 ACCOUNT_END_EVERYWHERE: Final = "Log out everywhere"

@@ -1,0 +1,47 @@
+"""Writes screenshots of the pages of users: `python -m tests.browser.screenshots docs/users`."""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from tests.browser.chromium import SCREENS, Chromium, Screen
+from tests.browser.walk import Walk, installed
+
+_COLOURS: Final = 256
+"""Enough for flat areas and the edges of letters; a file is half as large then."""
+
+
+def write_screenshots(folder: Path) -> None:
+    """One PNG for each page on each screen: `<page>-<screen>.png`."""
+    folder.mkdir(exist_ok=True)
+    for screen in SCREENS:
+        with tempfile.TemporaryDirectory() as scratch:
+            _of_screen(screen, folder, Path(scratch))
+
+
+def _of_screen(screen: Screen, folder: Path, scratch: Path) -> None:
+    with installed(scratch) as installation, Chromium(scratch) as chromium:
+        chromium.show_as(screen)
+
+        def seen(name: str) -> None:
+            (folder / f"{name}-{screen.name}.png").write_bytes(_reduced(chromium.screenshot()))
+
+        walk = Walk(installation, chromium, seen)
+        walk.login_and_logout()
+        walk.refusals()
+        walk.logout_by_the_user()
+
+
+def _reduced(png: bytes) -> bytes:
+    target = io.BytesIO()
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image.quantize(_COLOURS, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
+    return target.getvalue()
+
+
+if __name__ == "__main__":
+    write_screenshots(Path(sys.argv[1]))
