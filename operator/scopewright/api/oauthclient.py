@@ -23,6 +23,7 @@ GrantType = Literal[
 
 _HAS_CODE = "('authorization_code' in self.grantTypes)"
 _IS_PUBLIC = "(self.authentication.method == 'None')"
+_IS_WEB = "u.startsWith('https:') || u.startsWith('http:') || !u.matches('^[a-z][a-z0-9-]*[.][a-z0-9.-]*:')"
 _IN_ANOTHER_CLUSTER = "(has(self.cluster) && self.cluster != 'in-cluster')"
 
 
@@ -166,9 +167,8 @@ class OAuthClientSpec(Spec):
         ),
         Rule(
             "private-use-schemes-for-public-clients",
-            f"{_IS_PUBLIC} || !has(self.login) || [self.login.redirectURIs, has(self.login.postLogoutRedirectURIs) ? "
-            "self.login.postLogoutRedirectURIs : []].all(l, l.all(u, u.startsWith('https:') || u.startsWith('http:')"
-            " || !u.matches('^[a-z][a-z0-9-]*[.][a-z0-9.-]*:')))",
+            f"{_IS_PUBLIC} || !has(self.login) || (self.login.redirectURIs.all(u, {_IS_WEB})"
+            f" && (!has(self.login.postLogoutRedirectURIs) || self.login.postLogoutRedirectURIs.all(u, {_IS_WEB})))",
             "private-use schemes are for native apps, which cannot keep a secret (RFC 8252 section 8.4); set "
             "authentication.method to None, or use https",
             "login",

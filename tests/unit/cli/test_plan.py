@@ -4,8 +4,9 @@ import json
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +17,7 @@ from scopewright.plan.changes import Finding, Location, ObjectChange, PlanResult
 from scopewright.plan.output.json import as_json
 from scopewright.plan.output.markdown import LONGEST, as_markdown
 from scopewright.plan.output.text import as_text
-from tests.cases.crd_rules import CASES
+from tests.cases.crd_rules import CASES, manifest
 from tests.harness.clock import START
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
@@ -100,6 +101,33 @@ def test_each_manifest_can_be_planned(tmp_path: Path, capsys: pytest.CaptureFixt
     invalid = {Path(r["file"]).stem for r in plan["refusals"] if r["reason"] == "Invalid"}
     assert invalid == {str(number) for number, case in enumerate(CASES) if case.path is not None}
     assert len(plan["objects"]) == len(CASES) - len(invalid) - plan["ignored"]
+
+
+def test_the_configuration_of_the_platform_refuses_redirect_hosts_and_a_skipped_consent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "team").mkdir()
+    changes: dict[str, dict[str, Any]] = {
+        "host": {"redirectURIs": ["https://evil.example/"]},
+        "skip": {"consent": "Skip"},
+    }
+    for name, fields in changes.items():
+        spec = {"grantTypes": ["authorization_code"], "login": {"redirectURIs": ["https://web.hr.example/"], **fields}}
+        client = {**manifest("OAuthClient", name=name), "spec": spec}
+        (tmp_path / "team" / f"{name}.json").write_text(json.dumps(client))
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        'issuer: https://issuer.example\nusers: {applications: [{namespaces: [default], hosts: ["*.hr.example"]}]}\n'
+    )
+    request = Request(str(tmp_path / "team"), config=config, outputs=("json",))
+    assert plan_to_outputs(request, NO_CLUSTER, START) == REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    found = {(r["name"], r["reason"]) for r in plan["refusals"]}
+    assert found == {("host", "RedirectHostNotAllowed"), ("skip", "ConsentNotSkippable")}
+    assert [(login["name"], login["action"]) for login in plan["logins"]] == [("skip", "made")]
+    assert plan_to_outputs(replace(request, config=None), NO_CLUSTER, START) == ACCEPTED
+    warned = {w["reason"] for w in json.loads(capsys.readouterr().out)["warnings"]}
+    assert warned == {"RedirectHostUnchecked", "ConsentUnchecked"}
 
 
 def test_one_run_writes_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,11 +42,11 @@ CONFIG = Config(issuer=ISSUER).with_loopback_applications()
 class Settled:
     """A directory that was reconciled once."""
 
-    def __init__(self, folder: Path, config: Config = CONFIG, *, users: bool = True, **files: str) -> None:
+    def __init__(self, folder: Path, config: Config = CONFIG, *, users: bool = True, manifests: str = "") -> None:
         self._directory, self._state = folder / "manifests", folder / "state"
         self._directory.mkdir()
-        for name, text in files.items():
-            (self._directory / f"{name}.yaml").write_text(text)
+        if manifests:
+            (self._directory / "manifests.yaml").write_text(manifests)
         self._config, self._users = config, users
 
     async def __aenter__(self) -> "Settled":
@@ -83,17 +83,17 @@ async def test_users_have_a_signing_key_for_id_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "users", "expected"),
+    ("manifests", "users", "expected"),
     [
-        ({}, False, {"default": "ES256"}),
-        ({"own": OWN_KEY}, True, {"own": "ES256", "id-tokens": "RS256"}),
-        ({"own": OWN_KEY.replace("own", "id-tokens")}, True, {"id-tokens": "ES256"}),
+        ("", False, {"default": "ES256"}),
+        (OWN_KEY, True, {"own": "ES256", "id-tokens": "RS256"}),
+        (OWN_KEY.replace("own", "id-tokens"), True, {"id-tokens": "ES256"}),
     ],
 )
 async def test_signing_keys_of_the_directory_take_precedence(
-    tmp_path: Path, file: dict[str, str], users: bool, expected: dict[str, str]
+    tmp_path: Path, manifests: str, users: bool, expected: dict[str, str]
 ) -> None:
-    async with Settled(tmp_path, users=users, **file) as settled:
+    async with Settled(tmp_path, users=users, manifests=manifests) as settled:
         assert settled.algorithms() == expected
 
 
@@ -103,7 +103,7 @@ async def test_id_tokens_are_never_rs256_with_profile_fapi2(tmp_path: Path) -> N
 
 
 async def test_applications_of_every_namespace_log_in_on_loopback(tmp_path: Path) -> None:
-    async with Settled(tmp_path, applications=APPLICATIONS) as settled:
+    async with Settled(tmp_path, manifests=APPLICATIONS) as settled:
         web, app = await settled.record("web"), await settled.record("app")
         assert web.login
         assert web.login.redirect_uris == ("http://127.0.0.1:8000/callback",)
