@@ -88,6 +88,9 @@ TO_DO: Final = {
     ("temporarily_unavailable", "no_issuer_record"): "Retry after Retry-After; check that the operator runs.",
     ("temporarily_unavailable", "client_changed"): "Retry after Retry-After.",
     ("temporarily_unavailable", "no_nonce_key"): "Retry after Retry-After; the operator creates the key.",
+    ("temporarily_unavailable", "no_session_store"): (
+        "Enable users at every issuer that serves this URL: the subject token is one of a user."
+    ),
     ("temporarily_unavailable", "no_signing_key"): (
         "Retry after Retry-After; check that the SigningKey exists, and that its status is Ready."
     ),

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import httpx
 
-from scopewright.testing.tokens import FakeTokens
+from scopewright.testing.tokens import OF_LOGIN, FakeTokens
 from scopewright.verifier.check import required_scopes
 from scopewright.verifier.proof import BadProof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS
@@ -179,7 +179,7 @@ class FakeEndpoints:
         if claims is None:
             return _json({"active": False}, _NO_STORE)
         kind = "DPoP" if "cnf" in claims else "Bearer"
-        known = {name: claims[name] for name in _INTROSPECTED if name in claims}
+        known = {name: claims[name] for name in (*_INTROSPECTED, *OF_LOGIN) if name in claims}
         return _json({"active": True, "token_type": kind} | known, _NO_STORE)
 
     def _revoke(self, request: httpx.Request, client: str, form: Form) -> httpx.Response:

@@ -25,6 +25,7 @@ class TokenOptions(TypedDict, total=False):
     client: str
     subject: str | None
     roles: Collection[str]
+    sid: str | None
     audience: str | Collection[str] | None
     expires_in: float
     on_behalf_of: str | None
@@ -74,6 +75,7 @@ class FakeIssuer:
         client: str = TEST_CLIENT,
         subject: str | None = None,
         roles: Collection[str] = (),
+        sid: str | None = None,
         audience: str | Collection[str] | None = None,
         expires_in: float = LIFETIME_SECONDS,
         on_behalf_of: str | None = None,
@@ -82,6 +84,7 @@ class FakeIssuer:
     ) -> str:
         """A signed access token. `subject` is by default the client.
 
+        With `sid` it is the token of a user, `subject`, who has just logged in to the client: `sid` names the session.
         `expires_in` is in seconds. Verifiers tolerate a clock difference of 60 s, so an expired token has -60 or less.
         `on_behalf_of` is the token of a caller: the new one is what the client gets for it in a token exchange (RFC
         8693), with the subject of the caller and the client in `act`. Raises ValueError if it is not valid.
@@ -96,6 +99,7 @@ class FakeIssuer:
             client=client,
             subject=subject,
             roles=roles,
+            sid=sid,
             audience=audience,
             expires_in=expires_in,
             on_behalf_of=on_behalf_of,
@@ -180,6 +184,10 @@ class FakeIssuer:
     def revoke(self, token: str) -> None:
         """Revoke a token. A verifier with `revocations=True` refuses it from its next poll on, a new one at once."""
         self._tokens.revoke(token)
+
+    def end_session(self, token: str) -> None:
+        """End the session of a user's token, as a logout does: all tokens with its `sid` are revoked."""
+        self._tokens.end_session(token)
 
     @contextmanager
     def unavailable(self) -> Iterator[None]:

@@ -15,6 +15,8 @@ from scopewright.verifier.refusals import TokenRejected
 from scopewright.verifier.revoked import CHAIN, Revoked
 
 LIFETIME_SECONDS: Final = 600
+OF_LOGIN: Final = ("sid", "auth_time", "acr", "amr")
+"""The claims about the login of a user, which an exchanged token has too."""
 _MAX_PUBLISHED_KEYS: Final = 10
 _MAX_TOKEN_BYTES: Final = 64 * 1024
 _UID_HASH_LENGTH: Final = 12
@@ -30,6 +32,7 @@ class FakeTokens:
         self._lock = threading.Lock()
         self._keys = [FakeSigningKey.generate(algorithm)]
         self._revoked: dict[str, dict[str, int]] = {}
+        self._ended: dict[str, dict[str, int]] = {}
 
     def rotate(self) -> None:
         """The former keys stay published, up to a number."""
@@ -51,6 +54,7 @@ class FakeTokens:
         client: str,
         subject: str | None = None,
         roles: Collection[str] = (),
+        sid: str | None = None,
         audience: str | Collection[str] | None = None,
         expires_in: float = LIFETIME_SECONDS,
         on_behalf_of: str | None = None,
@@ -60,6 +64,8 @@ class FakeTokens:
         """A signed token; see `FakeIssuer.token`. Raises ValueError."""
         if subject is not None and on_behalf_of is not None:
             raise ValueError("on_behalf_of= names the subject too; omit subject=")
+        if sid is not None and subject is None:
+            raise ValueError("sid= is the session of a user: pass subject= too, and neither with on_behalf_of=")
         now = int(time.time())
         audience = self.audience if audience is None else audience
         content: dict[str, Any] = {
@@ -71,6 +77,8 @@ class FakeTokens:
         }
         if roles:
             content["roles"] = [roles] if isinstance(roles, str) else list(roles)
+        if sid is not None:
+            content |= {"sid": sid, "auth_time": now}
         expires_at = now + int(expires_in)
         if on_behalf_of is not None:
             caller = self._exchanged(on_behalf_of, client)
@@ -89,9 +97,13 @@ class FakeTokens:
         if found is None or not self._is_active(*found):
             raise ValueError("on_behalf_of= takes a token of this issuer that is valid now")
         kid, claims = found
-        act = {"sub": client} | ({"act": claims["act"]} if "act" in claims else {})
+        before = claims.get("act") or ({"sub": claims["client_id"]} if "sid" in claims else None)
+        act = {"sub": client} | ({"act": before} if before is not None else {})
         summary = {name: claims.get(name) for name in ("jti", "client_id", "aud", "scope", "iat")} | {"kid": kid}
-        return {"sub": claims["sub"], "act": act, CHAIN: [*claims.get(CHAIN, ()), summary], "exp": claims["exp"]}
+        summary |= {"roles": claims["roles"]} if claims.get("roles") else {}
+        login = {name: claims[name] for name in OF_LOGIN if name in claims}
+        chain = [*claims.get(CHAIN, ()), summary]
+        return {"sub": claims["sub"], **login, "act": act, CHAIN: chain, "exp": claims["exp"]}
 
     def inspect(self, token: str) -> Mapping[str, Any] | None:
         """The claims of a token that this issuer signed, and that has neither expired nor been revoked."""
@@ -107,12 +119,24 @@ class FakeTokens:
         with self._lock:
             self._revoked.setdefault(jti[:_UID_HASH_LENGTH], {})[_entry(jti)] = expires_at
 
+    def end_session(self, token: str) -> None:
+        """Ends all tokens of the session. Raises ValueError unless it is the token of a user of this issuer."""
+        found = self._signed_claims(token)
+        if found is None or "sid" not in found[1]:
+            raise ValueError("end_session takes the token of a user: make one with sid=")
+        claims = found[1]
+        with self._lock:
+            ended = self._ended.setdefault(_entry(str(claims["sub"])), {})
+            ended[_entry(str(claims["sid"]))] = int(time.time())
+
     def feed(self) -> dict[str, Any]:
         """The revocation feed."""
         with self._lock:
             tokens = {client: dict(ended) for client, ended in self._revoked.items()}
+            sessions = {user: dict(ended) for user, ended in self._ended.items()}
         none: dict[str, Any] = {name: {} for name in ("clients", "access", "audiences", "namespaces")}
-        return {"issuer": self.issuer, "tokens": tokens, **none, "everybody": 0, "kids": []}
+        of_users = {"sessions": sessions} if sessions else {}
+        return {"issuer": self.issuer, "tokens": tokens, **none, "everybody": 0, "kids": [], **of_users}
 
     def _signed_claims(self, token: str) -> tuple[str, Mapping[str, Any]] | None:
         """The `kid` and the claims of a token that this issuer signed."""
@@ -142,5 +166,5 @@ def _uid_hash(client: str) -> str:
 
 
 def _entry(jti: str) -> str:
-    """The name of a token in the revocation feed."""
+    """The name of a token, a user or a session in the revocation feed."""
     return base64url.encode(hashlib.sha256(jti.encode()).digest()[:8])

@@ -152,6 +152,7 @@ def check_claims(claims: dict[str, Any], policy: Policy, now: float, token: str)
         jkt=_confirmation(claims) if "cnf" in claims else None,
         roles=_roles(claims) if "roles" in claims else frozenset(),
         actor=_actor(claims["act"], _MAX_ACTORS) if "act" in claims else None,
+        sid=_sid(claims) if "sid" in claims else None,
     )
 
 
@@ -169,6 +170,11 @@ def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
     names = claims["roles"]
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return frozenset(names) if is_list else frozenset()
+
+
+def _sid(claims: Mapping[str, Any]) -> str | None:
+    sid = claims["sid"]
+    return sid if isinstance(sid, str) else None
 
 
 def _actor(act: Any, remaining: int) -> Actor:

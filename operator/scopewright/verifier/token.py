@@ -36,6 +36,8 @@ class Token:
     """Roles at this API (RFC 9068 §2.2.3.1), or none."""
     actor: Actor | None = None
     """The client that uses the token on behalf of `subject`, or None if the subject itself does (RFC 8693 §4.1)."""
+    sid: str | None = None
+    """The session of the user who logged in, or None: the token of a client."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and `copy.deepcopy`, which know no read-only mappings."""

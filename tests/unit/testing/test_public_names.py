@@ -7,8 +7,8 @@ from scopewright.testing.issuer import TokenOptions
 SIGNATURES = {
     "__init__": "(self, issuer='https://issuer.test', audience='https://api.test', *, algorithm='ES256')",
     "token": (
-        "(self, *scopes, client='test.client', subject=None, roles=(), audience=None, expires_in=600, "
-        "on_behalf_of=None, claims=None, header=None)"
+        "(self, *scopes, client='test.client', subject=None, roles=(), sid=None, audience=None, "
+        "expires_in=600, on_behalf_of=None, claims=None, header=None)"
     ),
     "headers": "(self, *scopes, **options)",
     "verifier": "(self, *, audience=None, **options)",
@@ -18,6 +18,7 @@ SIGNATURES = {
     "serve": "(self, port=0)",
     "rotate": "(self)",
     "revoke": "(self, token)",
+    "end_session": "(self, token)",
     "unavailable": "(self)",
     "refusing": "(self, error)",
 }

@@ -12,6 +12,9 @@ from scopewright.testing import FakeIssuer
 from scopewright.verifier import Actor, Reason, TokenRejected
 from scopewright.verifier.check import ALGORITHMS
 from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import ISSUER
+from tests.unit.issuer.users.logins import PAYROLL_ACCESS, running_logins
+from tests.unit.issuer.users.test_user_exchange import MANAGER, install
 
 PAYROLL, BANK = "https://payroll-api.payroll.svc", "https://bank-api.bank.svc"
 
@@ -63,6 +66,34 @@ async def test_tokens_are_those_of_the_real_issuer() -> None:
     )
 
 
+async def test_tokens_of_users_are_those_of_the_real_issuer() -> None:
+    async with running_logins() as logins:
+        await install(logins)
+        real = str((await logins.tokens(MANAGER, access=(PAYROLL_ACCESS,)))["access_token"])
+        exchanged = await logins.harness.exchange(real, "payroll.payroll-service", BANK)
+        jti_of_a_grant = len(parts(real)[1]["jti"])
+    fake = FakeIssuer(ISSUER, PAYROLL)
+    mine = fake.token(
+        "payroll.read",
+        "payroll.write",
+        client="leave.leave-worker",
+        subject=MANAGER.subject,
+        roles=["manager"],
+        sid=parts(real)[1]["sid"],
+        claims={"auth_time": MANAGER.auth_time, "jti": "j" * jti_of_a_grant},
+    )
+    assert shape(mine) == shape(real)
+    for_bank = fake.token(
+        "bank.pay",
+        "bank.look",
+        client="payroll.payroll-service",
+        roles=["teller"],
+        audience=BANK,
+        on_behalf_of=mine,
+    )
+    assert sorted(shape(for_bank)[1]) == sorted(shape(exchanged.json()["access_token"])[1])
+
+
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 def test_every_algorithm_of_the_verifier_is_verified(algorithm: str) -> None:
     issuer = FakeIssuer(algorithm=algorithm)
@@ -86,6 +117,44 @@ def test_arguments_become_claims(issuer: FakeIssuer) -> None:
     assert (token.scopes, token.roles) == (frozenset({"a", "b"}), frozenset({"admin"}))
     assert (token.claims["tenant"], token.audience) == (7, (issuer.audience,))
     assert token.expires_at == pytest.approx(time.time() + 600, abs=2)
+
+
+def test_token_with_a_session_is_one_of_a_user(issuer: FakeIssuer) -> None:
+    sent = issuer.token("payroll.read", client="hr.hr-web", subject="u-ada", sid="session-1")
+    verified = issuer.verifier().verify_sync(sent)
+    assert (verified.subject, verified.client_id, verified.sid) == ("u-ada", "hr.hr-web", "session-1")
+    assert verified.claims["auth_time"] == pytest.approx(time.time(), abs=2)
+    for_bank = issuer.token("bank.pay", client="payroll.api", on_behalf_of=sent)
+    exchanged = issuer.verifier().verify_sync(for_bank)
+    assert (exchanged.subject, exchanged.sid) == ("u-ada", "session-1")
+    assert exchanged.actor == Actor("payroll.api", actor=Actor("hr.hr-web"))
+    assert issuer.verifier().verify_sync(issuer.token()).sid is None
+
+
+def test_ended_session_revokes_its_tokens_and_no_others(issuer: FakeIssuer) -> None:
+    def of_ada(sid: str) -> str:
+        return issuer.token("payroll.read", subject="u-ada", sid=sid)
+
+    ended, exchanged = of_ada("session-1"), issuer.token(client="api", on_behalf_of=of_ada("session-1"))
+    others = [of_ada("session-2"), issuer.token(subject="u-eve", sid="session-1"), issuer.token()]
+    issuer.end_session(ended)
+    verifier = issuer.verifier(revocations=True)
+    for revoked in (ended, of_ada("session-1"), exchanged):
+        with pytest.raises(TokenRejected) as caught:
+            verifier.verify_sync(revoked)
+        assert caught.value.reason is Reason.REVOKED
+    for other in others:
+        assert verifier.verify_sync(other)
+
+
+def test_session_without_a_user_is_refused(issuer: FakeIssuer) -> None:
+    with pytest.raises(ValueError, match="pass subject= too"):
+        issuer.token(sid="session-1")
+    with pytest.raises(ValueError, match="pass subject= too"):
+        issuer.token(sid="session-1", on_behalf_of=issuer.token())
+    for not_of_a_user in (issuer.token(), FakeIssuer().token(subject="u-ada", sid="session-1")):
+        with pytest.raises(ValueError, match="make one with sid="):
+            issuer.end_session(not_of_a_user)
 
 
 def test_one_role_may_be_a_string(issuer: FakeIssuer) -> None:

@@ -159,6 +159,13 @@ def test_roles_are_a_list_of_strings_and_other_forms_give_none(roles: Any, expec
     assert check(token(roles=roles), KEYS, POLICY, NOW).roles == expected
 
 
+def test_session_of_a_user_is_an_attribute_of_the_token() -> None:
+    assert check(token(sid="session-1"), KEYS, POLICY, NOW).sid == "session-1"
+    for sid in (7, None, ["session-1"]):
+        assert check(token(sid=sid), KEYS, POLICY, NOW).sid is None
+    assert check(token(), KEYS, POLICY, NOW).sid is None
+
+
 def test_token_without_act_has_no_actor() -> None:
     found = check(token(), KEYS, POLICY, NOW)
     assert (found.actor, found.roles) == (None, frozenset())

@@ -45,7 +45,7 @@ Requirement.check(token)
 Requirement.of(scopes=(), any_of=None, roles=None)
 RevocationFeed(uri=None, every=5.0, outage=600.0)
 Token(subject, client_id, scopes, issuer, audience, expires_at, claims, value, jkt=None, roles=frozenset(), \
-actor=None)
+actor=None, sid=None)
 TokenRejected(reason, *, scopes=(), expected='', scheme='')
 TokenRejected.challenge(realm=None, scheme=None)
 TokenVerifier.cached(token, *, scopes=())
