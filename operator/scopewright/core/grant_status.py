@@ -22,6 +22,7 @@ from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, stalled, status_plan, waiting
 from scopewright.core.records.resource_server import ResourceServerRecord
+from scopewright.core.users import quoted_group
 
 _LISTED_GROUPS: Final = 3
 _MAX_USERS: Final = 256
@@ -72,9 +73,10 @@ def users_of(entries: Iterable[UserGrantee]) -> str:
 def _users(entry: UserGrantee) -> str:
     if entry.groups:
         more = len(entry.groups) - _LISTED_GROUPS
-        names = entry.groups if more <= 0 else [*entry.groups[:_LISTED_GROUPS], f"{more} more"]
-        listed = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
-        return f"group{'s' if len(entry.groups) > 1 else ''} {listed}"
+        listed = [quoted_group(group) for group in entry.groups[: None if more <= 0 else _LISTED_GROUPS]]
+        names = listed if more <= 0 else [*listed, f"{more} more"]
+        in_words = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+        return f"group{'s' if len(entry.groups) > 1 else ''} {in_words}"
     if entry.subjects:
         return f"user {entry.subjects[0]}" if len(entry.subjects) == 1 else f"{len(entry.subjects)} users"
     return "all users"

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +11,7 @@ OPENID_SCOPES: Final = ("openid", "profile", "email", "phone", "address", "group
 """Scopes with a meaning of their own in requests of users (OpenID Connect Core §5.4 and §11). No API can grant one of
 these names to a user."""
 
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_.:@/+-]+")
 _VERSION: Final = "scopewright-sub-v1"
 _PREFIX: Final = "u-"
 _LENGTH: Final = 26
@@ -21,6 +24,15 @@ class User:
 
     subject: str
     groups: tuple[str, ...] = ()
+
+
+def quoted_group(name: str) -> str:
+    """Return the name of a group for a message. It is in quotes unless it is one plain word, so that no part of the name
+    reads like a part of the message.
+    """
+    if _PLAIN_WORD.fullmatch(name):
+        return name
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in json.dumps(name, ensure_ascii=False))
 
 
 def subject_of(domain: str, upstream_subject: str) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from scopewright.core.objects import Ref
+from scopewright.core.users import quoted_group
 
 Action = Literal[
     "made", "changed", "deleted", "rotated", "revoked", "moved", "disabled", "enabled", "adopted", "retired"
@@ -51,7 +52,13 @@ class GrantedUsers:
     subject: str = ""
 
     def __str__(self) -> str:
-        return f"group {self.group}" if self.group else f"user {self.subject}" if self.subject else "every user"
+        return (
+            f"group {quoted_group(self.group)}"
+            if self.group
+            else f"user {self.subject}"
+            if self.subject
+            else "every user"
+        )
 
 
 @dataclass(frozen=True, slots=True)

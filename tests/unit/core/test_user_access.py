@@ -15,7 +15,7 @@ from scopewright.core.grants import DeclaredAccess, declared_access, resolve_gra
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord, Role, UserGrant
-from scopewright.core.users import OPENID_SCOPES, User, subject_of
+from scopewright.core.users import OPENID_SCOPES, User, quoted_group, subject_of
 from tests.unit.core.builders import NOW, grant, server
 
 ADA, BOB = (subject_of("https://login.example", name) for name in ("ada", "bob"))
@@ -220,3 +220,19 @@ def test_grants_of_clients_are_the_same_without_to_users(manifests: list[dict[st
     for manifest in manifests:
         without = grant(**{**manifest, "toUsers": []})
         assert resolve_grant(grant(**manifest), declared, LABELS) == resolve_grant(without, declared, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("payroll-managers", "payroll-managers"),
+        ("/hr/staff", "/hr/staff"),
+        ("HR Staff", '"HR Staff"'),
+        ("Zürich", '"Zürich"'),
+        ('a", all users', '"a\\", all users"'),
+        ("staff\u202e", '"staff\\u202e"'),
+        ("a\nb", '"a\\nb"'),
+    ],
+)
+def test_no_part_of_a_groups_name_reads_like_a_part_of_a_message(name: str, shown: str) -> None:
+    assert quoted_group(name) == shown
