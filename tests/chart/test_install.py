@@ -335,7 +335,7 @@ def test_the_pods_are_accepted_under_podsecurity_restricted(release: Release, mo
 
 
 def test_the_platforms_limits_are_enforced_by_admission_policies(release: Release) -> None:
-    limits = {"maxSecretAge": "720h", "methods": ["ClientSecret", "PrivateKeyJWT"]}
+    limits = {"maxSecretAge": "720h", "methods": ["ClientSecret", "PrivateKeyJWT", "None"]}
     release.upgrade(policies={"limits": limits}, config={"maxTokenLifetime": "20m"})
     too_old = oauth_client(TEAM, "limited", rotation={"every": "721h"})
     until(lambda: "credentials must not be older than 720h" in refusal(release.kube, too_old))
@@ -356,6 +356,11 @@ def test_the_platforms_limits_are_enforced_by_admission_policies(release: Releas
 DAILY, WEEKLY = ({"start": "02:00", "duration": "1h", **days} for days in ({}, {"days": ["Sat"]}))
 JWK = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 KEYS = {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [JWK]}}}
+PUBLIC = {
+    "authentication": {"method": "None"},
+    "grantTypes": ["authorization_code"],
+    "login": {"redirectURIs": ["http://127.0.0.1/callback"]},
+}
 
 
 @pytest.mark.parametrize(
@@ -381,9 +386,10 @@ def test_no_secret_gets_older_than_the_platforms_maximum(
 ) -> None:
     output = refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation))
     assert taken != ("credentials must not be older than 720h" in output), output
-    assert not refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation, **KEYS)), (
-        "a client without a secret has no such limit"
-    )
+    for without_secret in (KEYS, PUBLIC):
+        assert not refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation, **without_secret)), (
+            "a client without a secret has no such limit"
+        )
 
 
 def test_a_change_to_public_keys_does_not_extend_a_secret_beyond_the_maximum(release: Release) -> None:
