@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scopewright.cli.dev import _table, dev_config, http_hosts
+from scopewright.cli.dev import _table, dev_config, developer_login, http_hosts
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
 
@@ -101,3 +101,47 @@ def test_a_malformed_issuer_in_the_file_is_rejected(file: Path) -> None:
 def test_names_are_printed_unchanged(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=200).print(_table([("leave.worker", "ready", "vault/vault", name, name)]))
     assert capsys.readouterr().out.count(name) == 2
+
+
+# Users
+
+
+LOOPBACK_URL = "http://127.0.0.1:8080"
+
+
+@pytest.fixture
+def users_file(tmp_path: Path) -> Path:
+    file = tmp_path / "users.yaml"
+    file.write_text("users: [{id: ada}]")
+    return file
+
+
+def test_users_log_in_if_the_directory_lists_them(tmp_path: Path, users_file: Path) -> None:
+    for listen_on, issuer in (
+        ("127.0.0.1:0", LOOPBACK_URL),
+        ("localhost:0", "http://localhost:1"),
+        ("[::1]:0", LOOPBACK_URL),
+    ):
+        assert developer_login(tmp_path, listen_on, issuer, allowed=False) == users_file
+    users_file.write_text("apiVersion: scopewright.dev/v1alpha1\nkind: OAuthClient\n")
+    assert developer_login(tmp_path, "0.0.0.0:0", "https://issuer.test", allowed=False) is None
+    users_file.unlink()
+    assert developer_login(tmp_path, "0.0.0.0:0", "https://issuer.test", allowed=False) is None
+
+
+@pytest.mark.parametrize(
+    ("listen_on", "issuer"),
+    [
+        ("0.0.0.0:0", LOOPBACK_URL),
+        ("[::]:0", LOOPBACK_URL),
+        ("192.0.2.1:0", LOOPBACK_URL),
+        ("127.0.0.1:0", "https://issuer.test"),
+        ("127.0.0.1:0", "http://127.0.0.1.evil.test"),
+    ],
+)
+def test_users_without_passwords_stay_on_this_machine(
+    tmp_path: Path, users_file: Path, listen_on: str, issuer: str
+) -> None:
+    with pytest.raises(Rejected, match=r"without a password.* --developer-login"):
+        developer_login(tmp_path, listen_on, issuer, allowed=False)
+    assert developer_login(tmp_path, listen_on, issuer, allowed=True) == users_file

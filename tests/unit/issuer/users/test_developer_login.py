@@ -1,0 +1,155 @@
+"""The users of the developer login: what the file may have, and what a mistake in it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scopewright.core.users import subject_of
+from scopewright.issuer.users.developer_login import (
+    MAX_FILE,
+    MAX_USERS,
+    USERS_EXAMPLE,
+    USERS_FILE,
+    DeveloperLogin,
+    lists_users,
+    parse_users,
+)
+from scopewright.issuer.users.login_policy import DEVELOPER
+from tests.harness.html_page import Page
+from tests.harness.users import USERS, UsersHarness
+
+
+def test_users_are_read_with_their_claims() -> None:
+    ada = parse_users(USERS).users["ada"].authenticated(7)
+    assert (ada.subject, ada.provider, ada.groups, ada.auth_time) == (
+        subject_of("static:developer", "ada"),
+        DEVELOPER,
+        ("hr-staff",),
+        7,
+    )
+    assert ada.claims == {
+        "name": "Ada Lovelace",
+        "preferred_username": "ada",
+        "email": "ada@hr.example",
+        "email_verified": True,
+    }
+
+
+def test_an_id_is_enough() -> None:
+    user = parse_users("users: [{id: a.b-c_1}]").users["a.b-c_1"].authenticated(0)
+    assert (user.display_name, user.groups) == ("a.b-c_1", ())
+    assert "email" not in user.claims
+
+
+def test_the_example_of_the_messages_is_valid() -> None:
+    assert parse_users(USERS_EXAMPLE.removeprefix("such as ")).users.keys() == {"ada"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("users: [", "users.yaml, line 2: not YAML"),
+        ("users: [{id: ada}]\n---\nusers: []", "line 2: not YAML"),
+        ("users: !!python/object/apply:os.system [true]", "not YAML"),
+        ("a: " + "[" * 2000, "not YAML"),
+        ("", "users.yaml: input should be"),
+        ("[]", "users.yaml: input should be"),
+        ("users: []", "users: list should have at least 1 item"),
+        ("users: {}", "users: input should be a valid list"),
+        ("users: [ada]", "users[0]: input should be"),
+        ("users: [{name: Ada}]", "users[0].id: field required"),
+        ("users: [{id: 7}]", "users[0].id: input should be a valid string"),
+        ("users: [{id: ''}]", "users[0].id: "),
+        ("users: [{id: a b}]", "users[0].id: string should match pattern"),
+        ("users: [{id: '\"onclick'}]", "users[0].id: string should match pattern"),
+        ("users: [{id: " + "a" * 65 + "}]", "users[0].id: string should have at most 64 characters"),
+        ("users: [{id: ada}, {id: ada}]", "users: two users have the id ada"),
+        ("users: [{id: ada, email: ada}]", "users[0].email: string should match pattern"),
+        ("users: [{id: ada, groups: hr}]", "users[0].groups: input should be a valid list"),
+        ("users: [{id: ada, groups: [1]}]", "users[0].groups[0]: input should be a valid string"),
+        ("users: [{id: ada, password: x}]", "users[0].password: extra inputs are not permitted"),
+        ("users: [{id: ada}]\nmore: 1", "more: extra inputs are not permitted"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, problem: str) -> None:
+    found = parse_users(text)
+    assert problem in found.problem
+    assert USERS_EXAMPLE in found.problem
+    assert found.users == {}
+
+
+def test_a_file_has_at_most_a_thousand_users_and_a_user_200_groups() -> None:
+    users = [{"id": f"u{number}"} for number in range(MAX_USERS)]
+    assert len(parse_users(json.dumps({"users": users})).users) == MAX_USERS
+    assert "at most 1000 items" in parse_users(json.dumps({"users": [*users, {"id": "more"}]})).problem
+    groups = [f"g{number}" for number in range(201)]
+    assert "at most 200 items" in parse_users(json.dumps({"users": [{"id": "ada", "groups": groups}]})).problem
+
+
+def test_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file, problems = tmp_path / USERS_FILE, list[str]()
+    file.write_text("users: [{id: ada}]")
+    login = DeveloperLogin(file, problems.append)
+    assert [*login.users().users] == ["ada"]
+    assert login.users() is login.users()
+    file.write_text("users: [{id: ada}, {id: grace}]")
+    assert [*login.users().users] == ["ada", "grace"]
+    assert problems == []
+
+
+def test_a_problem_is_reported_once(tmp_path: Path) -> None:
+    file, problems = tmp_path / USERS_FILE, list[str]()
+    login = DeveloperLogin(file, problems.append)
+    for _ in range(3):
+        assert "cannot be read" in login.users().problem
+    file.write_text("users: []")
+    for _ in range(3):
+        assert "at least 1" in login.users().problem
+    file.write_bytes(b"users: [{id: \xff}]")
+    assert "UTF-8" in login.users().problem
+    file.write_bytes(b"#" * (MAX_FILE + 1))
+    assert "larger than 1 MiB" in login.users().problem
+    file.unlink()
+    file.mkdir()
+    assert "cannot be read" in login.users().problem
+    assert len(problems) == 5
+    file.rmdir()
+    file.write_text("users: [{id: ada}]")
+    assert [*login.users().users] == ["ada"]
+
+
+@pytest.mark.parametrize(
+    ("text", "lists"),
+    [
+        ("users: [{id: ada}]", True),
+        ("users: [", True),
+        ("", True),
+        ("users:\n- id: ada\n  kind: x\n", True),
+        ("apiVersion: scopewright.dev/v1alpha1\nkind: OAuthClient\n", False),
+        ("# clients\n---\nkind: OAuthClient\n", False),
+        ('{"apiVersion": "v1", "kind": "List"}', False),
+    ],
+)
+def test_a_file_with_manifests_lists_no_users(tmp_path: Path, text: str, lists: bool) -> None:
+    """Its name was free before there were users."""
+    file = tmp_path / USERS_FILE
+    assert not lists_users(file)
+    file.write_text(text)
+    assert lists_users(file) is lists
+
+
+async def test_a_mistake_in_the_file_is_on_the_login_page(users: UsersHarness) -> None:
+    login = await users.follow(await users.authorize())
+    (users.folder / USERS_FILE).write_text("users: [{id: <b>}]")
+    page = users.page_of(await users.browser.get(str(login.url)))
+    assert page.status == 500
+    assert "users[0].id" in page.texts["error-description"]
+
+
+async def test_a_user_who_was_removed_from_the_file_cannot_log_in(users: UsersHarness) -> None:
+    login = await users.follow(await users.authorize())
+    (users.folder / USERS_FILE).write_text("users: [{id: eve}]")
+    answer = await users.submit(login, "login", "user-ada")
+    assert answer.status_code == 400
+    assert "users.yaml" in Page(answer).texts["error-description"]
