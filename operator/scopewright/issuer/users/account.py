@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from scopewright.core.records.client import RequestedAccess
+from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.application import UserLog
@@ -121,7 +122,8 @@ class Account:
         return tuple(self._of_client(client_id, given) for client_id, given in sorted(by_client.items()))
 
     def _of_client(self, client_id: str, given: list[Consent]) -> ConsentOnPage:
-        openid = (ScopeOnPage(scope) for consent in given if not consent.resource_server for scope in consent.scopes)
+        allowed = {scope for consent in given if not consent.resource_server for scope in consent.scopes}
+        openid = (ScopeOnPage(scope) for scope in OPENID_SCOPES if scope in allowed)
         access = (RequestedAccess(c.resource_server, c.scopes) for c in given if c.resource_server)
         return ConsentOnPage(Application(client_id), tuple(openid), apis_on_page(self.registry, access))
 

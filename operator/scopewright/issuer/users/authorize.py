@@ -23,7 +23,7 @@ from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempts, Pending
 from scopewright.issuer.users.authorization_request import AuthorizationRequest, HintedSubject
 from scopewright.issuer.users.browser_request import authorization_parameters, host_name, own_form
 from scopewright.issuer.users.codes import Codes
-from scopewright.issuer.users.consent_view import apis_on_page, consent_page
+from scopewright.issuer.users.consent_view import apis_on_page, openid_on_page, roles_of_user
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.cookies import Cookies
 from scopewright.issuer.users.developer_login import DeveloperLogin
@@ -31,6 +31,7 @@ from scopewright.issuer.users.flow import IssueCode, SendError, ShowConsent, Sho
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.pages import (
     Application,
+    ConsentPage,
     DeveloperLoginPage,
     DeveloperUser,
     NoAccessPage,
@@ -57,8 +58,6 @@ class Step:
     session: Session | None
     attempt: PendingLogin | None
     outcome: Outcome
-    covered: bool = False
-    """Whether an earlier consent covers all that is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +139,7 @@ class Authorize:
         if isinstance(step.outcome, ShowLogin):
             return redirect(self._path(f"login/{attempt.id}"), self._forgotten(http, attempt.id))
         if isinstance(step.outcome, ShowConsent) and step.session is not None:
-            delegated = step.outcome.delegated
-            page = consent_page(
-                self.registry,
-                delegated,
-                _application(request),
-                step.session,
-                action=self._path(f"consent/{attempt.id}"),
-                csrf=attempt.csrf_token(*_shown(delegated)),
-                covered=step.covered,
-            )
+            page = await self._consent_page(request, attempt, step.session, step.outcome.delegated)
             return self._page(page, request)
         if isinstance(step.outcome, ShowRefusal) and step.session is not None:
             return self._refusal_page(request, attempt, step.session, step.outcome)
@@ -185,7 +175,7 @@ class Authorize:
             return Step(request, session, attempt, decided)
         covered = await self.consents.covers(request.client, decided.delegated)
         outcome = flow.after_consent(request, decided, covered=covered)
-        return Step(request, session, attempt, outcome, covered)
+        return Step(request, session, attempt, outcome)
 
     async def _answer(self, http: Request, step: Step) -> Response:
         """A redirect to the client, and the end of the attempt."""
@@ -252,6 +242,23 @@ class Authorize:
     def _page(self, page: Page, request: AuthorizationRequest, status: int = HTTPStatus.OK) -> Response:
         return page_response(page, status, redirect_uri=request.target.redirect_uri)
 
+    async def _consent_page(
+        self, request: AuthorizationRequest, attempt: PendingLogin, session: Session, delegated: DelegatedAccess
+    ) -> ConsentPage:
+        known = await self.consents.known(request.client, delegated)
+        roles_of = roles_of_user(self.registry, request.client, session, self.clock())
+        return ConsentPage(
+            action=self._path(f"consent/{attempt.id}"),
+            csrf=attempt.csrf_token(*_shown(delegated)),
+            application=_application(request),
+            user=session.display_name,
+            email=str(session.claims.get("email") or ""),
+            login_path=self._path(f"login/{attempt.id}"),
+            account_path=self._path("account"),
+            openid_scopes=openid_on_page(delegated, known),
+            apis=apis_on_page(self.registry, delegated.access, known, roles_of),
+        )
+
     def _refusal_page(
         self, request: AuthorizationRequest, attempt: PendingLogin, session: Session, refusal: ShowRefusal
     ) -> Response:
@@ -264,6 +271,7 @@ class Authorize:
             application=_application(request),
             user=name,
             subject=session.subject,
+            login_path=self._path(f"login/{attempt.id}"),
             apis=apis_on_page(self.registry, refusal.missing),
         )
         return self._page(page, request, HTTPStatus.FORBIDDEN)
@@ -274,6 +282,7 @@ class Authorize:
             csrf=attempt.csrf_token("back"),
             application=_application(request),
             user=user,
+            login_path=self._path(f"login/{attempt.id}"),
             groups=request.login.allowed_groups or (),
         )
         return self._page(page, request, HTTPStatus.FORBIDDEN)

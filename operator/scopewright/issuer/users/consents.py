@@ -59,6 +59,18 @@ class Consents:
                 await save_or_lose(self._store, stored.save(with_consents(stored.record, renewed)))
         return bool(used)
 
+    async def known(self, client: Client, delegated: DelegatedAccess) -> frozenset[tuple[str, str]]:
+        """Return what the user has consented to already, as pairs of an API and a scope. The API is
+        `<namespace>/<name>`, and empty for scopes of OpenID Connect.
+        """
+        stored = await self._user(delegated.subject)
+        known = _valid_consents(stored.record, client)
+        found: set[tuple[str, str]] = set()
+        for wanted in self._wanted(client, delegated, stored.now):
+            if wanted is not None and (earlier := known.get(wanted.api_uid_hash)):
+                found.update((wanted.resource_server, scope) for scope in wanted.scopes if scope in earlier.scopes)
+        return frozenset(found)
+
     async def remember(self, client: Client, delegated: DelegatedAccess) -> None:
         """Store the consent, in addition to earlier ones."""
 

@@ -115,12 +115,13 @@ class ConsentPage:
     application: Application
     user: str
     """Display name."""
+    login_path: str
+    """Path of the login page of the same request, for another user."""
+    account_path: str
     email: str = ""
     openid_scopes: tuple[ScopeOnPage, ...] = ()
     """Scopes of OpenID Connect; they need no description."""
     apis: tuple[ApiOnPage, ...] = ()
-    account_path: str = ""
-    """Path of the account page; empty: no link."""
 
     @property
     def asks_more(self) -> bool:
@@ -142,6 +143,8 @@ class NoAccessPage:
     application: Application
     user: str
     subject: str
+    login_path: str
+    """As in ConsentPage."""
     apis: tuple[ApiOnPage, ...]
 
 
@@ -157,6 +160,8 @@ class NotAdmittedPage:
     csrf: str = field(repr=False)
     application: Application
     user: str
+    login_path: str
+    """As in ConsentPage."""
     groups: tuple[str, ...] = ()
 
 

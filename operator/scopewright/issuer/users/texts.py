@@ -13,6 +13,7 @@ APPLICATION: Final = "Application"
 NAMESPACE: Final = "Namespace"
 RETURNS_TO: Final = "Returns to"
 LOGGED_IN_AS: Final = "Logged in as"
+ANOTHER_USER: Final = "Log in as another user"
 LOOPBACK: Final = "this computer ({host})"
 APP_OF_DEVICE: Final = "an app on this device ({scheme}:)"
 UNVERIFIED_APPLICATION: Final = (
@@ -46,7 +47,7 @@ CONSENT_API: Final = '{api} <span class="quiet">of the team {namespace}</span>'
 CONSENT_ROLES: Final = "With your roles there"
 CONSENT_ALLOWED: Final = "Already allowed"
 CONSENT_FURTHER_APIS: Final = "To do this, these APIs may call further APIs on your behalf."
-CONSENT_WITHDRAW: Final = "You can withdraw this at any time on your account page."
+CONSENT_WITHDRAW: Final = 'You can withdraw this at any time on your <a href="{path}">account page</a>.'
 CONSENT_ALLOW: Final = "Allow"
 CONSENT_CONTINUE: Final = "Continue"
 CONSENT_DENY: Final = "Deny"

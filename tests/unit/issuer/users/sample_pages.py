@@ -38,7 +38,7 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
     )
     openid = (ScopeOnPage("openid", allowed=True), ScopeOnPage("email"))
     users = (DeveloperUser(f"id-{text}", f"Ada {text}", f"ada@{text}", (f"staff {text}",)), DeveloperUser("bob", "Bob"))
-    action, csrf = f"/path/{text}", f"csrf-{text}"
+    action, csrf, login_path = f"/path/{text}", f"csrf-{text}", f"/login/{text}"
     return {
         "login": DeveloperLoginPage(action=action, csrf=csrf, application=application, users=users),
         "login-without-users": DeveloperLoginPage(action=action, csrf=csrf, application=application, users=()),
@@ -50,18 +50,38 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
             email=text,
             openid_scopes=openid,
             apis=apis,
+            login_path=login_path,
             account_path=f"/account/{text}",
         ),
         "consent-of-one-scope": ConsentPage(
-            action=action, csrf=csrf, application=application, user=text, openid_scopes=openid[:1]
+            action=action,
+            csrf=csrf,
+            application=application,
+            user=text,
+            openid_scopes=openid[:1],
+            login_path=login_path,
+            account_path="/account",
         ),
         "no-access": NoAccessPage(
-            action=action, csrf=csrf, application=application, user=text, subject=f"u-{text}", apis=apis
+            action=action,
+            csrf=csrf,
+            application=application,
+            user=text,
+            subject=f"u-{text}",
+            apis=apis,
+            login_path=login_path,
         ),
         "not-admitted": NotAdmittedPage(
-            action=action, csrf=csrf, application=application, user=text, groups=(f"staff {text}",)
+            action=action,
+            csrf=csrf,
+            application=application,
+            user=text,
+            groups=(f"staff {text}",),
+            login_path=login_path,
         ),
-        "not-admitted-at-all": NotAdmittedPage(action=action, csrf=csrf, application=application, user=text),
+        "not-admitted-at-all": NotAdmittedPage(
+            action=action, csrf=csrf, application=application, user=text, login_path=login_path
+        ),
         "error": ErrorPage(f"Wrong {text}", f"id {text}"),
         "logout": LogoutPage(
             action=action, csrf=csrf, user=text, application=application, fields={"state": f"state {text}"}
