@@ -17,7 +17,7 @@ from tests.ports import free_port
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element's reference (WebDriver §12)."""
 _START_SECONDS: Final = 30.0
-TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+TAB: Final = "\ue004"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser.accessibility import check_page
-from tests.browser.chromium import SCREENS, Chromium, Screen
+from tests.browser.chromium import SCREENS, TAB, Chromium, Screen
 from tests.browser.page_server import PageServer
 from tests.unit.issuer.users.sample_pages import NATIVE, sample_pages
 
@@ -41,3 +41,18 @@ def test_a_page_with_faults_is_refused(chromium: Chromium) -> None:
     chromium.open("data:text/html,<html lang=en><title>t</title><main><h1 style='width: 3000px'>h</h1></main>")
     with pytest.raises(AssertionError, match="wider than the screen"):
         check_page(chromium)
+
+
+def test_all_is_reached_by_keyboard_and_shows_the_focus(chromium: Chromium, server: PageServer) -> None:
+    focused = "const e = document.activeElement; return [e.id, getComputedStyle(e).outlineStyle]"
+    chromium.show_as(SCREENS[0])
+    for name in ("login", "consent", "no-access", "logout", "account"):
+        chromium.open(f"{server.url}/{name}")
+        wanted = chromium.script("return [...document.querySelectorAll('a, button, summary')].map(e => e.id)")
+        reached = []
+        for _ in wanted:
+            chromium.press(TAB)
+            element, outline = chromium.script(focused)
+            assert outline == "solid", f"the focus on {element} of {name} is not visible"
+            reached.append(element)
+        assert reached == wanted, name

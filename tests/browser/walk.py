@@ -39,20 +39,6 @@ def installed(folder: Path) -> Iterator[Installation]:
             application("hr-desk", [callback], allowedGroups=["hr-staff", "hr-managers"]),
             application("hr-cli", [callback], authentication={"method": "None"}),
         ]
-            {
-                "apiVersion": "scopewright.dev/v1alpha1",
-                "kind": "SigningKey",
-                "metadata": {"name": "id-tokens", "namespace": "scopewright-system"},
-                "spec": {"algorithm": "RS256"},
-            }
-        )
-            {
-                "apiVersion": "scopewright.dev/v1alpha1",
-                "kind": "SigningKey",
-                "metadata": {"name": "default", "namespace": "scopewright-system"},
-                "spec": {"algorithm": "ES256"},
-            }
-        )
         with LoginIssuer(folder, applications) as issuer:
             web, desk = (
                 RelyingParty(issuer.url, *_credential(issuer, name, callback)) for name in ("hr-web", "hr-desk")
