@@ -27,8 +27,9 @@ class User:
 
 
 def quoted_group(name: str) -> str:
-    """Return the name of a group for a message. It is in quotes unless it is one plain word, so that no part of the name
-    reads like a part of the message.
+    """Return the name of a group for a message.
+
+    It is in quotes unless it is one plain word, so that no part of the name reads like a part of the message.
     """
     if _PLAIN_WORD.fullmatch(name):
         return name
