@@ -13,6 +13,7 @@ from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.write_through import WriteThrough
 from scopewright.core.client import issuing
+from scopewright.core.client import login as client_login
 from scopewright.core.client import plan as clients
 from scopewright.core.client import record as client_record
 from scopewright.core.client import secret as client_secret
@@ -231,6 +232,14 @@ def _merge_forgotten(real: Any) -> Any:
     return apply
 
 
+def _never(real: Any) -> Any:
+    return lambda *_: False
+
+
+def _always(real: Any) -> Any:
+    return lambda *_: True
+
+
 def _no_access_removal(real: Any) -> Any:
     return lambda *_: None
 
@@ -268,6 +277,8 @@ def _no_retry(real: Any) -> Any:
 DEFECTS: tuple[Defect, ...] = (
     Defect("the Secret is written before the record", 1, issuing, "_plan", _secret_first),
     Defect("the previous digest is removed at once", 1, client_record, "apply_overlap", _no_overlap, also=(8,)),
+    Defect("a client that becomes public keeps its credential", 1, client_record, "is_public", _never),
+    Defect("every redirect host is allowed", 1, client_login, "_is_allowed", _always),
     Defect("a key signs as soon as it is published", 2, signing, "with_times", _signs_at_publication),
     Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "with_times", _removed_at_once),
     Defect("the issuer signs with a key before its time", 2, keyring, "_select", _signs_too_early, also=(7,)),
