@@ -12,7 +12,7 @@ SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/
 # These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.
 RERUNS := $(if $(filter true,$(CI)),--reruns 1 -r fER)
 
-.PHONY: help lock demo test node image simulate fuzz check crds docs docs-site venv cluster bench clean
+.PHONY: help lock demo test node image simulate fuzz check crds docs screenshots docs-site venv cluster bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -89,6 +89,9 @@ $(SITE)/venv/installed: requirements/docs.txt
 	@$(PYTHON) -m venv $(SITE)/venv
 	@$(SITE)/venv/bin/pip --quiet --disable-pip-version-check install --require-hashes --requirement requirements/docs.txt
 	@touch $@
+
+screenshots: $(VENV)/installed  ## write screenshots of the pages of users to docs/users, with Chromium (installs it as root)
+	@$(BIN)/python -m tests.browser.screenshots docs/users desktop-light phone-dark
 
 docs-site: $(SITE)/venv/installed  ## build the documentation site in .site/html; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --strict

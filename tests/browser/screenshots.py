@@ -1,8 +1,12 @@
-"""Writes screenshots of the pages of users: `python -m tests.browser.screenshots docs/users`."""
+"""Writes screenshots of the pages of users: `python -m tests.browser.screenshots docs/users desktop-light`.
+
+After the folder come the screens: desktop-light, desktop-dark, phone-light, phone-dark. Default: all.
+"""
 
 import io
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +19,10 @@ _COLOURS: Final = 256
 """Enough for flat areas and the edges of letters; a file is half as large then."""
 
 
-def write_screenshots(folder: Path) -> None:
+def write_screenshots(folder: Path, screens: Collection[str]) -> None:
     """One PNG for each page on each screen: `<page>-<screen>.png`."""
     folder.mkdir(exist_ok=True)
-    for screen in SCREENS:
+    for screen in (screen for screen in SCREENS if not screens or screen.name in screens):
         with tempfile.TemporaryDirectory() as scratch:
             _of_screen(screen, folder, Path(scratch))
 
@@ -44,4 +48,4 @@ def _reduced(png: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    write_screenshots(Path(sys.argv[1]))
+    write_screenshots(Path(sys.argv[1]), sys.argv[2:])
