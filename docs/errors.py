@@ -54,6 +54,7 @@ TO_DO: Final = {
     ): "Set the library to one method, client_secret_basic or client_secret_post.",
     ("invalid_request", "two_clients"): "Omit client_id from the body, or send the same as in the header.",
     ("invalid_request", "assertion_type"): "Send both parameters, with that type.",
+    ("invalid_request", f"{ANY}_missing"): "Send the code, or the refresh token, of the last response.",
     ("invalid_request", "token_missing"): "Send the token in the form parameter token.",
     ("invalid_request", "subject_token_missing"): "Send both, with the token that the caller sent to this API.",
     ("invalid_request", "subject_token_type"): "Send one of the two.",
@@ -84,7 +85,15 @@ TO_DO: Final = {
     ("invalid_target", "invalid_target"): (
         "Send one resource: the audience of a ResourceServer in spec.access, whose owner granted a scope."
     ),
+    ("invalid_grant", ANY): (
+        "Let the user log in again. A code is valid once and for a minute, with the redirect_uri and code_verifier of its "
+        "request; a refresh token that rotates, until its successor is used. The issuer's audit line has the reason."
+    ),
     ("temporarily_unavailable", "starting"): "Retry after Retry-After.",
+    ("temporarily_unavailable", "contention"): "Retry after Retry-After; refresh once for all threads and tabs.",
+    ("temporarily_unavailable", "no_id_token_key"): (
+        "Retry after Retry-After; check that the SigningKey of spec.login exists, and that its status is Ready."
+    ),
     ("temporarily_unavailable", "no_issuer_record"): "Retry after Retry-After; check that the operator runs.",
     ("temporarily_unavailable", "client_changed"): "Retry after Retry-After.",
     ("temporarily_unavailable", "no_nonce_key"): "Retry after Retry-After; the operator creates the key.",

@@ -1,7 +1,7 @@
 """docs/openapi.yaml: the issuer's endpoints as OpenAPI 3.1, from one table. `[--check]`.
 
-The paths are those of an issuer whose URL has no path. The running issuer does not use this module, so it is not in the
-wheel: users get the YAML file.
+The paths are those of an issuer whose URL has no path, without the pages on which users log in. The running issuer does
+not use this module, so it is not in the wheel: users get the YAML file.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,11 @@ from made import keep
 from scopewright.issuer import service
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.token import GRANT_TYPES
+from scopewright.issuer.endpoints.user_tokens import USER_GRANT_TYPES
 from scopewright.issuer.protocol.errors import ErrorCode
 from scopewright.issuer.protocol.request import JWT_BEARER
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT
+from scopewright.issuer.users.claims import CLAIMS_BY_SCOPE
 
 FILE: Final = Path(__file__).with_name("openapi.yaml")
 
@@ -26,6 +28,7 @@ Schema = dict[str, Any]
 _TEXT: Final[Schema] = {"type": "string"}
 _URL: Final[Schema] = {"type": "string", "format": "uri"}
 _TEXTS: Final[Schema] = {"type": "array", "items": _TEXT, "minItems": 1}
+_FALSE: Final[Schema] = {"const": False}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 1}
 _INSTANTS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "integer"}}
 _NESTED: Final[Schema] = {"type": "object", "additionalProperties": _INSTANTS}
@@ -54,12 +57,25 @@ _METADATA: Final = {
     "grant_types_supported": _TEXTS,
     "token_endpoint_auth_methods_supported": {
         "type": "array",
-        "items": {"enum": [*metadata.AUTH_METHODS]},
+        "items": {"enum": [*metadata.AUTH_METHODS, "none"]},
         "minItems": 1,
     },
     "token_endpoint_auth_signing_alg_values_supported": _TEXTS,
     "introspection_endpoint_auth_methods_supported": _TEXTS,
     "dpop_signing_alg_values_supported": _TEXTS,
+}
+_LOGIN_METADATA: Final = {
+    "authorization_endpoint": _URL,
+    "authorization_response_iss_parameter_supported": {"const": True},
+    "request_parameter_supported": _FALSE,
+    "request_uri_parameter_supported": _FALSE,
+    **dict.fromkeys(("response_modes_supported", "scopes_supported", "code_challenge_methods_supported"), _TEXTS),
+}
+"""Only where users can log in."""
+_OPENID_LOGIN_METADATA: Final = {
+    **dict.fromkeys(("userinfo_endpoint", "end_session_endpoint"), _URL),
+    **dict.fromkeys(("claims_supported", "prompt_values_supported"), _TEXTS),
+    "claims_parameter_supported": _FALSE,
 }
 _JWK: Final = _object(
     {"kid": _TEXT, "kty": {"enum": ["EC", "RSA", "OKP"]}, "alg": _TEXT, "use": {"const": "sig"}},
@@ -69,7 +85,7 @@ _JWK: Final = _object(
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "TokenRequest": _object(
-        {"grant_type": {"enum": [*GRANT_TYPES]}},
+        {"grant_type": {"enum": [*GRANT_TYPES, *USER_GRANT_TYPES]}},
         {
             "scope": _TEXT | {"description": "Space-delimited. Default: all granted scopes."},
             "resource": {
@@ -78,6 +94,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "maxItems": 1,
                 "description": "The audience. Optional for a client that requests access to one API only.",
             },
+            "code": _TEXT | {"description": "With authorization_code (RFC 6749 §4.1.3)."},
+            "redirect_uri": _URL | {"description": "With authorization_code: that of the authorization request."},
+            "code_verifier": _TEXT | {"description": "With authorization_code: PKCE (RFC 7636 §4.5)."},
+            "refresh_token": _TEXT | {"description": "With refresh_token (RFC 6749 §6)."},
             "subject_token": _TEXT | {"description": "With token exchange (RFC 8693): the caller's token."},
             "subject_token_type": {"enum": [ACCESS_TOKEN, JWT]},
             "requested_token_type": {"enum": [ACCESS_TOKEN, JWT]},
@@ -92,7 +112,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "TokenResponse": _object(
         {"access_token": _TEXT, "token_type": {"enum": ["Bearer", "DPoP"]}, "expires_in": _COUNT, "scope": _TEXT},
-        {"issued_token_type": {"const": ACCESS_TOKEN}},
+        {
+            "issued_token_type": {"const": ACCESS_TOKEN},
+            "refresh_token": _TEXT,
+            "id_token": _TEXT | {"description": "With the scope openid (OpenID Connect Core §3.1.3.3)."},
+        },
         closed=True,
     ),
     "TokenParameter": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
@@ -104,6 +128,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "token_type": {"enum": ["Bearer", "DPoP"]},
             "act": {"type": "object"},
             "cnf": {"type": "object"},
+            "roles": _TEXTS,
+            **dict.fromkeys(("sid", "acr"), _TEXT),
+            "auth_time": _COUNT,
+            "amr": _TEXTS,
         },
         closed=True,
     ),
@@ -119,6 +147,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "everybody": {"type": "integer", "minimum": 0},
             "kids": {"type": "array", "items": _TEXT},
         },
+        {
+            **dict.fromkeys(("sessions", "userTokens"), _NESTED),
+            **dict.fromkeys(("users", "userAccess", "userClients"), _INSTANTS),
+            "everyUser": _COUNT,
+        },
         closed=True,
     ),
     "Error": _object(
@@ -128,9 +161,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         closed=True,
     ),
-    "Metadata": _object(_METADATA),
+    "Userinfo": _object(
+        {"sub": _TEXT}, {name: {} for names in CLAIMS_BY_SCOPE.values() for name in names}, closed=True
+    ),
+    "Metadata": _object(_METADATA, _LOGIN_METADATA),
     "OpenIDMetadata": _object(
-        _METADATA | {"subject_types_supported": _TEXTS}, {"id_token_signing_alg_values_supported": _TEXTS}
+        _METADATA | {"subject_types_supported": _TEXTS},
+        {"id_token_signing_alg_values_supported": _TEXTS, **_LOGIN_METADATA, **_OPENID_LOGIN_METADATA},
     ),
     "JWKS": _object({"keys": {"type": "array", "items": _JWK}}, closed=True),
     "Health": _object({"status": {"enum": ["ok", "not ready"]}}, {"missing": _TEXTS, "failing": _TEXTS}, closed=True),
@@ -208,6 +245,20 @@ ENDPOINTS: Final = (
         security=metadata.AUTH_METHODS,
     ),
     Endpoint(
+        _PATHS.userinfo,
+        "The claims of a user that the user has consented to (OpenID Connect Core §5.3); 404 if no user can log in",
+        {
+            200: Response("The claims.", "Userinfo", _NO_STORE),
+            **{status: _FORM_ENDPOINT[status] for status in (400, 408, 413, 503)},
+            401: Response("There is no token, or it is not valid here.", headers=(*_NO_STORE, "WWW-Authenticate")),
+            403: Response("The token lacks the scope openid.", headers=(*_NO_STORE, "WWW-Authenticate")),
+            404: Response("No user can log in here.", headers=_NO_STORE),
+            405: Response("The method is neither GET nor POST.", headers=(*_NO_STORE, "Allow")),
+        },
+        methods=("get", "post"),
+        security=("access_token",),
+    ),
+    Endpoint(
         _PATHS.feed,
         "Revocations, for services that validate tokens locally",
         {
@@ -257,6 +308,11 @@ _SECURITY: Final[dict[str, Schema]] = {
         "type": "http",
         "scheme": "basic",
         "description": "Client id and secret, both form-encoded (RFC 6749 §2.3.1).",
+    },
+    "access_token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An access token for this issuer. POST also takes it as the form parameter access_token.",
     },
 }
 """OpenAPI has no scheme for credentials in the form, so those are listed as parameters."""

@@ -1,4 +1,4 @@
-"""The issuer process under test, with one client that gets tokens."""
+"""The issuer process under test, with one client that gets tokens, and one that logs users in."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,17 @@ kind: OAuthClient
 metadata: {name: worker, namespace: leave}
 spec:
   access: [{resourceServer: payroll-api, namespace: payroll, scopes: [payroll.read]}]
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: app, namespace: leave}
+spec:
+  grantTypes: [authorization_code, refresh_token]
+  authentication: {method: None}
+  access: [{resourceServer: payroll-api, namespace: payroll, scopes: [payroll.read]}]
+  login: {redirectURIs: ["http://127.0.0.1/callback"]}
 """
+_USERS: Final = "users: [{id: ada, name: Ada Lovelace}]"
 
 
 @dataclass
@@ -37,7 +47,7 @@ class Target:
 
     @classmethod
     def of(cls, folder: Path) -> "Target":
-        return cls(folder, Running(folder, {"all.yaml": _MANIFESTS}))
+        return cls(folder, Running(folder, {"all.yaml": _MANIFESTS, "users.yaml": _USERS}))
 
     @property
     def worker(self) -> tuple[str, str]:
