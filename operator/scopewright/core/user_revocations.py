@@ -28,7 +28,7 @@ def user_token_has_ended(
     `sid` and `subject` are claims of the token; the other arguments are those of `has_ended`. All tokens of an ended
     session have ended, also one that another issuer has signed at the same moment.
     """
-    user, tokens = user_key(subject), record.user_tokens.get(client, ())
+    user, tokens = user_key(subject), record.user_tokens.get(client, {})
     return (
         issued <= record.every_user
         or issued <= record.users.get(user, 0)
@@ -36,12 +36,18 @@ def user_token_has_ended(
         or issued <= record.user_access.get(audience, 0)
         or issued <= record.user_clients.get(client, 0)
         or (bool(tokens) and (token_key(jti) in tokens or token_key(jti[:GRANT_KEY_LENGTH]) in tokens))
+        or (bool(tokens) and issued <= tokens.get(user, 0))
     )
 
 
 def ended_sessions(subject: str, sids: Iterable[str], now: float) -> RevocationRecord:
     """Return the revocation of all tokens of these sessions of a user."""
     return RevocationRecord(sessions={user_key(subject): {session_key(sid): int(now) for sid in sids}})
+
+
+def withdrawn_consent(subject: str, client: str, now: float) -> RevocationRecord:
+    """Return the revocation of the tokens of a user that a client has until now. `client` is the hash of its UID."""
+    return RevocationRecord(user_tokens={client: {user_key(subject): int(now)}})
 
 
 def shrink_users(record: RevocationRecord, now: float) -> RevocationRecord:

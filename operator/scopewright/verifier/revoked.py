@@ -122,16 +122,22 @@ class _RevokedOfUsers:
         user, none = _key(str(claims.get("sub"))), dict[str, float]()
         if _key(str(claims.get("sid"))) in self.sessions.get(user, none):
             return True
-        of_user = max(self.all_users, self.users.get(user, 0))
-        return any(self._has_ended(token, of_user) for token in (claims, *_chain(claims)))
+        return any(self._has_ended(token, user) for token in (claims, *_chain(claims)))
 
-    def _has_ended(self, token: Mapping[str, Any], of_user: float) -> bool:
+    def _has_ended(self, token: Mapping[str, Any], user: str) -> bool:
         jti = str(token.get("jti"))
         client = jti[:_UID_HASH_SIZE]
-        latest = max(of_user, self.clients.get(client, 0), self.access.get(_key(str(token.get("aud"))), 0))
-        ended = self.tokens.get(client)
-        revoked = ended is not None and (_key(jti) in ended or _key(jti[:_GRANT_KEY_SIZE]) in ended)
-        return revoked or 0 < latest >= _issued(token)
+        latest = max(
+            self.all_users,
+            self.users.get(user, 0),
+            self.clients.get(client, 0),
+            self.access.get(_key(str(token.get("aud"))), 0),
+        )
+        if ended := self.tokens.get(client):
+            if _key(jti) in ended or _key(jti[:_GRANT_KEY_SIZE]) in ended:
+                return True
+            latest = max(latest, ended.get(user, 0))
+        return 0 < latest >= _issued(token)
 
 
 def _issued(claims: Mapping[str, Any]) -> float:

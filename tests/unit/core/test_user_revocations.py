@@ -16,6 +16,7 @@ from scopewright.core.user_revocations import (
     MAX_USER_TOKENS_PER_CLIENT,
     shrink_users,
     user_token_has_ended,
+    withdrawn_consent,
 )
 from tests.unit.core.test_revocations import LIFETIME, NOW, SKEW, clients, instants, keys, records
 
@@ -29,6 +30,7 @@ ENDING: dict[str, RevocationRecord] = {
     "access": RevocationRecord(user_access={audience_key("api"): NOW}),
     "client": RevocationRecord(user_clients={"client-hash1": NOW}),
     "token": RevocationRecord(user_tokens={"client-hash1": {token_key("client-hash1jti"): NOW - 100}}),
+    "consent": withdrawn_consent("u-ada", "client-hash1", NOW),
     "every user": RevocationRecord(every_user=NOW),
 }
 
@@ -46,7 +48,7 @@ def test_entry_for_users_ends_a_token_of_a_user_and_no_token_of_a_client(record:
     assert not has_ended(record, "client-hash1", "client-hash1jti", audience_key("api"), NOW)
 
 
-@pytest.mark.parametrize("name", ["user", "access", "client", "every user"])
+@pytest.mark.parametrize("name", ["user", "access", "client", "consent", "every user"])
 def test_token_issued_later_is_valid(name: str) -> None:
     assert not ada_has_ended(ENDING[name], issued=NOW + 1)
 

@@ -24,7 +24,7 @@ from tests.harness.clock import Clock
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, FakeIssuer, feed, reason_of, token, verifier_of
 
 CLIENT, OTHER_CLIENT = "client-hash1", "client-hash2"
-JTI = f"{CLIENT}random"
+JTI = f"{CLIENT}of-one-grantrandom"
 CLIENT_ID = "leave.leave-worker"
 ISSUED = int(NOW)
 CHAIN: dict[str, Any] = {
@@ -74,6 +74,8 @@ ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
     "users' access here": {"userAccess": {audience_key(AUDIENCE): ISSUED}},
     "the client's users": {"userClients": {CLIENT: ISSUED}},
     "the token of the user": {"userTokens": {CLIENT: {token_key(JTI): ISSUED}}},
+    "the tokens of its code": {"userTokens": {CLIENT: {token_key(JTI[:24]): 1}}},
+    "the client's consent": {"userTokens": {CLIENT: {user_key(SUBJECT): ISSUED}}},
     "every user": {"everyUser": ISSUED},
 }
 ENDING_THE_USERS_FIRST_TOKEN: dict[str, dict[str, Any]] = {
@@ -81,6 +83,7 @@ ENDING_THE_USERS_FIRST_TOKEN: dict[str, dict[str, Any]] = {
     "users' access there": {"userAccess": {audience_key(CHAIN["aud"]): ISSUED - 10}},
     "the first client's users": {"userClients": {OTHER_CLIENT: ISSUED - 10}},
     "the first token": {"userTokens": {OTHER_CLIENT: {token_key(CHAIN["jti"]): ISSUED}}},
+    "the consent of the first client": {"userTokens": {OTHER_CLIENT: {user_key(SUBJECT): ISSUED - 10}}},
     "every user before the exchange": {"everyUser": ISSUED - 10},
 }
 NOT_ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
@@ -91,6 +94,8 @@ NOT_ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
     "users' access elsewhere": {"userAccess": {audience_key("https://elsewhere.example"): ISSUED}},
     "another client's users": {"userClients": {OTHER_CLIENT: ISSUED}},
     "another token of a user": {"userTokens": {CLIENT: {token_key("x"): ISSUED}, OTHER_CLIENT: {token_key(JTI): 1}}},
+    "an earlier consent": {"userTokens": {CLIENT: {user_key(SUBJECT): ISSUED - 1}}},
+    "another user's consent": {"userTokens": {CLIENT: {user_key(OTHER_SUBJECT): ISSUED}}},
     "earlier tokens of every user": {"everyUser": ISSUED - 1},
 }
 NOT_ENDING: dict[str, dict[str, Any]] = {

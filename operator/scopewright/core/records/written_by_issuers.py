@@ -70,7 +70,8 @@ class RevocationRecord:
     user_clients: Annotated[Mapping[str, int], NOT_IF_EMPTY] = field(default_factory=dict)
     """By client: its tokens of users, but not those for itself."""
     user_tokens: Annotated[Mapping[str, Mapping[str, int]], NOT_IF_EMPTY] = field(default_factory=dict)
-    """By client and token: when it was revoked. Such a token has ended."""
+    """By client and token: when it was revoked; such a token has ended. Also by client and grant, the part that the
+    `jti` of its tokens share; and by client and user, as a not-before time."""
     every_user: Annotated[int, NOT_IF_EMPTY] = 0
     """For all tokens of users."""
     version: Literal[1] = 1

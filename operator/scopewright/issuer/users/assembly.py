@@ -36,7 +36,7 @@ class UserState:
     ) -> "UserState":
         sealed = SealedSessions(store, lambda: registry.session_keys, clock)
         sessions = UserSessions(sealed, on_ended, lambda: _session_times(registry))
-        return cls(sealed, sessions, Consents(sealed, registry.server_of), Codes(sealed))
+        return cls(sealed, sessions, Consents(sealed, registry.server_of, on_ended), Codes(sealed))
 
 
 def _session_times(registry: Registry) -> SessionTimes:

@@ -12,6 +12,7 @@ from scopewright.core.records.resource_server import ResourceServerRecord, Role,
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import audience_key, token_key, user_key
 from scopewright.core.user_revocations import ended_sessions
+from scopewright.issuer.users.consents import Consents
 from tests.harness.issuer import settle
 from tests.harness.samples import (
     BANK_SERVICE,
@@ -215,3 +216,19 @@ async def test_18_client_revokes_a_token_of_a_user_by_an_entry_for_users() -> No
         assert token_key(jti) in record.user_tokens[jti[:12]]
         await logins.harness.revoke(other, PAYROLL_SERVICE)
         assert (await logins.harness.introspect(other))["active"] is True, "it is not the token of that client"
+
+
+async def test_19_withdrawn_consent_ends_the_tokens_of_that_user_at_that_client() -> None:
+    async with running_logins() as logins:
+        token = await manager_token(logins)
+        grace = str((await logins.tokens(user("grace")))["access_token"])
+        registry = logins.harness.issuer.registry
+        client = registry.clients.get(CLIENT_ID)
+        assert client is not None
+        consents = Consents(logins.sealed, registry.server_of, logins.harness.issuer.background.revocations.end)
+        await consents.withdraw(user("ada").subject, client.uid_hash)
+        assert await logins.harness.introspect(token) == INACTIVE
+        assert (await logins.harness.introspect(grace))["active"] is True
+        logins.harness.clock.advance(seconds=1)
+        again = str((await logins.tokens(user("ada")))["access_token"])
+        assert (await logins.harness.introspect(again))["active"] is True
