@@ -26,14 +26,15 @@ MAX_GENERATED = 40
 def secrets_are_accepted(harness: "OperatorHarness") -> None:
     """Invariant 1. The record accepts the credential in each Secret of a client, unless `revokedBefore` ended it.
 
-    A Secret that its client no longer names, or whose record the test itself deleted, is not checked.
+    A change to method None ends it at once, before the Secret is deleted. A Secret that its client no longer names, or
+    whose record the test itself deleted, is not checked.
     """
     for stored in harness.store.objects.values():
         at = stored.existing.ref
         if stored.existing.type != SECRET_TYPE or not (value := generated_credential(stored.entries)):
             continue
         raw = next((r for r in harness.store.declared.values() if stored.existing.owner_uids == (_uid(r),)), None)
-        if raw is None or at.name != secret_name(raw):
+        if raw is None or at.name != secret_name(raw) or _is_public(raw):
             continue
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         if (
@@ -86,7 +87,8 @@ AFTER_EACH_WRITE = (secrets_are_accepted, signing_keys_are_published, nothing_se
 def credentials_last(harness: "OperatorHarness") -> None:
     """Invariant 1, for a settled operator. The credential in the Secret of each Ready client has no end.
 
-    A client with its own keys or a ServiceAccount has no such credential, and no record has more than four.
+    A client with its own keys or a ServiceAccount has no such credential, and no record has more than four. A public
+    client has neither a credential nor a Secret.
     """
     for ref, raw in harness.store.declared.items():
         if ref.kind != "OAuthClient" or not harness.condition(ref).startswith("True"):
@@ -94,6 +96,13 @@ def credentials_last(harness: "OperatorHarness") -> None:
         record = harness.client_record(ref.namespace, ref.name)
         assert record is not None
         lasting = {c.sha256 for c in record.credentials if c.expiration_time is None}
+        if _is_public(raw):
+            assert record.public
+            assert not record.credentials
+            secret = harness.store.objects.get(Ref("Secret", ref.namespace, secret_name(raw)))
+            assert secret is None or secret.existing.owner_uids != (_uid(raw),)
+            continue
+        assert not record.public
         entries = harness.store.objects[Ref("Secret", ref.namespace, secret_name(raw))].entries
         if record.service_account or record.public_keys:
             assert not lasting, "a credential without an end is in the record, and in no Secret"
@@ -114,6 +123,10 @@ def secret_name(client: Mapping[str, Any]) -> str:
     """The name of the Secret that this OAuthClient's manifest asks for."""
     wanted = client["spec"].get("credentials", {}).get("secretName")
     return str(wanted or f"{client['metadata']['name']}-oauth")
+
+
+def _is_public(client: Mapping[str, Any]) -> bool:
+    return bool(client["spec"].get("authentication", {}).get("method") == "None")
 
 
 def _uid(raw: Mapping[str, Any]) -> str:

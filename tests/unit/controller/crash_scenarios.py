@@ -225,8 +225,34 @@ PAIR = {"authentication": {"method": "PrivateKeyJWT"}}
 ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}}
 
 
+PUBLIC = {
+    "authentication": {"method": "None"},
+    "grantTypes": ["authorization_code"],
+    "login": {"redirectURIs": ["http://127.0.0.1/callback"]},
+}
+
+
 def with_pair() -> OperatorHarness:
     return with_worker(PAIR)
+
+
+def with_public_client() -> OperatorHarness:
+    return with_worker(PUBLIC)
+
+
+def edit_secret_and_make_public(harness: OperatorHarness) -> None:
+    harness.store.edit(harness.secret_ref(), issuer=b"another")
+    change_spec(**PUBLIC)(harness)
+
+
+def assert_public(harness: OperatorHarness) -> None:
+    record = harness.client_record("leave", "worker")
+    assert record is not None
+    assert record.public
+    assert record.credentials == ()
+    assert record.login is not None
+    assert harness.secret_ref() not in harness.store.objects
+    assert harness.condition(WORKER) == "True Provisioned"
 
 
 def with_account() -> OperatorHarness:
@@ -331,6 +357,14 @@ SCENARIOS = {
     "a ServiceAccount is replaced by a secret": Scenario(
         with_account, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), assert_ready
     ),
+    "a public client is created": Scenario(
+        OperatorHarness, lambda h: h.apply("OAuthClient", "leave", "worker", PUBLIC), assert_public
+    ),
+    "a client becomes public": Scenario(with_client, change_spec(**PUBLIC), assert_public),
+    "a client whose Secret was edited becomes public": Scenario(
+        with_client, edit_secret_and_make_public, assert_public
+    ),
+    "a public client gets a secret": Scenario(with_public_client, change_spec(), assert_ready),
     "a ServiceAccount is recreated": Scenario(
         with_account, lambda h: h.service_accounts.update({"leave/worker": "2"}), assert_account("2")
     ),

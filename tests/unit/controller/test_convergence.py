@@ -26,6 +26,7 @@ INSTANTS = st.sampled_from(["2026-11-22T11:00:00Z", "2026-11-22T12:30:00Z", "202
 GIVEN = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43}
 AUTHENTICATION = st.sampled_from(
     [{"method": "PrivateKeyJWT"}, {"method": "PrivateKeyJWT", "jwks": {"keys": [GIVEN]}},
+     {"method": "None"},
      {"method": "ServiceAccount", "serviceAccount": {"name": "there"}},
      {"method": "ServiceAccount", "serviceAccount": {"name": "nowhere"}},
      {"method": "ServiceAccount", "serviceAccount": {"name": "a", "cluster": "eu-1", "uid": "5c9a"}}]
