@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Self
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx
@@ -32,7 +32,8 @@ class Away:
 
 
 class FormBrowser:
-    """Keeps cookies, follows redirects to the issuer only, and submits forms by the ids of form and button.
+    """A context manager. It keeps cookies, follows redirects to the issuer only, and submits forms by the ids of form
+    and button.
 
     As a browser does, it sends `Sec-Fetch-Site` and, with forms, `Origin`; it sends no Lax cookie with a form of
     another site; and it refuses a form, or the redirect after it, that the page's `form-action` does not allow.
@@ -81,7 +82,10 @@ class FormBrowser:
             request = self._http.build_request("POST", found.action, data=dict(sent), headers=headers)
         return self._follow(request, page)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def _follow(self, request: httpx.Request, page: Page | None = None) -> Page | Away:

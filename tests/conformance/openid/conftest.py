@@ -24,9 +24,8 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginIssuer]:
 def suite(provider: LoginIssuer) -> Iterator[Suite]:
     """A module of the suite: it starts without a session."""
     basic, second, post = (_client(provider, name) for name in CLIENTS)
-    browser = FormBrowser(provider.url)
-    yield Suite(browser, basic, second, replace(post, method="client_secret_post"))
-    browser.close()
+    with FormBrowser(provider.url) as browser:
+        yield Suite(browser, basic, second, replace(post, method="client_secret_post"))
 
 
 def _client(provider: LoginIssuer, name: str) -> RelyingParty:

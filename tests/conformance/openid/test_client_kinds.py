@@ -49,9 +49,8 @@ def clients(issuer: LoginIssuer, key: ECKey) -> dict[str, RelyingParty]:
 
 @pytest.fixture
 def browser(issuer: LoginIssuer) -> Iterator[FormBrowser]:
-    browser = FormBrowser(issuer.url)
-    yield browser
-    browser.close()
+    with FormBrowser(issuer.url) as browser:
+        yield browser
 
 
 def logged_in(client: RelyingParty, browser: FormBrowser, user: str = "ada", **changes: str | None) -> TokenResponse:

@@ -71,9 +71,8 @@ def app(
 
 @pytest.fixture
 def browser(issuer: LoginIssuer) -> Iterator[FormBrowser]:
-    browser = FormBrowser(issuer.url)
-    yield browser
-    browser.close()
+    with FormBrowser(issuer.url) as browser:
+        yield browser
 
 
 def test_user_logs_in(app: Application, browser: FormBrowser) -> None:
@@ -126,9 +125,8 @@ def test_code_of_another_browser_is_refused_by_the_application(
     app: Application, browser: FormBrowser, issuer: LoginIssuer
 ) -> None:
     """Login CSRF: the victim's browser has no login that the code belongs to."""
-    attacker = FormBrowser(issuer.url)
-    away = walk_login(attacker, f"{app.home}/login", "eve")
-    attacker.close()
+    with FormBrowser(issuer.url) as attacker:
+        away = walk_login(attacker, f"{app.home}/login", "eve")
     answer = browser.open(away.url)
     assert isinstance(answer, Page), answer
     assert answer.status >= 400

@@ -94,9 +94,8 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
 
 @pytest.fixture
 def browser(proxied: Proxied) -> Iterator[FormBrowser]:
-    browser = FormBrowser(proxied.issuer.url)
-    yield browser
-    browser.close()
+    with FormBrowser(proxied.issuer.url) as browser:
+        yield browser
 
 
 def test_user_of_the_group_sees_the_page(proxied: Proxied, browser: FormBrowser) -> None:
