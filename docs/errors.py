@@ -86,11 +86,10 @@ TO_DO: Final = {
         "Send one resource: the audience of a ResourceServer in spec.access, whose owner granted a scope."
     ),
     ("invalid_grant", ANY): (
-        "Let the user log in again. A code is valid once and for a minute, with the redirect_uri and code_verifier of its "
+        "Let the user log in again. A code is valid once, for a minute, with the redirect_uri and code_verifier of its "
         "request; a refresh token that rotates, until its successor is used. The issuer's audit line has the reason."
     ),
     ("temporarily_unavailable", "starting"): "Retry after Retry-After.",
-    ("temporarily_unavailable", "contention"): "Retry after Retry-After; refresh once for all threads and tabs.",
     ("temporarily_unavailable", "no_id_token_key"): (
         "Retry after Retry-After; check that the SigningKey of spec.login exists, and that its status is Ready."
     ),

@@ -16,7 +16,7 @@ from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import Form, parameter
-from scopewright.issuer.protocol.responses import NO_STORE, Answer
+from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -24,11 +24,11 @@ from scopewright.issuer.tokens.authorise import require_grant_type
 from scopewright.issuer.tokens.sign import IssuedToken
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed
+from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.refresh_tokens import (
     BegunFamily,
-    FoundFamily,
     NewFamily,
     RefreshTokenFamilies,
     Use,
@@ -44,9 +44,6 @@ REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
 USER_GRANT_TYPES: Final = (AUTHORIZATION_CODE, REFRESH_TOKEN)
 ISSUED: Final = "issued"
 
-_MAX_ATTEMPTS: Final = 5
-"""Of a compare-and-set: each failure means that another request has just written."""
-
 
 @dataclass(slots=True)
 class UserGrantRequest:
@@ -59,6 +56,17 @@ class UserGrantRequest:
     resources: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(slots=True)
+class _Grant:
+    """A request of an authenticated client. `jkt` is None until the proof has been checked."""
+
+    client: Client
+    login: Login
+    request: UserGrantRequest
+    now: float
+    jkt: str | None
 
 
 @dataclass(slots=True)
@@ -86,7 +94,7 @@ class UserGrants:
         self._registry = registry
         self._store = store
         self._codes = Codes(store)
-        self._refresh_tokens = families
+        self._families = families
         self._dpop = dpop
         self._signer = signer
         self._revocations = revocations
@@ -97,34 +105,35 @@ class UserGrants:
         require_grant_type(client, request.grant_type)
         if client.login is None:
             raise _invalid_grant("no_login")
-        if not request.proofs:
-            if client.dpop_required:
-                raise proof_required()
-            return await self._issue(client, client.login, request, "", now)
-        nonce = self._dpop.nonce_header(now)
+        if client.dpop_required and not request.proofs:
+            raise proof_required()
+        grant = _Grant(client, client.login, request, now, None if request.proofs else "")
+        nonce = self._dpop.nonce_header(now) if request.proofs else ()
+        serve = self._redeem if request.grant_type == AUTHORIZATION_CODE else self._refresh
         try:
-            jkt = await self._dpop.verify(request.proofs, client.client_id, now)
-            outcome = await self._issue(client, client.login, request, jkt, now)
+            issued = await retry_lost(lambda: serve(grant))
         except OAuthError as error:
             error.headers += nonce
             raise
-        outcome.answer.headers += nonce
-        return outcome
+        return _outcome(issued, grant, nonce)
 
-    async def _issue(self, client: Client, login: Login, request: UserGrantRequest, jkt: str, now: float) -> Outcome:
-        grant = self._redeem if request.grant_type == AUTHORIZATION_CODE else self._refresh
-        for _ in range(_MAX_ATTEMPTS):
-            issued = await grant(client, login, request, jkt, now)
-            if issued is not None:
-                return _outcome(issued, client, request.grant_type, jkt)
-        raise unavailable("try again shortly", reason="contention")
+    async def _key(self, grant: _Grant, delegated: DelegatedAccess) -> str:
+        """The thumbprint of the key that the tokens are bound to; empty: of none.
+
+        The proof is checked only after the code or refresh token was found, and once: anybody can send proofs in the
+        name of a public client, and each takes room in the replay memory.
+        """
+        if grant.jkt is None:
+            grant.jkt = await self._dpop.verify(grant.request.proofs, grant.client.client_id, grant.now)
+        if delegated.jkt and delegated.jkt != grant.jkt:
+            raise _invalid_grant("dpop_key")
+        return grant.jkt
 
     # Codes
 
-    async def _redeem(
-        self, client: Client, login: Login, request: UserGrantRequest, jkt: str, now: float
-    ) -> _Issued | None:
-        """None if the code or the user's record was written in the meantime."""
+    async def _redeem(self, grant: _Grant) -> _Issued:
+        """Raises LostWrite if the code or the user's record was written in the meantime."""
+        client, request = grant.client, grant.request
         found = await self._codes.find(request.credential)
         if found is None:
             raise _invalid_grant("unknown_code")
@@ -132,84 +141,77 @@ class UserGrants:
         _check_owner(client, code.delegated)
         if request.redirect_uri != code.redirect_uri:
             raise _invalid_grant("redirect_uri")
-        if not proves_challenge(code.code_challenge, request.verifier):
+        if not proves_challenge(code.code_challenge, request.verifier) or (client.public and not code.code_challenge):
             raise _invalid_grant("code_verifier")
-        _check_key(code.delegated, jkt)
+        jkt = await self._key(grant, code.delegated)
+        grant_id = grant_id_of(found.handle)
         if code.redemption is not None:
-            await self._end_redeemed(client, found, code.redemption)
+            # This redemption has proven as much as the first one.
+            await self._end_family(client, grant_id, code.redemption.family, code.delegated.subject)
             raise _invalid_grant("code_replayed")
-        session = self._check_current(client, login, code.redirect_uri, found.session)
-        grant_id, family = grant_id_of(found.handle), None
+        session = self._check_current(grant, code.redirect_uri, found.session)
+        family = None
         if REFRESH_TOKEN in client.grant_types:
-            family = await self._begin_family(client, login, found, session, jkt)
-            if self._registry.clients.get(client.client_id) is not client:
-                raise _client_changed()
-        of_tokens = family.session if family else session
-        issued = self._sign(client, code.delegated, of_tokens, grant_id, request, jkt, now)
-        self._add_id_token(issued, client, session.sid, code.nonce, now)
+            family = await self._begin_family(grant, found, session, jkt)
+            self._check_unchanged(client)
+        issued = self._sign(grant, code.delegated, family.session if family else session, grant_id, jkt)
+        self._add_id_token(issued, grant, session.sid, code.nonce)
         issued.refresh_token = family.token if family else ""
         redemption = Redemption(family.family_id if family else "")
-        seconds = max(CODE_SECONDS, issued.token.expires_in, login.refresh_max_lifetime if family else 0)
-        writes = family.writes if family else ()
-        return issued if await self._store.write(redeemed(found, redemption, seconds), *writes) else None
+        seconds = max(CODE_SECONDS, issued.token.expires_in, grant.login.refresh_max_lifetime if family else 0)
+        await save_or_lose(self._store, redeemed(found, redemption, seconds), *(family.writes if family else ()))
+        return issued
 
-    async def _begin_family(
-        self, client: Client, login: Login, found: FoundCode, session: Session, jkt: str
-    ) -> BegunFamily:
+    async def _begin_family(self, grant: _Grant, found: FoundCode, session: Session, jkt: str) -> BegunFamily:
         """Public clients have a token that rotates, or one that is bound to their key."""
-        delegated = replace(found.code.delegated, jkt=jkt) if client.public and jkt else found.code.delegated
-        new = NewFamily(
-            delegated, session, grant_id_of(found.handle), found.code.redirect_uri, rotates=client.public and not jkt
-        )
-        begun = await self._refresh_tokens.begin(new, login)
+        code, public = found.code, grant.client.public
+        delegated = replace(code.delegated, jkt=jkt) if public and jkt else code.delegated
+        rotates = public and not jkt
+        new = NewFamily(delegated, session, grant_id_of(found.handle), code.redirect_uri, rotates=rotates)
+        begun = await self._families.begin(new, grant.login)
         if begun is None:
             raise _invalid_grant("session_ended")
         return begun
 
-    async def _end_redeemed(self, client: Client, found: FoundCode, redemption: Redemption) -> None:
-        """End what the first redemption gave: the second one has proven as much."""
-        self._revocations.end_grant(client.uid_hash, grant_id_of(found.handle))
-        if redemption.family:
-            await self._refresh_tokens.end(redemption.family, found.code.delegated.subject)
-
     # Refresh tokens
 
-    async def _refresh(
-        self, client: Client, login: Login, request: UserGrantRequest, jkt: str, now: float
-    ) -> _Issued | None:
-        """None if the family was written in the meantime."""
-        found = await self._refresh_tokens.find(request.credential)
+    async def _refresh(self, grant: _Grant) -> _Issued:
+        """Raises LostWrite if the family was written in the meantime."""
+        client = grant.client
+        found = await self._families.find(grant.request.credential)
         if found is None:
             raise _invalid_grant("unknown_refresh_token")
         family = found.family
         _check_owner(client, family.delegated)
-        _check_key(family.delegated, jkt)
+        jkt = await self._key(grant, family.delegated)
         if client.public and not family.secret and not family.delegated.jkt:
             raise _invalid_grant("unbound_refresh_token")
-        if has_expired(family, login, found.store_now):
+        if has_expired(family, grant.login, found.store_now):
             raise _invalid_grant("refresh_token_expired")
-        refreshed = use_token(found, login)
+        refreshed = use_token(found, grant.login)
         if refreshed.use is Use.REPLAYED:
-            await self._end_family(client, found)
+            await self._end_family(client, family.grant_id, found.token.family_id, family.delegated.subject)
             raise _invalid_grant("refresh_token_replayed")
-        session = self._check_current(client, login, family.redirect_uri, found.session)
-        issued = self._sign(client, family.delegated, session, family.grant_id, request, jkt, now)
-        self._add_id_token(issued, client, family.login_sid, "", now)
+        session = self._check_current(grant, family.redirect_uri, found.session)
+        issued = self._sign(grant, family.delegated, session, family.grant_id, jkt)
+        self._add_id_token(issued, grant, family.login_sid)
         issued.refresh_token = refreshed.token
-        if refreshed.use is Use.WRITE and not await self._refresh_tokens.save(found, refreshed.family, login):
-            return None
+        if refreshed.use is Use.WRITE:
+            await save_or_lose(self._store, self._families.next_state(found, refreshed.family, grant.login))
         return issued
-
-    async def _end_family(self, client: Client, found: FoundFamily) -> None:
-        self._revocations.end_grant(client.uid_hash, found.family.grant_id)
-        await self._refresh_tokens.end(found.token.family_id, found.family.delegated.subject)
 
     # Both
 
-    def _check_current(self, client: Client, login: Login, redirect_uri: str, session: Session | None) -> Session:
+    async def _end_family(self, client: Client, grant_id: str, family_id: str, subject: str) -> None:
+        """End all that a code gave: its access tokens, and those of its refresh tokens."""
+        self._revocations.end_grant(client.uid_hash, grant_id)
+        if family_id:
+            await self._families.end(family_id, subject)
+
+    def _check_current(self, grant: _Grant, redirect_uri: str, session: Session | None) -> Session:
         """The session, if it has not ended and the client may still have it; raises OAuthError."""
-        if self._registry.clients.get(client.client_id) is not client:
-            raise _client_changed()
+        client, login = grant.client, grant.login
+        self._check_unchanged(client)
         if session is None:
             raise _invalid_grant("session_ended")
         if not redirect_uris.is_registered(redirect_uri, login.redirect_uris, public=client.public):
@@ -218,30 +220,27 @@ class UserGrants:
             raise _invalid_grant("login_policy")
         return session
 
-    def _sign(
-        self,
-        client: Client,
-        delegated: DelegatedAccess,
-        session: Session,
-        grant_id: str,
-        request: UserGrantRequest,
-        jkt: str,
-        now: float,
-    ) -> _Issued:
+    def _check_unchanged(self, client: Client) -> None:
+        """The store was read since the client was authenticated."""
+        if self._registry.clients.get(client.client_id) is not client:
+            raise unavailable("the client has changed; try again", reason="client_changed")
+
+    def _sign(self, grant: _Grant, delegated: DelegatedAccess, session: Session, grant_id: str, jkt: str) -> _Issued:
+        request = grant.request
         authorised = authorise_user(
-            client, delegated, session, grant_id, request.resources, request.scopes, self._registry, now
+            grant.client, delegated, session, grant_id, request.resources, request.scopes, self._registry, grant.now
         )
         authorisation = authorised.authorisation
         if not jkt and (authorisation.server.record.dpop_required or self._registry.is_fapi2):
             raise proof_required()
         authorisation.jkt = jkt
-        return _Issued(authorised, session, self._signer.sign(authorisation, now))
+        return _Issued(authorised, session, self._signer.sign(authorisation, grant.now))
 
-    def _add_id_token(self, issued: _Issued, client: Client, sid: str, nonce: str, now: float) -> None:
-        scopes = issued.authorised.openid_scopes
+    def _add_id_token(self, issued: _Issued, grant: _Grant, sid: str, nonce: str = "") -> None:
+        scopes, token = issued.authorised.openid_scopes, issued.token.value
         if "openid" in scopes:
             issued.id_token = self._id_tokens.issue(
-                client, issued.session, scopes, sid=sid, now=now, access_token=issued.token.value, nonce=nonce
+                grant.client, issued.session, scopes, sid=sid, now=grant.now, access_token=token, nonce=nonce
             )
 
 
@@ -267,12 +266,8 @@ def _check_owner(client: Client, delegated: DelegatedAccess) -> None:
         raise _invalid_grant("not_theirs")
 
 
-def _check_key(delegated: DelegatedAccess, jkt: str) -> None:
-    if delegated.jkt and delegated.jkt != jkt:
-        raise _invalid_grant("dpop_key")
-
-
-def _outcome(issued: _Issued, client: Client, grant_type: str, jkt: str) -> Outcome:
+def _outcome(issued: _Issued, grant: _Grant, nonce: Headers) -> Outcome:
+    jkt = grant.jkt
     token, authorisation = issued.token, issued.authorised.authorisation
     content: dict[str, Any] = {
         "access_token": token.value.decode(),
@@ -285,8 +280,8 @@ def _outcome(issued: _Issued, client: Client, grant_type: str, jkt: str) -> Outc
     if issued.id_token:
         content["id_token"] = issued.id_token
     entry: dict[str, Any] = {
-        "client": client.client_id,
-        "grant_type": grant_type,
+        "client": grant.client.client_id,
+        "grant_type": grant.request.grant_type,
         "audience": authorisation.server.audience,
         "scope": authorisation.granted.scope,
         "kid": token.kid,
@@ -297,11 +292,7 @@ def _outcome(issued: _Issued, client: Client, grant_type: str, jkt: str) -> Outc
         entry |= {"sub": authorisation.user.subject, "sid": authorisation.user.sid}
     if jkt:
         entry["jkt"] = jkt
-    return Outcome(Answer(200, NO_STORE, orjson.dumps(content)), ISSUED, entry)
-
-
-def _client_changed() -> OAuthError:
-    return unavailable("the client has changed; try again", reason="client_changed")
+    return Outcome(Answer(200, NO_STORE + nonce, orjson.dumps(content)), ISSUED, entry)
 
 
 def _invalid_grant(reason: str) -> OAuthError:

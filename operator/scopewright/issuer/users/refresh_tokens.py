@@ -129,9 +129,9 @@ class RefreshTokenFamilies:
             return None
         return FoundFamily(token, stored.version, family, live_session(session, read.now), read.now)
 
-    async def save(self, found: FoundFamily, family: Family, login: Login) -> bool:
-        """Write the next state, unless the family has changed since it was read. Return whether it was written."""
-        return await self._store.write(_save(found.token.family_id, family, login, found.store_now, found.version))
+    def next_state(self, found: FoundFamily, family: Family, login: Login) -> Save:
+        """The write of the next state, which fails if the family has changed since it was read."""
+        return _save(found.token.family_id, family, login, found.store_now, found.version)
 
     async def begin(self, new: NewFamily, login: Login) -> BegunFamily | None:
         """A new family and the writes that store it, in one step with the user's record; None if the session has ended.

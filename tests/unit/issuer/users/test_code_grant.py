@@ -23,6 +23,7 @@ from tests.unit.issuer.users.logins import (
     Logins,
     granting_server,
     other_client,
+    public_client,
     running_logins,
     s256,
     user,
@@ -102,6 +103,23 @@ async def test_a_verifier_without_a_challenge_is_refused() -> None:
         assert await refused(logins, await logins.code(session, verifier="")) == (400, "invalid_grant")
         response = await logins.redeem(await logins.code(session, verifier=""), code_verifier=None)
         assert response.status_code == 200
+
+
+async def test_a_client_that_became_public_needs_a_challenge() -> None:
+    async with running_logins(public_client()) as logins:
+        code = await logins.code(await logins.session(), verifier="")
+        response = await logins.redeem(code, secret=None, code_verifier=None)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_twenty_logins_of_one_user_at_once_all_succeed() -> None:
+    """Each of them writes the user's record."""
+    async with running_logins() as logins:
+        codes = [await logins.code(await logins.session()) for _ in range(20)]
+        responses = await asyncio.gather(*(logins.redeem(code) for code in codes))
+        assert {r.status_code for r in responses} == {200}
+        for response in responses:
+            assert (await logins.refresh(response.json()["refresh_token"])).status_code == 200
 
 
 async def test_a_second_redemption_ends_what_the_first_one_gave() -> None:

@@ -6,7 +6,9 @@ import httpx
 import pytest
 
 from scopewright.core.records.client import ClientRecord
+from scopewright.issuer.authentication.replay import LocalReplay
 from scopewright.verifier.nonces import Nonces
+from tests.harness.clock import Clock
 from tests.harness.samples import ISSUER, NONCE_KEY, PAYROLL, SECRET
 from tests.unit.issuer.users.logins import (
     Logins,
@@ -152,3 +154,31 @@ async def test_the_scheme_must_be_that_of_the_token() -> None:
         assert (await userinfo(logins, bearer, sent)).status_code == 401
         await logins.put(web_client(dpop_required=True))
         assert (await userinfo(logins, bearer, None, "Bearer")).status_code == 401
+
+
+class CountedReplay(LocalReplay):
+    """Counts what is stored."""
+
+    stored = 0
+
+    async def first_use(self, owner: str, value: str, until: float) -> bool:
+        self.stored += 1
+        return await super().first_use(owner, value, until)
+
+
+async def test_strangers_fill_no_replay_memory_in_the_name_of_a_public_client() -> None:
+    """Its room is shared by the namespace, so that confidential clients would be refused."""
+    clock = Clock()
+    replay = CountedReplay(clock)
+    async with running_logins(public_client(), clock=clock, replay=replay) as logins:
+        code = await logins.code(await logins.session())
+        for changes in ({"code": "x"}, {"code_verifier": "w" * 43}, {"redirect_uri": "https://evil.example"}):
+            form = {"code": code} | changes
+            refusal = await logins.redeem(form.pop("code"), secret=None, proof=proof_for(logins), **form)
+            assert refusal.json()["error"] == "invalid_grant"
+            assert refusal.headers["dpop-nonce"]
+        refusal = await logins.refresh(f"{'A' * 22}.{'A' * 43}", secret=None, proof=proof_for(logins))
+        assert refusal.json()["error"] == "invalid_grant"
+        assert replay.stored == 0
+        assert (await logins.redeem(code, secret=None, proof=proof_for(logins))).status_code == 200
+        assert replay.stored == 1
