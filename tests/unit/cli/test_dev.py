@@ -1,12 +1,14 @@
 """`scopewright dev`: flags, configuration and printed table."""
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from scopewright.cli.dev import _table, dev_config, developer_login, http_hosts
+from scopewright.api import OAuthClient
+from scopewright.cli.dev import Report, _table, dev_config, developer_login, http_hosts
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
 
@@ -145,3 +147,31 @@ def test_users_without_passwords_stay_on_this_machine(
     with pytest.raises(Rejected, match=r"without a password.* --developer-login"):
         developer_login(tmp_path, listen_on, issuer, allowed=False)
     assert developer_login(tmp_path, listen_on, issuer, allowed=True) == users_file
+
+
+class StubOperator:
+    """An operator that has settled with these clients."""
+
+    def __init__(self, *clients: OAuthClient) -> None:
+        self.cache = self
+        self.problems = ()
+        self._clients = clients
+
+    def all(self, kind: type) -> tuple[OAuthClient, ...]:
+        return self._clients
+
+
+def client(**spec: Any) -> OAuthClient:
+    metadata = {"name": "web", "namespace": "hr"}
+    return OAuthClient.model_validate({"metadata": metadata, "spec": spec})
+
+
+@pytest.mark.parametrize(("logs_in", "has_users", "hints"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+def test_a_client_with_login_and_no_users_is_pointed_out_once(logs_in: bool, has_users: bool, hints: int) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    login = {"grantTypes": ["authorization_code"], "login": {"redirectURIs": ["http://localhost:1/callback"]}}
+    report = Report(cast("Any", StubOperator(client(**login if logs_in else {}))), console, has_users=has_users)
+    for _ in range(2):
+        report.settled()
+    text = cast("io.StringIO", console.file).getvalue()
+    assert text.count("no user can log in through hr.web: write users.yaml in DIR") == hints

@@ -1,14 +1,13 @@
 """Attempts: pending authorization requests, each sealed in a cookie of the browser. Nothing is stored before login.
 
-AES-256-GCM under a key derived (HKDF) from the session keys. The id of the attempt, which is in the cookie's name and
-in the path of its pages, is associated data.
+AES-256-GCM under a key derived (HKDF) for each attempt from the session keys. The id of the attempt, which is in the
+cookie's name and in the path of its pages, is associated data.
 """
 
 import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -28,7 +27,10 @@ MAX_ATTEMPTS: Final = 5
 MAX_COOKIE_BYTES: Final = 3584
 """Of the value. Browsers drop cookies of more than 4,096 bytes with name and attributes."""
 
-_INFO: Final = b"scopewright-attempt-v1"
+_MIN_COOKIE_BYTES: Final = 100
+_ROOM_FOR_SID: Final = 64
+"""Of the value: a request that begins must not become too large with its login."""
+_INFO: Final = b"scopewright-attempt-v1:"
 _NONCE_BYTES: Final = 12
 _ID_BYTES: Final = 12
 
@@ -74,12 +76,12 @@ class Attempts:
 
     def seal(self, attempt: PendingLogin, now: float) -> str:
         """Return the value of the cookie; raises TooLarge, or Unavailable without keys."""
-        cipher = _cipher(self._require_keys().sealing_key(now))
+        cipher = _cipher(self._require_keys().sealing_key(now), attempt.id)
         nonce = secrets.token_bytes(_NONCE_BYTES)
         content = _CONTENT.dump_json(attempt)
         sealed = nonce + cipher.encrypt(nonce, content, attempt.id.encode())
         value = base64url.encode(sealed)
-        if len(value) > MAX_COOKIE_BYTES:
+        if len(value) > (MAX_COOKIE_BYTES if attempt.sid else MAX_COOKIE_BYTES - _ROOM_FOR_SID):
             raise TooLarge
         return value
 
@@ -111,16 +113,16 @@ class Attempts:
 
 
 def _opened(key: bytes, attempt_id: str, value: str) -> PendingLogin | None:
-    if len(value) > MAX_COOKIE_BYTES:
+    if not _MIN_COOKIE_BYTES < len(value) <= MAX_COOKIE_BYTES:
         return None
     try:
         sealed = base64url.decode_canonical(value)
-        content = _cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], attempt_id.encode())
+        content = _cipher(key, attempt_id).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], attempt_id.encode())
         return _CONTENT.validate_json(content)
     except (ValueError, InvalidTag, ValidationError):
         return None
 
 
-@lru_cache(maxsize=4)
-def _cipher(key: bytes) -> AESGCM:
-    return AESGCM(HKDF(SHA256(), 32, salt=None, info=_INFO).derive(key))
+def _cipher(key: bytes, attempt_id: str) -> AESGCM:
+    """A key for each attempt: anybody can make the issuer seal, so random nonces under one key could repeat."""
+    return AESGCM(HKDF(SHA256(), 32, salt=None, info=_INFO + attempt_id.encode()).derive(key))

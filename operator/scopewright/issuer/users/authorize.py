@@ -152,8 +152,7 @@ class Authorize:
         token, decision, outcome = parameter(form, "csrf"), parameter(form, "decision"), step.outcome
         delegated = outcome.delegated if isinstance(outcome, ShowConsent | IssueCode) else None
         consents = delegated is not None and attempt.accepts(token, *_shown(delegated))
-        if decision in ("deny", "back"):
-            _require_token(consents or attempt.accepts(token, "back"), request)
+        if decision in ("deny", "back") and (consents or attempt.accepts(token, "back")):
             self.log(http, "consent", "denied", _audited(step))
             denied = SendError("access_denied", "the user refused, or may not use this application")
             return await self._answer(http, replace(step, outcome=denied))

@@ -1,5 +1,6 @@
 """Cookies of users' browsers (RFC 6265bis): their names, and how they are set."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 _SESSION: Final = "scopewright-session"
 _ATTEMPT: Final = "scopewright-attempt-"
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Cookies:
     def attempts(self, sent: Mapping[str, str]) -> dict[str, str]:
         """Return the values of the attempt cookies that the browser sent, by attempt."""
         prefix = self.prefix + _ATTEMPT
-        return {name.removeprefix(prefix): value for name, value in sent.items() if name.startswith(prefix)}
+        named = ((name.removeprefix(prefix), value) for name, value in sent.items() if name.startswith(prefix))
+        return {attempt: value for attempt, value in named if _ID.fullmatch(attempt)}
 
     def set(self, name: str, value: str, max_age: int | None = None) -> str:
         """Return the value of a Set-Cookie header. Without `max_age` (seconds) it ends with the browser."""
