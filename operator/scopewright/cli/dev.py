@@ -164,11 +164,12 @@ def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
 
 
 def _with_problems(console: Console) -> audit.Sink:
-    """Print why a login could not go on: to the browser, which has only the error id, or to the application."""
+    """Print why a login failed: neither an error page, which has an id instead, nor `invalid_grant` says it."""
 
     def write(entry: audit.Entry) -> None:
         audit.to_log(entry)
-        if entry["event"] in ("user_error", "authorize") and "reason" in entry:
+        of_pages = entry["event"] in ("user_error", "authorize")
+        if "reason" in entry and (of_pages or entry["result"] == "invalid_grant"):
             shown = (f"{name} {json.dumps(entry[name])}" for name in _PROBLEM if name in entry)
             console.print(Text(f"login refused: {', '.join(shown)}", "yellow"), soft_wrap=True)
 

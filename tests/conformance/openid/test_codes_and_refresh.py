@@ -4,6 +4,7 @@ import time
 
 from tests.conformance.openid.suite import USER, Suite
 from tests.harness.browser import walk_login
+from tests.harness.login_issuer import LoginIssuer
 
 
 def test_oidcc_codereuse(suite: Suite) -> None:
@@ -34,6 +35,15 @@ def test_code_of_another_client_is_refused_and_stays_valid(suite: Suite) -> None
     stolen = suite.second.redeem(request, away.parameters["code"], redirect_uri=suite.client.redirect_uri)
     assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
     suite.complete(request, away)
+
+
+def test_dev_prints_the_reason_that_invalid_grant_hides(suite: Suite, provider: LoginIssuer) -> None:
+    request = suite.client.request()
+    away = walk_login(suite.browser, request.url, USER)
+    refused = suite.client.redeem(request, away.parameters["code"], redirect_uri=f"{suite.client.redirect_uri}/")
+    assert refused.json()["error"] == "invalid_grant"
+    assert 'login refused: reason "redirect_uri", client "hr.suite"' in provider.printed()
+    assert away.parameters["code"] not in provider.printed()
 
 
 def test_oidcc_refresh_token(suite: Suite) -> None:
