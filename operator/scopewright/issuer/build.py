@@ -171,7 +171,7 @@ def build_issuer(
         from scopewright.issuer.users.assembly import UserState, build_application
 
         id_tokens = IdTokens(registry)
-        state = UserState.of(settings.users.store, registry, revocations.end, clock)
+        state = UserState.of(settings.users.store, registry, revocations, clock)
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
         subjects = SubjectUsers(state.sessions, refusal_of)

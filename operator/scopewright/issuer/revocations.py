@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from scopewright.core.failures import Rejected, Unavailable
@@ -18,6 +18,7 @@ from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, token_key, user_key
 from scopewright.core.revocations import MAX_ENTRIES, merge, merge_all, prune, shrink_to_limits
+from scopewright.core.user_revocations import ended_sessions, withdrawn_consent
 from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.logs import OncePerProblem
@@ -101,6 +102,16 @@ class Revocations:
             self._merge_pending()
         self._due.set()
         self._keep(self.ref, self._snapshot)
+
+    def end_sessions(self, subject: str, sids: Iterable[str]) -> None:
+        """End all tokens of these sessions of a user, at this time of the issuer: the store of sessions may have
+        another clock, and an entry that is too old would be dropped.
+        """
+        self.end(ended_sessions(subject, sids, self._clock()))
+
+    def end_consent(self, subject: str, client: str) -> None:
+        """End the tokens of a user that a client has until now. `client` is the hash of its UID."""
+        self.end(withdrawn_consent(subject, client, self._clock()))
 
     def end_user(self, subject: str) -> None:
         """End all tokens that a user has delegated until now."""

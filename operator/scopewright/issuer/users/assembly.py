@@ -1,11 +1,10 @@
 """Puts the parts of the users' endpoints together."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import Clock
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.account import Account
 from scopewright.issuer.users.application import UserApplication, UserLog
@@ -31,12 +30,11 @@ class UserState:
     codes: Codes
 
     @classmethod
-    def of(
-        cls, store: SessionStore, registry: Registry, on_ended: Callable[[RevocationRecord], None], clock: Clock
-    ) -> "UserState":
+    def of(cls, store: SessionStore, registry: Registry, revocations: Revocations, clock: Clock) -> "UserState":
         sealed = SealedSessions(store, lambda: registry.session_keys, clock)
-        sessions = UserSessions(sealed, on_ended, lambda: _session_times(registry))
-        return cls(sealed, sessions, Consents(sealed, registry.server_of, on_ended), Codes(sealed))
+        sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry))
+        consents = Consents(sealed, registry.server_of, revocations.end_consent)
+        return cls(sealed, sessions, consents, Codes(sealed))
 
 
 def _session_times(registry: Registry) -> SessionTimes:

@@ -10,9 +10,7 @@ from urllib.parse import urlsplit
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.client import RequestedAccess
-from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import UID_HASH_LENGTH
-from scopewright.core.user_revocations import withdrawn_consent
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.users.compare_and_set import LostWrite, retry_lost, save_or_lose
 from scopewright.issuer.users.stored import DelegatedAccess
@@ -36,19 +34,19 @@ class Consents:
     """A consent is by user, client, API and scopes. It ends 180 days after its last use, and when the client or the API
     is deleted, or the hosts of the client's redirect URIs or its authentication method change.
 
-    `server_of` returns the API of an access, as `Registry.server_of`. `on_ended` takes the revocation of the tokens
-    of a withdrawn consent.
+    `server_of` returns the API of an access, as `Registry.server_of`. `on_withdrawn` ends the tokens of a user at a
+    client, given by `sub` and the hash of the client's UID.
     """
 
     def __init__(
         self,
         store: SealedSessions,
         server_of: Callable[[RequestedAccess], ResourceServerEntry | None],
-        on_ended: Callable[[RevocationRecord], None] = lambda record: None,
+        on_withdrawn: Callable[[str, str], None] = lambda subject, client: None,
     ) -> None:
         self._store = store
         self._server_of = server_of
-        self._on_ended = on_ended
+        self._on_withdrawn = on_withdrawn
 
     async def covers(self, client: Client, delegated: DelegatedAccess) -> bool:
         """Whether the user has consented to all of it, for this client."""
@@ -112,8 +110,8 @@ class Consents:
                 await save_or_lose(self._store, stored.save(record), *forget_families(families, record))
 
         await retry_lost(attempt)
-        stored = await self._user(subject)  # the time after the write: a token may have been signed until then
-        self._on_ended(withdrawn_consent(subject, client_uid_hash, stored.now))
+        # After the write: until then, a token may have been signed.
+        self._on_withdrawn(subject, client_uid_hash)
 
     async def _user(self, subject: str) -> VersionedUser:
         read = await self._store.read(user_handle(subject))

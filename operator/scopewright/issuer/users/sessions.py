@@ -11,8 +11,6 @@ from typing import Final
 
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
-from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.user_revocations import ended_sessions
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.stored import Session, decode_stored, encode_stored
@@ -49,13 +47,13 @@ class SessionTimes:
 class UserSessions:
     """All methods raise `Unavailable` while the store is away.
 
-    `on_ended` takes the revocation of the tokens of ended sessions.
+    `on_ended` ends the tokens of sessions of a user, given by `sub` and `sid`.
     """
 
     def __init__(
         self,
         store: SealedSessions,
-        on_ended: Callable[[RevocationRecord], None] = lambda record: None,
+        on_ended: Callable[[str, Iterable[str]], None] = lambda subject, sids: None,
         times: Callable[[], SessionTimes] = SessionTimes,
     ) -> None:
         self._store = store
@@ -69,8 +67,8 @@ class UserSessions:
         """
         sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
         secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
-        session, dropped, now = await retry_lost(lambda: self._try_begin(user, sid, secret))
-        self._revoke(user.subject, (listed.sid for listed in dropped), now)
+        session, dropped = await retry_lost(lambda: self._try_begin(user, sid, secret))
+        self._revoke(user.subject, (listed.sid for listed in dropped))
         return f"{sid}.{secret}", session
 
     async def of_cookie(self, cookie: str, *, idle_too: bool = False) -> Session | None:
@@ -129,7 +127,7 @@ class UserSessions:
 
     async def _try_begin(
         self, user: AuthenticatedUser, sid: str, secret: str
-    ) -> tuple[Session, tuple[ListedSession, ...], float]:
+    ) -> tuple[Session, tuple[ListedSession, ...]]:
         stored = await self._user(user.subject)
         now = int(stored.now)
         session = Session(
@@ -156,7 +154,7 @@ class UserSessions:
             *(Forget(session_handle(listed.sid)) for listed in dropped),
             *forget_families(families, record),
         )
-        return session, dropped, stored.now
+        return session, dropped
 
     async def _end(
         self, subject: str, choose: Callable[[UserRecord], tuple[str, ...]], *, always: bool = False
@@ -170,7 +168,7 @@ class UserSessions:
             record, families = without_sessions(stored.record, sids)
             if record == stored.record and not always:
                 return
-            self._revoke(subject, (sid for sid in sids if sid not in revoked), stored.now)
+            self._revoke(subject, (sid for sid in sids if sid not in revoked))
             revoked.update(sids)
             await save_or_lose(
                 self._store,
@@ -185,9 +183,9 @@ class UserSessions:
         read = await self._store.read(user_handle(subject))
         return user_of(subject, read.values[0], read.now)
 
-    def _revoke(self, subject: str, sids: Iterable[str], now: float) -> None:
+    def _revoke(self, subject: str, sids: Iterable[str]) -> None:
         if ended := tuple(sids):
-            self._on_ended(ended_sessions(subject, ended, now))
+            self._on_ended(subject, ended)
 
 
 def live_session(opened: Opened | None, now: float) -> Session | None:

@@ -1,7 +1,9 @@
 """Introspection and revocation of tokens of users: what ends them, by the records and without the session store."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import audience_key, token_key, user_key
 from scopewright.core.user_revocations import ended_sessions
 from scopewright.issuer.users.consents import Consents
+from scopewright.issuer.users.sessions import UserSessions
+from scopewright.stores.sessions.memory import MemorySessions
+from tests.harness.clock import START, Clock
 from tests.harness.issuer import settle
 from tests.harness.samples import (
     BANK_SERVICE,
@@ -225,10 +230,24 @@ async def test_19_withdrawn_consent_ends_the_tokens_of_that_user_at_that_client(
         registry = logins.harness.issuer.registry
         client = registry.clients.get(CLIENT_ID)
         assert client is not None
-        consents = Consents(logins.sealed, registry.server_of, logins.harness.issuer.background.revocations.end)
+        consents = Consents(logins.sealed, registry.server_of, logins.harness.issuer.background.revocations.end_consent)
         await consents.withdraw(user("ada").subject, client.uid_hash)
         assert await logins.harness.introspect(token) == INACTIVE
         assert (await logins.harness.introspect(grace))["active"] is True
         logins.harness.clock.advance(seconds=1)
         again = str((await logins.tokens(user("ada")))["access_token"])
         assert (await logins.harness.introspect(again))["active"] is True
+
+
+async def test_logout_ends_tokens_even_if_the_clock_of_the_session_store_is_hours_behind() -> None:
+    """An entry with the time of the store would be dropped as too old."""
+    behind = Clock(START - timedelta(hours=6))
+    async with running_logins(store=MemorySessions(behind)) as logins:
+        token = await manager_token(logins)
+        claims = await logins.harness.introspect(token)
+        revocations = logins.harness.issuer.background.revocations
+        await UserSessions(logins.sealed, revocations.end_sessions).end(claims["sid"])
+        async with asyncio.timeout(30):
+            while not logins.harness.revocations().sessions:
+                await asyncio.sleep(0.01)
+        assert await logins.harness.introspect(token) == INACTIVE

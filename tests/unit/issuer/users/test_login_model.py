@@ -55,7 +55,7 @@ class LoginMachine(RuleBasedStateMachine):
         self.logins = await self.stack.enter_async_context(running_logins(store=self.store, clock=self.clock))
         await self.logins.put(public_client(name="spa", uid="uid-spa"))
         self.issuer = self.logins.harness.issuer
-        self.user_sessions = UserSessions(self.logins.sealed, self.issuer.background.revocations.end)
+        self.user_sessions = UserSessions(self.logins.sealed, self.issuer.background.revocations.end_sessions)
         self.consents = Consents(self.logins.sealed, self.issuer.registry.server_of)
 
     def teardown(self) -> None:

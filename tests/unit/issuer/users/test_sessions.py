@@ -1,13 +1,14 @@
 """Sessions of users: their cookie, their times, their bounds, and their end."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.user_revocations import user_token_has_ended
+from scopewright.core.user_revocations import ended_sessions, user_token_has_ended
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.compare_and_set import save_or_lose
 from scopewright.issuer.users.sessions import UserSessions, save_session
@@ -60,7 +61,7 @@ class Users:
     def __post_init__(self) -> None:
         self.store = Store(self.clock)
         self.sealed = SealedSessions(self.store, lambda: SessionKeys(b"k" * 32), self.clock)
-        self.sessions = UserSessions(self.sealed, self.ended.append)
+        self.sessions = UserSessions(self.sealed, self.end)
 
     async def record(self, subject: str = ADA.subject) -> UserRecord:
         read = await self.sealed.read(user_handle(subject))
@@ -76,6 +77,9 @@ class Users:
 
     async def stored(self, *handles: str) -> list[bool]:
         return [value is not None for value in (await self.sealed.read(*handles)).values]
+
+    def end(self, subject: str, sids: Iterable[str]) -> None:
+        self.ended.append(ended_sessions(subject, sids, self.clock()))
 
     def has_ended(self, session: Session) -> bool:
         """Whether a token of the session has ended, by any record."""
