@@ -16,7 +16,8 @@ from tests.ports import free_port
 
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element's reference (WebDriver §12)."""
-_START_SECONDS: Final = 30.0
+_TIMEOUT_SECONDS: Final = 30.0
+"""How long a start, or the next page, may take."""
 TAB: Final = "\ue004"
 
 
@@ -107,8 +108,13 @@ class Chromium:
         return str(self._call("GET", f"{self._session}/element/{self._find(name)}/text"))
 
     def click(self, name: str) -> None:
-        """Click the element with this id, and wait for the page that follows."""
+        """Click the element with this id, which leads to another page, and wait for that."""
+        page = self._element("html")
         self._post(f"/element/{self._find(name)}/click", {})
+        end = time.monotonic() + _TIMEOUT_SECONDS
+        while self._http.get(f"{self._session}/element/{page}/name").is_success:
+            assert time.monotonic() < end, f"{self.url} stays after a click on {name}"
+            time.sleep(0.02)
 
     def press(self, key: str) -> None:
         strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
@@ -135,8 +141,10 @@ class Chromium:
         return [message for message in logged if "the server responded with a status of" not in message]
 
     def _find(self, name: str) -> str:
-        found = self._post("/element", {"using": "css selector", "value": f'[id="{name}"]'})
-        return str(found[_ELEMENT])
+        return self._element(f'[id="{name}"]')
+
+    def _element(self, selector: str) -> str:
+        return str(self._post("/element", {"using": "css selector", "value": selector})[_ELEMENT])
 
     def _devtools(self, method: str, parameters: Mapping[str, object]) -> Any:
         return self._post("/goog/cdp/execute", {"cmd": method, "params": parameters})
@@ -151,7 +159,7 @@ class Chromium:
         return value
 
     def _wait(self) -> None:
-        end = time.monotonic() + _START_SECONDS
+        end = time.monotonic() + _TIMEOUT_SECONDS
         while True:
             try:
                 if self._call("GET", "/status")["ready"]:

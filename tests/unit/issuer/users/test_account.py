@@ -12,6 +12,7 @@ from scopewright.issuer.users import texts
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.stored import DelegatedAccess
 from tests.harness.html_page import Page
+from tests.harness.samples import SECRET
 from tests.unit.issuer.users.browsers import CROSS_SITE, FORGOTTEN, LoggedIn
 from tests.unit.issuer.users.logins import (
     CALLBACK,
@@ -42,6 +43,10 @@ async def consent(browser: LoggedIn, client_id: str = CLIENT_ID) -> None:
         client_id, client.uid_hash, session.sid, session.subject, ("email", "openid"), (PAYROLL_ACCESS,)
     )
     await Consents(browser.logins.sealed, registry.server_of).remember(client, delegated)
+
+
+async def is_active(logins: Logins, token: str) -> bool:
+    return bool((await logins.post({"token": token}, SECRET, "/introspect")).json()["active"])
 
 
 def buttons(answer: httpx.Response) -> list[str]:
@@ -125,7 +130,8 @@ async def test_a_consent_ends_by_its_button_with_the_refresh_tokens_of_that_clie
     browser = await LoggedIn.of(logins)
     await consent(browser)
     await consent(browser, "leave.other")
-    refresh_token = (await browser.tokens())["refresh_token"]
+    tokens, of_other_login = await browser.tokens(), await (await LoggedIn.of(logins, user("eve"))).tokens()
+    refresh_token = tokens["refresh_token"]
     page = await browser.get("/account")
     assert buttons(page)[-2:] == [f"withdraw-{CLIENT_ID}", "withdraw-leave.other"]
     answer = await browser.press(page, "account", f"withdraw-{CLIENT_ID}")
@@ -134,6 +140,8 @@ async def test_a_consent_ends_by_its_button_with_the_refresh_tokens_of_that_clie
     assert buttons(after)[-1:] == ["withdraw-leave.other"]
     assert f"withdraw-{CLIENT_ID}" not in buttons(after)
     assert (await logins.refresh(refresh_token)).json()["error"] == "invalid_grant"
+    assert not await is_active(logins, tokens["access_token"])
+    assert await is_active(logins, of_other_login["access_token"])
     line = next(json.loads(line) for line in logins.harness.audit_lines if '"withdrawn"' in line)
     assert (line["event"], line["sub"], line["client"]) == ("consent", browser.session.subject, CLIENT_ID)
 
