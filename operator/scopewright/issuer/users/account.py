@@ -96,13 +96,16 @@ class Account:
         return self._logged_out() if sid == session.sid else redirect(f"{self._path}?done=ended")
 
     async def _withdraw(self, http: Request, session: Session, form: Form) -> Response:
-        """End what a client may do, and what an earlier client of its name might."""
+        """End what a client may do, and what an earlier client of its name might. Nothing of a client that has nothing:
+        each withdrawal takes room in the revocation record.
+        """
         client_id = parameter(form, "withdraw")
         if not client_id:
             raise PageProblem("The form has no button.", reason="no_button")
         given = await self.consents.of_user(session.subject)
         hashes = {consent.client_uid_hash for consent in given if consent.client_id == client_id}
-        if client := self.registry.clients.get(client_id):
+        client = self.registry.clients.get(client_id)
+        if client is not None and client.uid_hash in await self.consents.refreshed_by(session.subject):
             hashes.add(client.uid_hash)
         for uid_hash in sorted(hashes):
             await self.consents.withdraw(session.subject, uid_hash)

@@ -198,6 +198,19 @@ async def test_a_form_without_a_button_is_an_error(logins: Logins) -> None:
     assert "error" in Page(answer).texts
 
 
+async def test_a_withdrawal_from_a_client_that_has_nothing_revokes_nothing(logins: Logins) -> None:
+    await logins.put(other_client())
+    browser = await LoggedIn.of(logins)
+    before = (await logins.harness.http.get("/revocations")).headers["etag"]
+    token = dict(Page(await browser.get("/account")).forms["account"].fields)["csrf"]
+    for client_id in (CLIENT_ID, "leave.other", "leave.unknown"):
+        await browser.post("/account", csrf=token, withdraw=client_id)
+    assert (await logins.harness.http.get("/revocations")).headers["etag"] == before
+    await consent(browser)
+    await browser.post("/account", csrf=token, withdraw=CLIENT_ID)
+    assert (await logins.harness.http.get("/revocations")).headers["etag"] != before
+
+
 async def test_an_unknown_client_reaches_no_log(logins: Logins) -> None:
     browser = await LoggedIn.of(logins)
     token = dict(Page(await browser.get("/account")).forms["account"].fields)["csrf"]
