@@ -15,6 +15,9 @@ from scopewright.issuer.state.entries import NEVER, Client
 USER_GRANT_TYPES: Final = frozenset({"authorization_code", "refresh_token"})
 """Grant types that yield tokens of users only."""
 
+MAX_COMPARISONS: Final = 50_000
+"""Above this, all tokens of users for the API end: their applications refresh them."""
+
 
 def users_lost_client(before: Client, after: Client) -> bool:
     """Whether users can no longer log in through the client as before, or fewer users can."""
@@ -29,18 +32,27 @@ def users_lost_access(before: ResourceServerRecord, after: ResourceServerRecord,
     """Whether some user, through some client, may have lost a scope or a role at the API.
 
     Each entry of before must be covered: for each of its scopes and roles, and for each group and subject, by entries
-    that reach all of its clients. An entry with an earlier end covers another one as long as its tokens live.
+    that reach all of its clients. An entry with an earlier end covers another one as long as its tokens live. True if
+    that would take more than MAX_COMPARISONS: one change of a label may change every entry of a long record, and the
+    issuer answers nobody meanwhile.
     """
     if (after.user_grants, after.scopes, after.roles) == (before.user_grants, before.scopes, before.roles):
         return False
     needed_until = now + before.lifetime
     kept = {grant for grant in after.user_grants if _items(after, grant) >= _items(before, grant)}
+    changed = [grant for grant in before.user_grants if now < _end(grant) and grant not in kept]
+    if sum(map(_comparisons, changed)) * len(after.user_grants) > MAX_COMPARISONS:
+        return True
     return any(
         _is_lost(grant, _entries_with(item, after, min(_end(grant), needed_until)))
-        for grant in before.user_grants
-        if now < _end(grant) and grant not in kept
+        for grant in changed
         for item in _items(before, grant)
     )
+
+
+def _comparisons(grant: UserGrant) -> int:
+    """With each entry of the other record."""
+    return (len(grant.scopes) + len(grant.roles)) * (1 + len(grant.groups) + len(grant.subjects))
 
 
 _Item = tuple[str, frozenset[str]]
