@@ -89,7 +89,8 @@ class UserSessions:
         if opened is not None and now >= session.seen_time + SEEN_INTERVAL_SECONDS:
             session = replace(session, seen_time=int(now))
             with suppress(Unavailable):  # a store that is full still has the session
-                await self._store.write(save_session(session, opened.version, now))
+                if not await self._store.write(save_session(session, opened.version, now)):
+                    return await self.of_sid(session.sid)  # another request has written it, or ended it
         return session
 
     async def of_sid(self, sid: str) -> Session | None:

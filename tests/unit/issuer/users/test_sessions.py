@@ -182,6 +182,29 @@ async def test_use_is_written_every_five_minutes_at_most(users: Users) -> None:
     assert await users.sessions.of_cookie(cookie) == seen
 
 
+async def test_a_use_during_a_logout_does_not_bring_the_session_back(users: Users) -> None:
+    cookie, session = await users.sessions.begin(ADA)
+    users.clock.advance(minutes=10)
+    write = users.store.write
+
+    async def end_first(*changes: Put | Delete) -> bool:
+        users.store.write = write  # type: ignore[method-assign]
+        await users.sessions.end(session.sid)
+        return await write(*changes)
+
+    users.store.write = end_first  # type: ignore[method-assign]
+    assert await users.sessions.of_cookie(cookie) is None
+    assert await users.sessions.of_sid(session.sid) is None
+
+
+async def test_concurrent_uses_are_all_answered(users: Users) -> None:
+    cookie, _ = await users.sessions.begin(ADA)
+    users.clock.advance(minutes=10)
+    found = await asyncio.gather(*(users.sessions.of_cookie(cookie) for _ in range(20)))
+    assert {session.seen_time for session in found if session} == {int(users.clock())}
+    assert None not in found
+
+
 async def test_a_session_costs_one_read(users: Users) -> None:
     cookie, session = await users.sessions.begin(ADA)
     before = users.store.reads
