@@ -32,7 +32,7 @@ class FakeTokens:
         self._lock = threading.Lock()
         self._keys = [FakeSigningKey.generate(algorithm)]
         self._revoked: dict[str, dict[str, int]] = {}
-        self._ended: dict[str, dict[str, int]] = {}
+        self._ended_sessions: set[str] = set()
 
     def rotate(self) -> None:
         """The former keys stay published, up to a number."""
@@ -124,16 +124,14 @@ class FakeTokens:
         found = self._signed_claims(token)
         if found is None or "sid" not in found[1]:
             raise ValueError("end_session takes the token of a user: make one with sid=")
-        claims = found[1]
         with self._lock:
-            ended = self._ended.setdefault(_entry(str(claims["sub"])), {})
-            ended[_entry(str(claims["sid"]))] = int(time.time())
+            self._ended_sessions.add(_entry(str(found[1]["sid"])))
 
     def feed(self) -> dict[str, Any]:
         """The revocation feed."""
         with self._lock:
             tokens = {client: dict(ended) for client, ended in self._revoked.items()}
-            sessions = {user: dict(ended) for user, ended in self._ended.items()}
+            sessions = sorted(self._ended_sessions)
         none: dict[str, Any] = {name: {} for name in ("clients", "access", "audiences", "namespaces")}
         of_users = {"sessions": sessions} if sessions else {}
         return {"issuer": self.issuer, "tokens": tokens, **none, "everybody": 0, "kids": [], **of_users}
@@ -166,5 +164,5 @@ def _uid_hash(client: str) -> str:
 
 
 def _entry(jti: str) -> str:
-    """The name of a token, a user or a session in the revocation feed."""
+    """The name of a token or a session in the revocation feed."""
     return base64url.encode(hashlib.sha256(jti.encode()).digest()[:8])

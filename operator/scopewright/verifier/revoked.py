@@ -44,9 +44,6 @@ class Revoked:
         """Ignores unknown members. Raises ValueError for another issuer or malformed members."""
         if document.get("issuer") != issuer:
             raise ValueError(f"it is of issuer {document.get('issuer')!r}")
-        kids = document.get("kids")
-        if not isinstance(kids, list) or not all(isinstance(kid, str) for kid in kids):
-            raise ValueError("`kids` is not a list of key ids")
         return cls(
             tokens=_nested(document.get("tokens")),
             clients=_times(document.get("clients")),
@@ -54,7 +51,7 @@ class Revoked:
             audiences=_times(document.get("audiences")),
             namespaces=_times(document.get("namespaces", {})),
             all_clients=_instant(document.get("everybody")),
-            kids=frozenset(kids),
+            kids=_names(document.get("kids")),
             of_users=_RevokedOfUsers.parse(document),
         )
 
@@ -97,7 +94,7 @@ class Revoked:
 class _RevokedOfUsers:
     """The members for tokens of users: those with a `sid`."""
 
-    sessions: Nested
+    sessions: frozenset[str]
     users: Times
     access: Times
     clients: Times
@@ -110,7 +107,7 @@ class _RevokedOfUsers:
         if not any(document.get(member) for member in USER_MEMBERS):
             return None
         return cls(
-            sessions=_nested(document.get("sessions", {})),
+            sessions=_names(document.get("sessions", [])),
             users=_times(document.get("users", {})),
             access=_times(document.get("userAccess", {})),
             clients=_times(document.get("userClients", {})),
@@ -119,9 +116,9 @@ class _RevokedOfUsers:
         )
 
     def has_ended(self, claims: Mapping[str, Any]) -> bool:
-        user, none = _key(str(claims.get("sub"))), dict[str, float]()
-        if _key(str(claims.get("sid"))) in self.sessions.get(user, none):
+        if self.sessions and _key(str(claims.get("sid"))) in self.sessions:
             return True
+        user = _key(str(claims.get("sub")))
         return any(self._has_ended(token, user) for token in (claims, *_chain(claims)))
 
     def _has_ended(self, token: Mapping[str, Any], user: str) -> bool:
@@ -165,6 +162,12 @@ def _times(value: Any) -> Times:
     if not isinstance(value, dict):
         raise ValueError("a member is not an object")  # noqa: TRY004  # one error for all that is malformed
     return {name: _instant(instant) for name, instant in value.items()}
+
+
+def _names(value: Any) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("a member is not a list of names")
+    return frozenset(value)
 
 
 def _instant(value: Any) -> float:

@@ -136,7 +136,7 @@ def test_ended_session_revokes_its_tokens_and_no_others(issuer: FakeIssuer) -> N
         return issuer.token("payroll.read", subject="u-ada", sid=sid)
 
     ended, exchanged = of_ada("session-1"), issuer.token(client="api", on_behalf_of=of_ada("session-1"))
-    others = [of_ada("session-2"), issuer.token(subject="u-eve", sid="session-1"), issuer.token()]
+    others = [of_ada("session-2"), issuer.token(subject="u-eve", sid="session-3"), issuer.token()]
     issuer.end_session(ended)
     verifier = issuer.verifier(revocations=True)
     for revoked in (ended, of_ada("session-1"), exchanged):

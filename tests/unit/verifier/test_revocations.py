@@ -69,7 +69,7 @@ ENDING_THE_SUBJECT: dict[str, dict[str, Any]] = {
 }
 SID, SUBJECT, OTHER_SUBJECT = "sid-1", "u-ada", "u-eve"
 ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
-    "the session": {"sessions": {user_key(SUBJECT): {session_key(SID): ISSUED - 100}}},
+    "the session": {"sessions": [session_key(SID)]},
     "the user": {"users": {user_key(SUBJECT): ISSUED}},
     "users' access here": {"userAccess": {audience_key(AUDIENCE): ISSUED}},
     "the client's users": {"userClients": {CLIENT: ISSUED}},
@@ -87,8 +87,7 @@ ENDING_THE_USERS_FIRST_TOKEN: dict[str, dict[str, Any]] = {
     "every user before the exchange": {"everyUser": ISSUED - 10},
 }
 NOT_ENDING_FOR_USERS: dict[str, dict[str, Any]] = {
-    "another session": {"sessions": {user_key(SUBJECT): {session_key("sid-2"): ISSUED}}},
-    "a session of this id of another user": {"sessions": {user_key(OTHER_SUBJECT): {session_key(SID): ISSUED}}},
+    "another session": {"sessions": [session_key("sid-2")]},
     "another user": {"users": {user_key(OTHER_SUBJECT): ISSUED}},
     "an earlier not-before of the user": {"users": {user_key(SUBJECT): ISSUED - 1}},
     "users' access elsewhere": {"userAccess": {audience_key("https://elsewhere.example"): ISSUED}},
@@ -173,7 +172,8 @@ async def test_no_member_for_users_ends_a_token_of_a_client() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{"sessions": {"a": 1}}, {"users": {"a": "1"}}, {"userTokens": [1]}, {"everyUser": "1"}]
+    "content",
+    [{"sessions": {"a": 1}}, {"sessions": [1]}, {"users": {"a": "1"}}, {"userTokens": [1]}, {"everyUser": "1"}],
 )
 async def test_malformed_member_for_users_is_unavailable(content: dict[str, Any]) -> None:
     web = FakeIssuer(KEY)
@@ -186,7 +186,11 @@ def test_issuer_and_verifier_decide_alike_what_has_ended_for_users() -> None:
     names = {"userAccess": "user_access", "userClients": "user_clients", "userTokens": "user_tokens"}
     names |= {"everyUser": "every_user"}
     for changes in (ENDING_FOR_USERS | NOT_ENDING_FOR_USERS).values():
-        record = RevocationRecord(**{names.get(name, name): member for name, member in changes.items()})
+        members = {names.get(name, name): member for name, member in changes.items()}
+        if "sessions" in members:
+            of_session = dict.fromkeys(members["sessions"], ISSUED)
+            members["sessions"] = {user_key(user): of_session for user in (SUBJECT, OTHER_SUBJECT)}
+        record = RevocationRecord(**members)
         revoked = Revoked.parse(feed(**changes), ISSUER)
         for audience, subject in ((AUDIENCE, SUBJECT), ("https://elsewhere.example", OTHER_SUBJECT)):
             claims = {"jti": JTI, "aud": audience, "iat": ISSUED, "client_id": CLIENT_ID, "sub": subject, "sid": SID}

@@ -36,9 +36,12 @@ class FeedEndpoint:
 
 
 def _body(issuer: str, record: RevocationRecord, kids: list[str]) -> bytes:
-    """The members for users are omitted if they are empty; verifiers of earlier versions ignore them."""
+    """The members for users are omitted if they are empty; verifiers of earlier versions ignore them.
+
+    Sessions are listed without their users: whoever knows a `sub` must not see when the user logs out.
+    """
     of_users = {
-        "sessions": record.sessions,
+        "sessions": sorted(session for sessions in record.sessions.values() for session in sessions),
         "users": record.users,
         "userAccess": record.user_access,
         "userClients": record.user_clients,

@@ -12,7 +12,7 @@ from scopewright.core.records.client import Login, RequestedAccess
 from scopewright.core.records.names import key_record_name
 from scopewright.core.records.resource_server import ResourceServerRecord, Role, UserGrant
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocation_keys import audience_key, token_key, user_key
+from scopewright.core.revocation_keys import audience_key, session_key, token_key, user_key
 from scopewright.core.user_revocations import ended_sessions
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.sessions import UserSessions
@@ -247,7 +247,30 @@ async def test_logout_ends_tokens_even_if_the_clock_of_the_session_store_is_hour
         claims = await logins.harness.introspect(token)
         revocations = logins.harness.issuer.background.revocations
         await UserSessions(logins.sealed, revocations.end_sessions).end(claims["sid"])
-        async with asyncio.timeout(30):
-            while not logins.harness.revocations().sessions:
-                await asyncio.sleep(0.01)
+        for _ in range(1000):
+            if logins.harness.revocations().sessions:
+                break
+            await asyncio.sleep(0.01)
+        assert logins.harness.revocations().sessions
         assert await logins.harness.introspect(token) == INACTIVE
+
+
+async def test_feed_names_neither_user_nor_session_of_a_logout() -> None:
+    """Whoever knows the `sub` of a user must not see when the user logs out: the feed is public."""
+    async with running_logins() as logins:
+        claims = await logins.harness.introspect(await manager_token(logins))
+        revocations = logins.harness.issuer.background.revocations
+        await UserSessions(logins.sealed, revocations.end_sessions).end(claims["sid"])
+        feed = await logins.harness.http.get("/revocations")
+        assert feed.json()["sessions"] == [session_key(claims["sid"])]
+        assert not any(part in feed.text for part in (claims["sub"], user_key(claims["sub"]), claims["sid"]))
+
+
+async def test_id_token_is_neither_introspected_nor_exchanged_nor_revoked() -> None:
+    async with running_logins() as logins:
+        await manager_token(logins)
+        id_token = str((await logins.tokens())["id_token"])
+        assert await logins.harness.introspect(id_token) == INACTIVE
+        await logins.harness.revoke(id_token)
+        assert logins.harness.issuer.background.revocations.record.user_tokens == {}
+        assert (await logins.harness.exchange(id_token, PAYROLL_SERVICE, PAYROLL)).status_code == 400
