@@ -131,11 +131,10 @@ def resolve_for_status(
     if acts_for_itself(grant_types):
         own = resolve(requested, namespace, client_id, server, now)
         granted, roles = dict(own.granted), dict(own.roles)
-    if server is not None and server.audience and acts_for_users(grant_types):
-        grants = [g for g in server.user_grants if _is_in_force(g, now) and reaches(g, namespace, client_id)]
-        grantable = set(server.scopes).difference(OPENID_SCOPES).intersection(requested.scopes)
-        for ends, of_users in ((granted, _scope_ends(grantable, grants)), (roles, _role_ends(server, grants))):
-            for name, end in of_users.items():
+    if acts_for_users(grant_types):
+        of_users = _resolve_users(requested, namespace, client_id, server, lambda _: True, now)
+        for ends, of_some_user in ((granted, of_users.granted), (roles, of_users.roles)):
+            for name, end in of_some_user.items():
                 ends[name] = _latest([ends[name], end]) if name in ends else end
     in_order = {scope: granted[scope] for scope in requested.scopes if scope in granted}
     return AccessDecision(in_order, tuple(s for s in requested.scopes if s not in granted), roles)
