@@ -13,9 +13,6 @@ import orjson
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.core.revocation_keys import audience_key, namespaces_of
-from scopewright.core.revocations import has_ended
-from scopewright.core.user_revocations import user_token_has_ended
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_algorithms
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import EndpointMetrics
@@ -27,7 +24,7 @@ from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
-from scopewright.issuer.tokens.validity import client_of
+from scopewright.issuer.tokens.validity import client_of, invalid_reason, is_for_userinfo
 from scopewright.issuer.users.claims import claims_of
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.sessions import UserSessions
@@ -104,48 +101,39 @@ class UserinfoEndpoint:
             raise invalid_request("use GET or POST", reason="method", status=405, headers=allowed)
         request.scheme, token = _token_of(http)
         inspected = self._inspector.inspect(token, issuer, now) if len(token) <= _MAX_TOKEN_CHARACTERS else None
-        client = self._valid_client(inspected, issuer) if inspected else None
-        if inspected is None or client is None:
-            raise TokenRejected(Reason.REVOKED if inspected else Reason.EXPIRED, scheme=_scheme(request))
-        claims = inspected.claims
-        request.audit_fields |= {"client": client.client_id, "sub": claims["sub"], "jti": inspected.summary.jti}
-        await self._check_binding(request, inspected, client, token, now)
-        if "openid" not in inspected.summary.scopes:
-            raise TokenRejected(Reason.SCOPE, scopes=("openid",), scheme=_scheme(request))
-        session = await self._sessions.of_sid(claims["sid"])
-        if (
-            session is None
-            or session.subject != claims["sub"]
-            or refusal_of(client.login, session.provider, session.groups)
-        ):
+        if inspected is None:
+            raise TokenRejected(Reason.EXPIRED, scheme=_scheme(request))
+        client = client_of(inspected.summary, self._registry)
+        reason = self._check_valid(inspected, issuer, now)
+        if reason == "not_bound":
+            raise TokenRejected(Reason.PROOF_NEEDED)
+        if reason or client is None:
+            request.audit_fields["ended"] = reason
             raise TokenRejected(Reason.REVOKED, scheme=_scheme(request))
-        content = claims_of(session, inspected.summary.scopes) | {"sub": session.subject}
+        summary, subject = inspected.summary, inspected.subject
+        request.audit_fields |= {"client": client.client_id, "sub": subject, "sid": inspected.sid, "jti": summary.jti}
+        await self._check_binding(request, inspected, client, token, now)
+        if "openid" not in summary.scopes:
+            raise TokenRejected(Reason.SCOPE, scopes=("openid",), scheme=_scheme(request))
+        session = await self._sessions.of_sid(inspected.sid)
+        if session is None or session.subject != subject or refusal_of(client.login, session.provider, session.groups):
+            raise TokenRejected(Reason.REVOKED, scheme=_scheme(request))
+        content = claims_of(session, summary.scopes) | {"sub": session.subject}
         return Answer(200, NO_STORE + self._nonce(request, now), orjson.dumps(content))
 
-    def _valid_client(self, inspected: InspectedToken, issuer: IssuerRecord) -> Client | None:
-        """The client of a token of a user for this endpoint that has not ended; else None."""
-        token, claims = inspected.summary, inspected.claims
-        if token.audience != issuer.issuer:
+    def _check_valid(self, inspected: InspectedToken, issuer: IssuerRecord, now: float) -> str:
+        """Why the token is not one of a user for this endpoint, or has ended; empty if it is valid."""
+        if inspected.summary.audience != issuer.issuer:
             raise TokenRejected(Reason.AUDIENCE, expected=issuer.issuer)
-        sid, subject = claims.get("sid"), claims.get("sub")
-        if not isinstance(sid, str) or not isinstance(subject, str) or len(inspected.token_chain) > 1:
-            return None
-        client = client_of(token, self._registry)
-        if client is None or client.disabled or client.login is None:
-            return None
-        record, audience = self._revocations.record, audience_key(token.audience)
-        namespaces = namespaces_of(token.client_id, token.audience)
-        ended = has_ended(record, token.uid_hash, token.jti, audience, token.issued_at, namespaces)
-        of_user = user_token_has_ended(record, token.uid_hash, token.jti, audience, token.issued_at, sid, subject)
-        return None if ended or of_user else client
+        if not is_for_userinfo(inspected) or len(inspected.token_chain) > 1:
+            return "not_of_a_user"
+        return invalid_reason(inspected, self._registry, self._revocations, now)
 
     async def _check_binding(
         self, request: _UserinfoRequest, inspected: InspectedToken, client: Client, token: str, now: float
     ) -> None:
         """A token that is bound to a key needs a proof of that key for this request (RFC 9449 §7.1)."""
         if not inspected.is_bound:
-            if client.dpop_required:
-                raise TokenRejected(Reason.PROOF_NEEDED)
             if request.scheme == "dpop":
                 raise TokenRejected(Reason.NOT_BOUND)
             return
