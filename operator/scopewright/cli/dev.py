@@ -219,8 +219,10 @@ class Report:
         waiting = sorted(c.client_id for c in self._embedded.cache.all(OAuthClient) if c.spec.login)
         if waiting:
             self._hints_at_users = False
-            hint = f"no user can log in through {', '.join(waiting)}: write {USERS_FILE} in DIR, and start dev again; "
-            self.console.print(Text(f"{hint}{USERS_EXAMPLE}", "yellow"), soft_wrap=True)
+            hint = (
+                f"no user can log in through {', '.join(waiting)}: list users in DIR/{USERS_FILE} and start dev again"
+            )
+            self.console.print(Text(f"{hint}; an example: {USERS_EXAMPLE}", "yellow"), soft_wrap=True)
 
     def _access(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []

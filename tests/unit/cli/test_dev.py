@@ -174,4 +174,4 @@ def test_a_client_with_login_and_no_users_is_pointed_out_once(logs_in: bool, has
     for _ in range(2):
         report.settled()
     text = cast("io.StringIO", console.file).getvalue()
-    assert text.count("no user can log in through hr.web: write users.yaml in DIR") == hints
+    assert text.count("no user can log in through hr.web: list users in DIR/users.yaml") == hints

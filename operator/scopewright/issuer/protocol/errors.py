@@ -1,4 +1,4 @@
-"""The OAuth errors of the issuer (RFC 6749 §4.1.2.1 and §5.2, OpenID Connect Core §3.1.2.6)."""
+"""The OAuth errors of the issuer (RFC 6749 §5.2)."""
 
 import math
 import re
@@ -19,13 +19,6 @@ ErrorCode = Literal[
     "insufficient_scope",
     "invalid_dpop_proof",
     "use_dpop_nonce",
-    "unsupported_response_type",
-    "access_denied",
-    "login_required",
-    "consent_required",
-    "interaction_required",
-    "request_not_supported",
-    "request_uri_not_supported",
     "temporarily_unavailable",
     "server_error",
 ]

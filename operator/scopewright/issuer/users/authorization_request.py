@@ -7,12 +7,11 @@ redirect to the client (`RefusedRequest`).
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login, RequestedAccess
 from scopewright.core.users import OPENID_SCOPES
-from scopewright.issuer.protocol.errors import ErrorCode
 from scopewright.issuer.protocol.request import Form, parameter, repeated_parameters
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -44,6 +43,22 @@ _SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
+AuthorizationErrorCode = Literal[
+    "invalid_request",
+    "unauthorized_client",
+    "access_denied",
+    "unsupported_response_type",
+    "invalid_scope",
+    "invalid_target",
+    "server_error",
+    "login_required",
+    "consent_required",
+    "interaction_required",
+    "request_not_supported",
+    "request_uri_not_supported",
+]
+"""RFC 6749 §4.1.2.1, RFC 8707 §2, OpenID Connect Core §3.1.2.6."""
+
 HintedSubject = Callable[[str], str | None]
 """Returns the `sub` of an ID token of this issuer, expired or not; None if it is not one."""
 
@@ -64,10 +79,10 @@ class ResponseTarget:
 class RefusedRequest(Exception):
     """An error that is sent to the client."""
 
-    def __init__(self, target: ResponseTarget, error: ErrorCode, description: str) -> None:
+    def __init__(self, target: ResponseTarget, error: AuthorizationErrorCode, description: str) -> None:
         super().__init__(error)
         self.target = target
-        self.error: ErrorCode = error
+        self.error: AuthorizationErrorCode = error
         self.description = description
 
 
@@ -111,7 +126,7 @@ def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> Autho
         client, _redirect_uri(form, client, login), "" if "state" in repeated else parameter(form, "state")
     )
 
-    def refused(error: ErrorCode, description: str) -> RefusedRequest:
+    def refused(error: AuthorizationErrorCode, description: str) -> RefusedRequest:
         return RefusedRequest(target, error, description)
 
     if repeated:
@@ -149,7 +164,7 @@ def too_large(request: AuthorizationRequest) -> RefusedRequest:
     return RefusedRequest(request.target, "invalid_request", description)
 
 
-_Refused = Callable[[ErrorCode, str], RefusedRequest]
+_Refused = Callable[[AuthorizationErrorCode, str], RefusedRequest]
 
 
 def _client(form: Form, registry: Registry) -> tuple[Client, Login]:

@@ -81,19 +81,19 @@ def parse_users(text: str) -> DeveloperUsers:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        return DeveloperUsers(problem=f"{USERS_FILE}{where}: not YAML; write users {USERS_EXAMPLE}")
+        return DeveloperUsers(problem=f"{USERS_FILE}{where}: not YAML; an example: {USERS_EXAMPLE}")
     try:
         users = _UsersFile.model_validate(content).users
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         return DeveloperUsers(
-            problem=f"{USERS_FILE}: {_place(first['loc'])}{_message(first)}; write users {USERS_EXAMPLE}"
+            problem=f"{USERS_FILE}: {_place(first['loc'])}{_message(first)}; an example: {USERS_EXAMPLE}"
         )
     return DeveloperUsers({user.id: user for user in users})
 
 
 _TOP_LEVEL_KIND: Final = re.compile(r"""^["']?(apiVersion|kind)["']?\s*:|^\s*\{\s*"apiVersion\"""", re.MULTILINE)
-USERS_EXAMPLE: Final = "such as users: [{id: ada, name: Ada Lovelace, email: ada@hr.example, groups: [hr-staff]}]"
+USERS_EXAMPLE: Final = "users: [{id: ada, name: Ada Lovelace, email: ada@hr.example, groups: [hr-staff]}]"
 
 
 def lists_users(file: Path) -> bool:

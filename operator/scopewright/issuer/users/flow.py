@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import User
-from scopewright.issuer.protocol.errors import ErrorCode
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.users.authorization_request import AuthorizationRequest
+from scopewright.issuer.users.authorization_request import AuthorizationErrorCode, AuthorizationRequest
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.stored import DelegatedAccess, Session
 
@@ -56,7 +55,7 @@ class IssueCode:
 class SendError:
     """A redirect to the client with an error."""
 
-    error: ErrorCode
+    error: AuthorizationErrorCode
     description: str
 
 

@@ -6,8 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
-from scopewright.issuer.protocol.errors import ErrorCode
-from scopewright.issuer.users.authorization_request import ResponseTarget
+from scopewright.issuer.users.authorization_request import AuthorizationErrorCode, ResponseTarget
 from scopewright.issuer.users.page_headers import SECURITY_HEADERS, content_security_policy
 from scopewright.issuer.users.pages import Page, render
 
@@ -31,7 +30,7 @@ def code_url(target: ResponseTarget, issuer: str, code: str) -> str:
     return _response_url(target, issuer, {"code": code})
 
 
-def error_url(target: ResponseTarget, issuer: str, error: ErrorCode, description: str) -> str:
+def error_url(target: ResponseTarget, issuer: str, error: AuthorizationErrorCode, description: str) -> str:
     """RFC 6749 §4.1.2.1."""
     return _response_url(target, issuer, {"error": error, "error_description": description})
 
