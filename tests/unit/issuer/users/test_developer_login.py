@@ -16,6 +16,7 @@ from scopewright.issuer.users.developer_login import (
     parse_users,
 )
 from scopewright.issuer.users.login_policy import DEVELOPER
+from scopewright.manifests.load import load
 from tests.harness.html_page import Page
 from tests.harness.users import USERS, UsersHarness
 
@@ -153,3 +154,11 @@ async def test_a_user_who_was_removed_from_the_file_cannot_log_in(users: UsersHa
     answer = await users.submit(login, "login", "user-ada")
     assert answer.status_code == 400
     assert "users.yaml" in Page(answer).texts["error-description"]
+
+
+@pytest.mark.parametrize("text", [USERS, "users: []", "users: [{id: 7}]"])
+def test_the_file_declares_no_object_and_is_no_broken_manifest(tmp_path: Path, text: str) -> None:
+    """In `scopewright dev` and in `scopewright plan`, which read every YAML file of the directory."""
+    (tmp_path / USERS_FILE).write_text(text)
+    manifests = load(tmp_path)
+    assert (dict(manifests.objects), manifests.problems, manifests.incomplete) == ({}, (), frozenset())
