@@ -1,7 +1,7 @@
 """Payroll, on Starlette: salaries. Calls Employee for names.
 
 GET /salaries/7           payroll.read
-PUT /salaries/7           payroll.write
+PUT /salaries/7           payroll.write and the role payroll-manager
 GET /salary-classes/7     payroll.classes
 """
 
@@ -27,7 +27,7 @@ async def salary(request: Request) -> Response:
 
 
 async def change(request: Request) -> Response:
-    require(request, "payroll.write")
+    require(request, "payroll.write", roles=["payroll-manager"])
     _salary(request)
     amount = await request.body()
     if not amount.isdigit() or len(amount) > 6:

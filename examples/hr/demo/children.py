@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[3]
 GRACE_SECONDS = 3.0  # between SIGTERM and SIGKILL
-READY_TIMEOUT_SECONDS = 20.0
+READY_TIMEOUT_SECONDS = 60.0
 LAST_LINES = 15
 PORTS = range(20000, 32000)  # below the kernel's ephemeral range, so that a free port stays free
 
