@@ -21,7 +21,7 @@ async def demonstrate(console: Console, *, check: bool) -> int:
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    console.print("Starting the issuer (scopewright dev) and the three services …")
+    console.print("Starting the issuer (scopewright dev) and the three services and the web application …")
     async with running() as (system, children):
         report = Report(console)
         try:
@@ -52,6 +52,7 @@ def _print_commands(system: System, console: Console) -> None:
         "",
         f"issuer     {system.issuer}",
         *(f"{name:<10} {url}" for name, url in system.urls.items()),
+        f"web        {system.web}   (log in as one of the users of {system.manifests / 'users.yaml'})",
         f"manifests  {system.manifests}   (edit, add or delete one: effective within a second)",
         f"status     {system.state / 'status'}",
         "",

@@ -23,6 +23,7 @@ REQUESTS = {
     1: {"id": 1, "employee": 7, "first": "2027-07-05", "days": 10, "status": "requested"},
     2: {"id": 2, "employee": 7, "first": "2027-03-01", "days": 12, "status": "approved"},
     3: {"id": 3, "employee": 9, "first": "2027-08-02", "days": 40, "status": "requested"},
+    4: {"id": 4, "employee": 3, "first": "2027-09-06", "days": 5, "status": "requested"},
 }
 DAYS_A_YEAR = {"A": 30, "B": 28, "C": 25}  # by salary class
 

@@ -24,7 +24,9 @@ AUDIENCES = {name: f"https://{name}-api.{name}.svc" for name in ("employee", "pa
 
 
 def token_with(name: str, scope: str) -> str:
-    return token(aud=AUDIENCES[name], scope=scope)
+    """A token of a payroll manager if it may write salaries: the role comes with its scopes."""
+    roles = {"roles": ["payroll-manager"]} if "payroll.write" in scope.split() else {}
+    return token(aud=AUDIENCES[name], scope=scope, **roles)
 
 
 class FixedToken(httpx.Auth):
@@ -193,6 +195,11 @@ async def test_a_changed_salary_is_read_back_and_a_bad_one_refused(hr: Hr) -> No
         assert (await hr.call("payroll", "PUT /salaries/7", may, bad)).status_code == 422
     assert (await hr.call("payroll", "PUT /salaries/7", may, "6100")).status_code == 200
     assert (await hr.call("payroll", "GET /salaries/7", may)).json()["monthly"] == 6100
+
+
+async def test_a_salary_is_changed_with_the_role_alone(hr: Hr) -> None:
+    without_role = token(aud=AUDIENCES["payroll"], scope="payroll.read payroll.write")
+    assert (await hr.call("payroll", "PUT /salaries/7", without_role, "6100")).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_check_shows_every_row_as_expected_and_leaves_no_process(tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("children", [1, 4])
+@pytest.mark.parametrize("children", [1, 5])
 def test_a_signal_at_any_time_leaves_no_process(tmp_path: Path, number: signal.Signals, children: int) -> None:
     with subprocess.Popen(
         [*COMMAND, "--check"],

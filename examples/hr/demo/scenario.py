@@ -9,6 +9,7 @@ import httpx
 from examples.hr.demo.caller import Attempt, Caller, altered, eventually, unsigned
 from examples.hr.demo.children import DemoFailed
 from examples.hr.demo.report import Answer, Expected, Report
+from examples.hr.demo.staff import Staff
 from examples.hr.demo.system import System
 
 GRANT_TO_EMPLOYEE = """\
@@ -68,6 +69,8 @@ class Scenario:
             await self._refused_by_the_service()
         with self._report.section("Refused by the issuer"):
             await self._refused_by_the_issuer()
+        with self._report.section("Users log in to the web application of the HR staff"):
+            await self._users_log_in()
         with self._report.section("A grant added and a grant withdrawn, while everything runs"):
             await self._granted_later()
             await self._withdrawn()
@@ -153,6 +156,34 @@ class Scenario:
             Expected(502, "bad_gateway", "invalid_target"),
             await self._desk.call(*ABSENCES),
         )
+
+    async def _users_log_in(self) -> None:
+        web, row = self._system.web, self._report.row
+        async with Staff("grace", web) as grace:
+            login = await grace.log_in()
+            row("grace (hr-staff)", "logs in, allows it, and sees employees", Expected(OK, text="Tomás Vega"), login)
+            employee = await grace.open("/employees/7")
+            row(
+                "grace (hr-staff)",
+                "opens an employee, without a salary",
+                Expected(OK, text="do not see salaries"),
+                employee,
+            )
+            await grace.open("/")
+            leave = await grace.submit("approve-4", "approve-button-4")
+            what = "approves leave (Leave exchanges her token for one for Payroll)"
+            row("grace (hr-staff)", what, Expected(OK, text="2027-09-06 5 approved"), leave)
+            logout = await grace.submit("logout", "log-out")
+            row("grace (hr-staff)", "logs out, also at the issuer", Expected(OK, text="Log in"), logout)
+        async with Staff("mara", web) as mara:
+            await mara.log_in()
+            await mara.open("/employees/7")
+            salary = await mara.submit("change-salary", "change", monthly="5300")
+            row("mara (payroll-managers)", "changes a salary, by her role", Expected(OK, text="5300 EUR"), salary)
+        async with Staff("guest", web) as guest:
+            refused = await guest.log_in()
+            what = "logs in, and is shown which teams to ask"
+            row("guest (no group)", what, Expected(403, text="Ask the team of the namespace payroll"), refused)
 
     async def _granted_later(self) -> None:
         self._write("31-leave-for-employee.yaml", GRANT_TO_EMPLOYEE)

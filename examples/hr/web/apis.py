@@ -1,4 +1,4 @@
-"""Calls the APIs of the HR system for the user who is logged in: one access token for each API, by the refresh token."""
+"""Calls the APIs of the HR system for the user who is logged in: an access token for each, by the refresh token."""
 
 import os
 import time

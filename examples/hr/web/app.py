@@ -42,6 +42,8 @@ log = logging.getLogger("hr")
 SCOPES = "openid profile groups employee.read leave.read leave.approve payroll.read payroll.write"
 MAX_LOGINS = 1000
 """Logins in memory. The oldest ends when there are more."""
+OF_THE_USER = (404, 409, 422)
+"""Answers of an API that concern what the user has asked for."""
 pages = Jinja2Templates(Path(__file__).parent / "templates")
 
 
@@ -175,6 +177,8 @@ async def refused(request: Request, error: Exception) -> Response:
 async def failed(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status, message = error.status_code, error.detail
+    elif isinstance(error, httpx.HTTPStatusError) and error.response.status_code in OF_THE_USER:
+        status, message = error.response.status_code, error.response.json().get("error_description", "not possible")
     else:
         log.warning("%s: %r", request.url.path, error)
         status, message = 502, "A service that is needed here did not answer as it should."

@@ -45,10 +45,11 @@ def authorise_user(
 ) -> UserAuthorisation:
     """Raises OAuthError. Without `scopes`: all that were consented to; without `resources`: the only API, or userinfo.
 
-    `scopes` may narrow what was consented to, and never widen it (RFC 6749 §6).
+    `scopes` may narrow what was consented to, and never widen it (RFC 6749 §6). Applications repeat the scopes of their
+    authorization request: those that the user did not get are ignored, those outside the manifest are refused.
     """
     issuer = registry.require_issuer()
-    narrowed = _narrowed(delegated, scopes)
+    narrowed = _narrowed(client, delegated, scopes)
     target = _target(delegated, narrowed, resources, issuer, registry)
     if target is None:
         server, granted = _userinfo_server(client, issuer), GrantedScopes(narrowed.scopes, NEVER)
@@ -72,12 +73,12 @@ class _Narrowed:
     access: tuple[RequestedAccess, ...]
 
 
-def _narrowed(delegated: DelegatedAccess, scopes: tuple[str, ...]) -> _Narrowed:
+def _narrowed(client: Client, delegated: DelegatedAccess, scopes: tuple[str, ...]) -> _Narrowed:
     if not scopes:
         return _Narrowed(delegated.scopes, delegated.access)
-    known = {*delegated.scopes, *(scope for access in delegated.access for scope in access.scopes)}
-    if not known.issuperset(scopes):
-        raise OAuthError("invalid_scope", "a requested scope is not among those that the user consented to")
+    of_apis = {scope for access in (*client.requested, *delegated.access) for scope in access.scopes}
+    if not of_apis.union(OPENID_SCOPES).issuperset(scopes):
+        raise OAuthError("invalid_scope", "a requested scope is not in the access of this client's manifest")
     narrowed = (RequestedAccess(a.resource_server, tuple(s for s in a.scopes if s in scopes)) for a in delegated.access)
     return _Narrowed(tuple(s for s in delegated.scopes if s in scopes), tuple(a for a in narrowed if a.scopes))
 

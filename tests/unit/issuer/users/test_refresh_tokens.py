@@ -253,9 +253,17 @@ async def test_the_oldest_of_too_many_families_ends() -> None:
 async def test_scopes_may_shrink_and_never_grow() -> None:
     async with running_logins() as logins:
         token = (await logins.tokens(scopes=("openid",)))["refresh_token"]
-        for scope in ("email", "openid payroll.write other", "offline_access"):
+        for scope, error in (
+            ("email", "invalid_target"),
+            ("openid other", "invalid_scope"),
+            ("offline_access", "invalid_target"),
+        ):
             response = await logins.refresh(token, scope=scope)
-            assert (response.status_code, response.json()["error"]) == (400, "invalid_scope")
+            assert (response.status_code, response.json()["error"]) == (400, error)
+        # An application repeats the scopes of its authorization request, some of which the user does not have.
+        assert (await logins.refresh(token, scope="openid email payroll.read payroll.write")).json()[
+            "scope"
+        ] == "openid payroll.read"
         narrowed = (await logins.refresh(token, scope="payroll.read")).json()
         assert narrowed["scope"] == "payroll.read"
         assert "id_token" not in narrowed
