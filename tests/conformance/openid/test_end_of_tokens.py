@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from scopewright.verifier import Reason, TokenRejected, Verifier
@@ -50,19 +51,19 @@ class _LoggedIn:
 @contextmanager
 def _logged_in(folder: Path) -> Iterator[_LoggedIn]:
     folder.mkdir()
-    with LoginIssuer(folder, [application("hr-web", [_REDIRECT_URI])]) as issuer:
+    web = application("hr-web", [_REDIRECT_URI])
+    with LoginIssuer(folder, [web]) as issuer, FormBrowser(issuer.url) as browser, httpx.Client() as http:
         client_id, secret = issuer.secret("hr", "hr-web")
         party = RelyingParty(issuer.url, client_id, _REDIRECT_URI, secret)
-        browser = FormBrowser(issuer.url)
         request = party.request(scope="openid payroll.read")
         tokens = party.tokens(request, walk_login(browser, request.url, "grace"))
-        logged_in = _LoggedIn(issuer, browser, party, tokens, Verifier(issuer.url, PAYROLL, revocations=True))
+        verifier = Verifier(issuer.url, PAYROLL, revocations=True, http=http)
+        logged_in = _LoggedIn(issuer, browser, party, tokens, verifier)
         assert not logged_in.is_refused()
         assert not logged_in.is_inactive()
         assert not logged_in.has_no_new_token()
         time.sleep(1.1)  # a token of the same second would end too
         yield logged_in
-        browser.close()
         assert issuer.error_lines() == []
 
 
