@@ -21,8 +21,16 @@ def server() -> Iterator[PageServer]:
         yield started
 
 
-@pytest.mark.parametrize("screen", [*SCREENS, NARROW], ids=lambda screen: f"{screen.width}-{screen.scheme}")
-@pytest.mark.parametrize("length", ["", "-long"], ids=["short", "long"])
+VIEWS = [
+    *(pytest.param(screen, "", id=screen.name) for screen in SCREENS),
+    pytest.param(NARROW, "", id="narrow"),
+    pytest.param(NARROW, "-long", id="narrow-long"),
+    pytest.param(SCREENS[1], "-long", id="desktop-long"),
+]
+"""Screens, with short and long values: long ones where there is least and most room."""
+
+
+@pytest.mark.parametrize(("screen", "length"), VIEWS)
 def test_pages_are_accessible(chromium: Chromium, server: PageServer, screen: Screen, length: str) -> None:
     chromium.show_as(screen)
     for name in sample_pages():
