@@ -181,9 +181,8 @@ async def _announce(issuer: Issuer, report: "Report") -> None:
     url = await issuer.ready()
     report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
     if issuer.users is not None:
-        report.console.print(
-            Text(f"users of {USERS_FILE} log in at {url}/authorize, without a password"), soft_wrap=True
-        )
+        hint = f"the users of {USERS_FILE} log in without a password: start at an application"
+        report.console.print(Text(hint), soft_wrap=True)
 
 
 class Report:

@@ -20,7 +20,7 @@ from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.tokens.authorise import require_grant_type
+from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, require_grant_type
 from scopewright.issuer.tokens.sign import IssuedToken
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed
@@ -39,7 +39,6 @@ from scopewright.issuer.users.stored import DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.user_authorisation import UserAuthorisation, authorise_user
 from scopewright.stores.sessions.sealed import SealedSessions
 
-AUTHORIZATION_CODE: Final = "authorization_code"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
 USER_GRANT_TYPES: Final = (AUTHORIZATION_CODE, REFRESH_TOKEN)
 ISSUED: Final = "issued"

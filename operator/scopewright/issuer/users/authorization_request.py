@@ -15,9 +15,9 @@ from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter, repeated_parameters
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE
 from scopewright.issuer.users.problems import PageProblem
 
-AUTHORIZATION_CODE: Final = "authorization_code"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
 PARAMETERS: Final = (
     "client_id",
