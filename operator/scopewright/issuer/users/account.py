@@ -14,7 +14,7 @@ from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.application import UserLog
-from scopewright.issuer.users.browser_request import own_form
+from scopewright.issuer.users.browser_request import own_form, sent_cookies
 from scopewright.issuer.users.consent_view import apis_on_page
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.cookies import Cookies
@@ -131,7 +131,7 @@ class Account:
         return ConsentOnPage(Application(client_id), tuple(openid), apis_on_page(self.registry, access))
 
     async def _session(self, http: Request) -> tuple[str, Session | None]:
-        cookie = http.cookies.get(self._cookies.session, "")
+        cookie = sent_cookies(http).get(self._cookies.session, "")
         return cookie, await self.sessions.of_cookie(cookie)
 
     def _logged_out(self) -> Response:

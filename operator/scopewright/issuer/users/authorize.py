@@ -21,7 +21,7 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request, flow
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempts, PendingLogin, TooLarge
 from scopewright.issuer.users.authorization_request import AuthorizationRequest, HintedSubject
-from scopewright.issuer.users.browser_request import authorization_parameters, host_name, own_form
+from scopewright.issuer.users.browser_request import authorization_parameters, host_name, own_form, sent_cookies
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consent_view import apis_on_page, openid_on_page, roles_of_user
 from scopewright.issuer.users.consents import Consents
@@ -204,7 +204,7 @@ class Authorize:
     def _resume(self, http: Request) -> tuple[PendingLogin, AuthorizationRequest]:
         """The attempt of the path, from its cookie; raises PageProblem."""
         attempt_id = http.path_params["attempt"]
-        value = http.cookies.get(self._cookies.attempt(attempt_id), "")
+        value = sent_cookies(http).get(self._cookies.attempt(attempt_id), "")
         attempt = self.attempts.open(attempt_id, value, self.clock()) if value else None
         if attempt is None:
             raise PageProblem(
@@ -223,7 +223,7 @@ class Authorize:
             )
 
     async def _session(self, http: Request) -> Session | None:
-        cookie = http.cookies.get(self._cookies.session)
+        cookie = sent_cookies(http).get(self._cookies.session)
         return await self.sessions.of_cookie(cookie) if cookie else None
 
     def _sealed(self, attempt: PendingLogin) -> str:
@@ -233,7 +233,7 @@ class Authorize:
     def _forgotten(self, http: Request, kept: str = "") -> list[str]:
         """Set-Cookie headers that delete the oldest attempts, so that there is room for another one."""
         cookies = self._cookies
-        sent = cookies.attempts(http.cookies)
+        sent = cookies.attempts(sent_cookies(http))
         return [cookies.delete(cookies.attempt(old)) for old in self.attempts.excess(sent, self.clock(), kept)]
 
     # Pages

@@ -21,7 +21,7 @@ from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.id_token import IdTokenHint
 from scopewright.issuer.users.application import UserLog
-from scopewright.issuer.users.browser_request import form_body, own_form
+from scopewright.issuer.users.browser_request import form_body, own_form, sent_cookies
 from scopewright.issuer.users.cookies import Cookies
 from scopewright.issuer.users.own_forms import csrf_token, require_csrf_token
 from scopewright.issuer.users.pages import Application, LoggedOutPage, LogoutPage
@@ -87,7 +87,7 @@ class Logout:
     async def show(self, http: Request) -> Response:
         """A client's request: end the login that its ID token names, or ask the user."""
         request = self._read(parse_form(http.scope["query_string"]))
-        cookie = http.cookies.get(self._cookies.session, "")
+        cookie = sent_cookies(http).get(self._cookies.session, "")
         session = await self.sessions.of_cookie(cookie, idle_too=True)
         if session is None:
             return self._logged_out(request, cookie)
@@ -110,7 +110,7 @@ class Logout:
         if "csrf" not in form:
             return redirect(self._as_get(form))
         form = await own_form(http)
-        cookie = http.cookies.get(self._cookies.session, "")
+        cookie = sent_cookies(http).get(self._cookies.session, "")
         session = await self.sessions.of_cookie(cookie, idle_too=True)
         request = self._read(form)
         if session is None:

@@ -338,6 +338,33 @@ async def test_a_cookie_with_a_strange_name_is_left_alone(users: UsersHarness) -
     assert deleted == ["__Host-scopewright-attempt-ok"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/authorize?" + urlencode(parameters()), "/login/x", "/consent/x", "/account", "/logout"]
+)
+async def test_quotes_in_cookies_cost_no_time(users: UsersHarness, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """The standard library needs seconds to remove them from one header, in which nobody would get a token."""
+
+    def slow(value: str) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr("http.cookies._unquote", slow)
+    cookie = '__Host-scopewright-session="' + '\\"' * 100 + '"'
+    assert (await users.browser.get(ISSUER + path, headers={"cookie": cookie})).status_code < 500
+
+
+async def test_a_cookie_that_another_host_set_for_all_paths_hides_none(tmp_path: Path) -> None:
+    """`__Secure-`, which an issuer with a path needs, does not keep other hosts of the domain from setting cookies."""
+    async with UsersHarness(tmp_path, issuer_url=f"{ISSUER}/company").running() as users:
+        await users.log_in("ada")
+        own = users.browser.cookies["__Secure-scopewright-session"]
+        async with users.open_browser() as browser:
+            cookie = "; ".join(f"__Secure-scopewright-session={value}" for value in (own, "planted"))
+            headers = {"cookie": cookie}
+            query = urlencode(parameters(prompt="none"))
+            answer = await browser.get(f"{ISSUER}/company/authorize?{query}", headers=headers)
+        assert "code" in users.parameters_of(answer)
+
+
 async def test_an_attempt_ends_after_ten_minutes(users: UsersHarness) -> None:
     login = await users.follow(await users.authorize())
     users.issuer.clock.advance(seconds=ATTEMPT_SECONDS - 1)
