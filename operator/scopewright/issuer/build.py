@@ -175,7 +175,9 @@ def build_issuer(
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
         subjects = SubjectUsers(state.sessions, refusal_of)
-        user_grants = UserGrants(registry, state.sealed, families, proofs, signer, revocations, id_tokens)
+        user_grants = UserGrants(
+            registry, state.sealed, state.consents, families, proofs, signer, revocations, id_tokens
+        )
         made = UserinfoEndpoint(
             *validation,
             state.sessions,

@@ -1,7 +1,8 @@
 """The grants of users at the token endpoint: authorization_code (RFC 6749 §4.1.3) and refresh_token (§6).
 
-Both read the store once, together with the session, decide from the records, sign, and then write once. The write is a
-compare-and-set: it uses up the code, or moves the family of refresh tokens on. Only after it is there an answer.
+Both read the credential together with the session, and a code reads the record of its user as well. They decide from
+the records, sign, and then write once. The write is a compare-and-set: it uses up the code, or moves the family of
+refresh tokens on. Only after it is there an answer.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from scopewright.issuer.tokens.sign import IssuedToken
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
+from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.refresh_tokens import (
@@ -37,6 +39,7 @@ from scopewright.issuer.users.refresh_tokens import (
 )
 from scopewright.issuer.users.stored import DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.user_authorisation import UserAuthorisation, authorise_user
+from scopewright.issuer.users.user_record import VersionedUser, read_user
 from scopewright.stores.sessions.sealed import SealedSessions
 
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
@@ -84,6 +87,7 @@ class UserGrants:
         self,
         registry: Registry,
         store: SealedSessions,
+        consents: Consents,
         families: RefreshTokenFamilies,
         dpop: DpopProofs,
         signer: Signer,
@@ -92,6 +96,7 @@ class UserGrants:
     ) -> None:
         self._registry = registry
         self._store = store
+        self._consents = consents
         self._codes = Codes(store)
         self._families = families
         self._dpop = dpop
@@ -149,10 +154,11 @@ class UserGrants:
             await self._end_family(client, grant_id, code.redemption.family, code.delegated.subject)
             raise _invalid_grant("code_replayed")
         session = self._check_current(grant, code.redirect_uri, found.session)
-        family = None
-        if REFRESH_TOKEN in client.grant_types:
-            family = await self._begin_family(grant, found, session, jkt)
-            self._check_unchanged(client)
+        user = await read_user(self._store, code.delegated.subject)
+        self._check_unchanged(client)
+        if grant.login.consent != "Skip" and not self._consents.covering(user, client, code.delegated):
+            raise _invalid_grant("consent_withdrawn")
+        family = self._begin_family(grant, found, session, jkt, user) if REFRESH_TOKEN in client.grant_types else None
         issued = self._sign(grant, code.delegated, family.session if family else session, grant_id, jkt)
         self._add_id_token(issued, grant, session.sid, code.nonce)
         issued.refresh_token = family.token if family else ""
@@ -161,13 +167,15 @@ class UserGrants:
         await save_or_lose(self._store, redeemed(found, redemption, seconds), *(family.writes if family else ()))
         return issued
 
-    async def _begin_family(self, grant: _Grant, found: FoundCode, session: Session, jkt: str) -> BegunFamily:
+    def _begin_family(
+        self, grant: _Grant, found: FoundCode, session: Session, jkt: str, user: VersionedUser
+    ) -> BegunFamily:
         """Public clients have a token that rotates, or one that is bound to their key."""
         code, public = found.code, grant.client.public
         delegated = replace(code.delegated, jkt=jkt) if public and jkt else code.delegated
         rotates = public and not jkt
         new = NewFamily(delegated, session, grant_id_of(found.handle), code.redirect_uri, rotates=rotates)
-        begun = await self._families.begin(new, grant.login)
+        begun = self._families.begin(new, grant.login, user)
         if begun is None:
             raise _invalid_grant("session_ended")
         return begun

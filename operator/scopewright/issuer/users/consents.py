@@ -19,8 +19,7 @@ from scopewright.issuer.users.user_record import (
     UserRecord,
     VersionedUser,
     forget_families,
-    user_handle,
-    user_of,
+    read_user,
     with_consents,
     without_client,
 )
@@ -50,25 +49,30 @@ class Consents:
 
     async def covers(self, client: Client, delegated: DelegatedAccess) -> bool:
         """Whether the user has consented to all of it, for this client."""
-        stored = await self._user(delegated.subject)
-        known = _valid_consents(stored.record, client)
-        used: list[Consent] = []
-        for wanted in self._wanted(client, delegated, stored.now):
-            consent = known.get(wanted.api_uid_hash) if wanted is not None else None
-            if wanted is None or consent is None or not set(wanted.scopes) <= set(consent.scopes):
-                return False
-            used.append(consent)
+        stored = await read_user(self._store, delegated.subject)
+        used = self.covering(stored, client, delegated)
         if any(stored.now >= consent.used_time + USED_INTERVAL_SECONDS for consent in used):
             renewed = (replace(consent, used_time=int(stored.now)) for consent in used)
             with suppress(Unavailable, LostWrite):  # the next use is as good
                 await save_or_lose(self._store, stored.save(with_consents(stored.record, renewed)))
         return bool(used)
 
+    def covering(self, user: VersionedUser, client: Client, delegated: DelegatedAccess) -> tuple[Consent, ...]:
+        """Return the consents in the record of the user that cover all of it together; none if they do not."""
+        known = _valid_consents(user.record, client)
+        used: list[Consent] = []
+        for wanted in self._wanted(client, delegated, user.now):
+            consent = known.get(wanted.api_uid_hash) if wanted is not None else None
+            if wanted is None or consent is None or not set(wanted.scopes) <= set(consent.scopes):
+                return ()
+            used.append(consent)
+        return tuple(used)
+
     async def known(self, client: Client, delegated: DelegatedAccess) -> frozenset[tuple[str, str]]:
         """Return what the user has consented to already, as pairs of an API and a scope. The API is
         `<namespace>/<name>`, and empty for scopes of OpenID Connect.
         """
-        stored = await self._user(delegated.subject)
+        stored = await read_user(self._store, delegated.subject)
         known = _valid_consents(stored.record, client)
         found: set[tuple[str, str]] = set()
         for wanted in self._wanted(client, delegated, stored.now):
@@ -80,7 +84,7 @@ class Consents:
         """Store the consent, in addition to earlier ones."""
 
         async def attempt() -> None:
-            stored = await self._user(delegated.subject)
+            stored = await read_user(self._store, delegated.subject)
             known = _valid_consents(stored.record, client)
             given: list[Consent] = []
             for wanted in self._wanted(client, delegated, stored.now):
@@ -94,17 +98,17 @@ class Consents:
 
     async def of_user(self, subject: str) -> tuple[Consent, ...]:
         """Return the consents of the user, the least recently used first."""
-        return (await self._user(subject)).record.consents
+        return (await read_user(self._store, subject)).record.consents
 
     async def refreshed_by(self, subject: str) -> frozenset[str]:
         """Return the hashes of the UIDs of the clients that have refresh tokens of the user, consented or not."""
-        return frozenset(family.client_uid_hash for family in (await self._user(subject)).record.families)
+        return frozenset(family.client_uid_hash for family in (await read_user(self._store, subject)).record.families)
 
     async def withdraw(self, subject: str, client_uid_hash: str) -> None:
         """End the user's consents for a client, its refresh tokens and, after them, its access tokens."""
 
         async def attempt() -> None:
-            stored = await self._user(subject)
+            stored = await read_user(self._store, subject)
             record, families = without_client(stored.record, client_uid_hash)
             if record != stored.record:
                 await save_or_lose(self._store, stored.save(record), *forget_families(families, record))
@@ -112,10 +116,6 @@ class Consents:
         await retry_lost(attempt)
         # After the write: until then, a token may have been signed.
         self._on_withdrawn(subject, client_uid_hash)
-
-    async def _user(self, subject: str) -> VersionedUser:
-        read = await self._store.read(user_handle(subject))
-        return user_of(subject, read.values[0], read.now)
 
     def _wanted(self, client: Client, delegated: DelegatedAccess, now: float) -> Iterator[Consent | None]:
         """The consents that it takes, None for an API that does not exist."""

@@ -26,11 +26,11 @@ from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import DelegatedAccess, Family, Session, decode_stored, encode_stored
 from scopewright.issuer.users.user_record import (
     ListedFamily,
+    VersionedUser,
     family_handle,
     forget_families,
+    read_user,
     session_handle,
-    user_handle,
-    user_of,
     with_family,
     without_family,
 )
@@ -133,17 +133,16 @@ class RefreshTokenFamilies:
         """The write of the next state, which fails if the family has changed since it was read."""
         return _save(found.token.family_id, family, login, found.store_now, found.version)
 
-    async def begin(self, new: NewFamily, login: Login) -> BegunFamily | None:
+    def begin(self, new: NewFamily, login: Login, user: VersionedUser) -> BegunFamily | None:
         """A new family and the writes that store it, in one step with the user's record; None if the session has ended.
 
-        The oldest families end if the user has too many.
+        The writes fail if the record of the user is another one than `user` by then. The oldest families end if the
+        user has too many.
         """
         delegated, session = new.delegated, new.session
-        read = await self._store.read(user_handle(session.subject))
-        user = user_of(session.subject, read.values[0], read.now)
         if not user.record.lists_session(session.sid):
             return None
-        now = int(read.now)
+        now = int(user.now)
         writes: list[Save | Forget] = []
         if "offline_access" in delegated.scopes:
             end = now + login.refresh_max_lifetime
@@ -151,7 +150,7 @@ class RefreshTokenFamilies:
                 session, sid=base64url.encode(secrets.token_bytes(_SID_BYTES)), end_time=end, secret_sha256=""
             )
             delegated = replace(delegated, sid=session.sid)
-            writes.append(save_session(session, 0, read.now))
+            writes.append(save_session(session, 0, user.now))
         handle = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
         family = Family(
             delegated=delegated,
@@ -176,8 +175,7 @@ class RefreshTokenFamilies:
         """End a family: its token is refused from now on."""
 
         async def attempt() -> None:
-            read = await self._store.read(user_handle(subject))
-            user = user_of(subject, read.values[0], read.now)
+            user = await read_user(self._store, subject)
             record, ended = without_family(user.record, family_id)
             writes: tuple[Save | Forget, ...] = (user.save(record), *forget_families(ended, record)) if ended else ()
             await save_or_lose(self._store, Forget(family_handle(family_id)), *writes)

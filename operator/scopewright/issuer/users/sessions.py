@@ -17,11 +17,9 @@ from scopewright.issuer.users.stored import Session, decode_stored, encode_store
 from scopewright.issuer.users.user_record import (
     ListedSession,
     UserRecord,
-    VersionedUser,
     forget_families,
+    read_user,
     session_handle,
-    user_handle,
-    user_of,
     with_session,
     without_sessions,
 )
@@ -102,7 +100,7 @@ class UserSessions:
 
     async def of_user(self, subject: str) -> tuple[Session, ...]:
         """Return the sessions of the user, the oldest first."""
-        user = await self._user(subject)
+        user = await read_user(self._store, subject)
         if not user.record.sessions:
             return ()
         read = await self._store.read(*(session_handle(listed.sid) for listed in user.record.sessions))
@@ -129,7 +127,7 @@ class UserSessions:
     async def _try_begin(
         self, user: AuthenticatedUser, sid: str, secret: str
     ) -> tuple[Session, tuple[ListedSession, ...]]:
-        stored = await self._user(user.subject)
+        stored = await read_user(self._store, user.subject)
         now = int(stored.now)
         session = Session(
             sid=sid,
@@ -164,7 +162,7 @@ class UserSessions:
         revoked: set[str] = set()
 
         async def attempt() -> None:
-            stored = await self._user(subject)
+            stored = await read_user(self._store, subject)
             sids = choose(stored.record)
             record, families = without_sessions(stored.record, sids)
             if record == stored.record and not always:
@@ -179,10 +177,6 @@ class UserSessions:
             )
 
         await retry_lost(attempt)
-
-    async def _user(self, subject: str) -> VersionedUser:
-        read = await self._store.read(user_handle(subject))
-        return user_of(subject, read.values[0], read.now)
 
     def _revoke(self, subject: str, sids: Iterable[str]) -> None:
         if ended := tuple(sids):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from scopewright.issuer.users.stored import decode_stored, encode_stored
-from scopewright.stores.sessions.sealed import Forget, Opened, Save
+from scopewright.stores.sessions.sealed import Forget, Opened, Save, SealedSessions
 
 MAX_SESSIONS: Final = 20
 MAX_FAMILIES: Final = 50
@@ -105,6 +105,12 @@ def family_handle(family: str) -> str:
 
 def user_handle(subject: str) -> str:
     return f"user:{subject}"
+
+
+async def read_user(store: SealedSessions, subject: str) -> VersionedUser:
+    """Read the record of a user; raises `Unavailable` while the store is away."""
+    read = await store.read(user_handle(subject))
+    return user_of(subject, read.values[0], read.now)
 
 
 def user_of(subject: str, opened: Opened | None, now: float) -> VersionedUser:

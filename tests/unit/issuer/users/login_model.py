@@ -74,10 +74,9 @@ class ModelFamily:
     generation: int = 1
     tokens: dict[int, str] = field(default_factory=dict)
     ended: bool = False
+    """And with it its access tokens."""
     access: list[dict[str, Any]] = field(default_factory=list)
     """Claims of its access tokens."""
-    tokens_ended: bool = False
-    """Whether its access tokens have ended as well: not if the user withdrew a consent."""
 
     def is_alive(self, now: float) -> bool:
         has_session = self.offline or self.session.is_alive(now)
@@ -106,6 +105,5 @@ class ModelFamily:
         elif not given and self.is_alive(now):
             self.end()
 
-    def end(self, *, with_tokens: bool = True) -> None:
+    def end(self) -> None:
         self.ended = True
-        self.tokens_ended = self.tokens_ended or with_tokens

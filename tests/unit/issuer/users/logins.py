@@ -17,6 +17,7 @@ from scopewright.core.records.resource_server import Role, UserGrant
 from scopewright.core.users import subject_of
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.codes import Codes
+from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.developer_login import DeveloperLogin
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
@@ -81,6 +82,11 @@ class Logins:
     sessions: UserSessions
     record: ClientRecord = field(default_factory=web_client)
 
+    @property
+    def consents(self) -> Consents:
+        revocations = self.harness.issuer.background.revocations
+        return Consents(self.sealed, self.harness.issuer.registry.server_of, revocations.end_consent)
+
     async def session(self, who: AuthenticatedUser | None = None) -> Session:
         return (await self.sessions.begin(who or user()))[1]
 
@@ -95,10 +101,12 @@ class Logins:
         verifier: str = VERIFIER,
         client_id: str = CLIENT_ID,
     ) -> str:
-        """A code as `/authorize` issues it after consent."""
+        """A code as `/authorize` issues it after a consent, unless the client needs none."""
         client = self.harness.issuer.registry.clients.get(client_id)
         assert client is not None
         delegated = DelegatedAccess(client_id, client.uid_hash, session.sid, session.subject, scopes, access, jkt)
+        if client.login and client.login.consent != "Skip":
+            await self.consents.remember(client, delegated)
         code = Code(delegated, CALLBACK, s256(verifier) if verifier else "", nonce)
         return await Codes(self.sealed).issue(code)
 

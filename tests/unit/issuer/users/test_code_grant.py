@@ -209,6 +209,49 @@ async def test_a_code_ends_with_the_session() -> None:
         assert await refused(logins, code) == (400, "invalid_grant")
 
 
+@pytest.mark.parametrize("grant_types", [("authorization_code",), ("authorization_code", "refresh_token")])
+async def test_a_code_ends_with_the_consent(grant_types: tuple[str, ...]) -> None:
+    """The client keeps the code back until the user has withdrawn the consent."""
+    async with running_logins(web_client(grant_types=grant_types)) as logins:
+        session = await logins.session()
+        code = await logins.code(session)
+        await logins.consents.withdraw(session.subject, uid_hash_of(logins))
+        assert await refused(logins, code) == (400, "invalid_grant")
+        assert '"reason":"consent_withdrawn"' in logins.harness.audit_lines[-1]
+        await logins.code(session, access=())
+        assert await refused(logins, code) == (400, "invalid_grant"), "the user consents to less"
+
+
+async def test_a_consent_that_is_withdrawn_during_the_redemption_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_logins() as logins:
+        session = await logins.session()
+        code = await logins.code(session)
+        store, uid_hash = logins.sealed._store, uid_hash_of(logins)
+        write = store.write
+
+        async def withdraw_first(*changes: Any) -> bool:
+            monkeypatch.setattr(store, "write", write)
+            await logins.consents.withdraw(session.subject, uid_hash)
+            return await store.write(*changes)
+
+        monkeypatch.setattr(store, "write", withdraw_first)
+        assert await refused(logins, code) == (400, "invalid_grant")
+
+
+async def test_a_client_that_needs_no_consent_redeems_without_one() -> None:
+    async with running_logins(web_client(login=Login((CALLBACK,), consent="Skip"))) as logins:
+        session = await logins.session()
+        code = await logins.code(session)
+        await logins.consents.withdraw(session.subject, uid_hash_of(logins))
+        assert (await logins.redeem(code)).status_code == 200
+
+
+def uid_hash_of(logins: Logins) -> str:
+    client = logins.harness.issuer.registry.clients.get(CLIENT_ID)
+    assert client is not None
+    return client.uid_hash
+
+
 async def test_a_token_is_for_one_api_or_for_userinfo() -> None:
     async with running_logins() as logins:
         leave = server_record(

@@ -14,7 +14,6 @@ from scopewright.core.records.resource_server import ResourceServerRecord, Role,
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import audience_key, session_key, token_key, user_key
 from scopewright.core.user_revocations import ended_sessions
-from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.clock import START, Clock
@@ -227,11 +226,9 @@ async def test_19_withdrawn_consent_ends_the_tokens_of_that_user_at_that_client(
     async with running_logins() as logins:
         token = await manager_token(logins)
         grace = str((await logins.tokens(user("grace")))["access_token"])
-        registry = logins.harness.issuer.registry
-        client = registry.clients.get(CLIENT_ID)
+        client = logins.harness.issuer.registry.clients.get(CLIENT_ID)
         assert client is not None
-        consents = Consents(logins.sealed, registry.server_of, logins.harness.issuer.background.revocations.end_consent)
-        await consents.withdraw(user("ada").subject, client.uid_hash)
+        await logins.consents.withdraw(user("ada").subject, client.uid_hash)
         assert await logins.harness.introspect(token) == INACTIVE
         assert (await logins.harness.introspect(grace))["active"] is True
         logins.harness.clock.advance(seconds=1)

@@ -17,7 +17,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scopewright.core.revocation_keys import audience_key
 from scopewright.core.user_revocations import user_token_has_ended
-from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.refresh_tokens import parse_refresh_token
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.user_record import family_handle, user_handle, user_of
@@ -47,6 +46,8 @@ class LoginMachine(RuleBasedStateMachine):
         self.sessions: list[ModelSession] = []
         self.codes: list[ModelCode] = []
         self.families: list[ModelFamily] = []
+        self.consented: dict[tuple[str, str], set[str]] = {}
+        """By user and client: the scopes of OpenID Connect."""
         self.runner.run(self.start())
 
     async def start(self) -> None:
@@ -56,7 +57,6 @@ class LoginMachine(RuleBasedStateMachine):
         await self.logins.put(public_client(name="spa", uid="uid-spa"))
         self.issuer = self.logins.harness.issuer
         self.user_sessions = UserSessions(self.logins.sealed, self.issuer.background.revocations.end_sessions)
-        self.consents = Consents(self.logins.sealed, self.issuer.registry.server_of)
 
     def teardown(self) -> None:
         self.runner.run(self.stack.aclose())
@@ -263,10 +263,12 @@ class LoginMachine(RuleBasedStateMachine):
     def withdraw_a_consent(self, name: str, client_id: str) -> None:
         subject, client = user(name).subject, self.issuer.registry.clients.get(client_id)
         assert client is not None
-        self.runner.run(self.consents.withdraw(subject, client.uid_hash))
+        self.runner.run(self.logins.consents.withdraw(subject, client.uid_hash))
+        self.consented.pop((subject, client_id), None)
         for family in self.families:
             if (family.session.subject, family.client_id) == (subject, client_id):
-                family.end(with_tokens=False)
+                family.end()
+        self.clock.advance(seconds=1)  # a token of the same second ends too
 
     @precondition(lambda self: self.families or self.codes)
     @rule(data=st.data())
@@ -326,7 +328,7 @@ class LoginMachine(RuleBasedStateMachine):
                     claims["sub"],
                 )
                 if self.now < claims["exp"]:
-                    assert has_ended == family.tokens_ended
+                    assert has_ended == family.ended
 
     # Helpers
 
@@ -335,6 +337,7 @@ class LoginMachine(RuleBasedStateMachine):
         stored = self.runner.run(self.user_sessions.of_sid(session.sid))
         assert stored is not None
         value = self.runner.run(self.logins.code(stored, scopes, client_id=client_id))
+        self.consented.setdefault((session.subject, client_id), set()).update(scopes)
         self.codes.append(ModelCode(value, client_id, session, self.now + CODE_SECONDS, offline))
 
     def present(self, family: ModelFamily, generation: int) -> None:
@@ -354,6 +357,9 @@ class LoginMachine(RuleBasedStateMachine):
         return [session for session in self.sessions if session.is_alive(self.now)]
 
     def can_redeem(self, code: ModelCode) -> bool:
+        consented = self.consented.get((code.session.subject, code.client_id), set())
+        if not consented or (code.offline and "offline_access" not in consented):
+            return False
         return not code.used and self.now < code.end_time and code.session.is_alive(self.now)
 
     def begin_family(self, code: ModelCode, response: httpx.Response) -> None:
