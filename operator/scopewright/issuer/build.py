@@ -171,12 +171,12 @@ def build_issuer(
         from scopewright.issuer.users.assembly import UserState, build_application
 
         id_tokens = IdTokens(registry)
-        state = UserState.of(settings.users.store, registry, revocations, clock)
+        state = UserState.of(settings.users, registry, revocations, clock)
         users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
         subjects = SubjectUsers(state.sessions, refusal_of)
         user_grants = UserGrants(
-            registry, state.sealed, state.consents, families, proofs, signer, revocations, id_tokens
+            registry, state.sealed, state.sessions, state.consents, families, proofs, signer, revocations, id_tokens
         )
         made = UserinfoEndpoint(
             *validation,

@@ -37,6 +37,7 @@ from scopewright.issuer.users.refresh_tokens import (
     has_expired,
     use_token,
 )
+from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.user_authorisation import UserAuthorisation, authorise_user
 from scopewright.issuer.users.user_record import VersionedUser, read_user
@@ -87,6 +88,7 @@ class UserGrants:
         self,
         registry: Registry,
         store: SealedSessions,
+        sessions: UserSessions,
         consents: Consents,
         families: RefreshTokenFamilies,
         dpop: DpopProofs,
@@ -96,6 +98,7 @@ class UserGrants:
     ) -> None:
         self._registry = registry
         self._store = store
+        self._sessions = sessions
         self._consents = consents
         self._codes = Codes(store)
         self._families = families
@@ -216,11 +219,13 @@ class UserGrants:
             await self._families.end(family_id, subject)
 
     def _check_current(self, grant: _Grant, redirect_uri: str, session: Session | None) -> Session:
-        """The session, if it has not ended and the client may still have it; raises OAuthError."""
+        """The session as its user is now, if it has not ended and the client may still have it; raises OAuthError."""
         client, login = grant.client, grant.login
         self._check_unchanged(client)
         if session is None:
             raise _invalid_grant("session_ended")
+        if (session := self._sessions.current(session)) is None:
+            raise _invalid_grant("user_gone")
         if not redirect_uris.is_registered(redirect_uri, login.redirect_uris, public=client.public):
             raise _invalid_grant("redirect_uri_withdrawn")
         if refusal_of(login, session.provider, session.groups):

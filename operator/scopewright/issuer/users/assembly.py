@@ -16,7 +16,6 @@ from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.sessions import SessionTimes, UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
-from scopewright.stores.sessions import SessionStore
 from scopewright.stores.sessions.sealed import SealedSessions
 
 
@@ -30,9 +29,13 @@ class UserState:
     codes: Codes
 
     @classmethod
-    def of(cls, store: SessionStore, registry: Registry, revocations: Revocations, clock: Clock) -> "UserState":
-        sealed = SealedSessions(store, lambda: registry.session_keys, clock)
-        sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry))
+    def of(
+        cls, settings: UserEndpointSettings, registry: Registry, revocations: Revocations, clock: Clock
+    ) -> "UserState":
+        sealed = SealedSessions(settings.store, lambda: registry.session_keys, clock)
+        sessions = UserSessions(
+            sealed, revocations.end_sessions, lambda: _session_times(registry), settings.login.current
+        )
         consents = Consents(sealed, registry.server_of, revocations.end_consent)
         return cls(sealed, sessions, consents, Codes(sealed))
 

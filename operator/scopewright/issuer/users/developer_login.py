@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from scopewright.core.users import subject_of
 from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.login_policy import DEVELOPER
+from scopewright.issuer.users.stored import Session
 from scopewright.manifests.files import Signature, read_regular, signature
 
 USERS_FILE: Final = "users.yaml"
@@ -72,6 +73,7 @@ class DeveloperUsers:
 
     users: Mapping[str, ListedUser] = field(default_factory=dict)
     problem: str = ""
+    by_subject: Mapping[str, ListedUser] = field(default_factory=dict)
 
 
 def parse_users(text: str) -> DeveloperUsers:
@@ -89,7 +91,7 @@ def parse_users(text: str) -> DeveloperUsers:
         return DeveloperUsers(
             problem=f"{USERS_FILE}: {_place(first['loc'])}{_message(first)}; an example: {USERS_EXAMPLE}"
         )
-    return DeveloperUsers({user.id: user for user in users})
+    return DeveloperUsers({user.id: user for user in users}, by_subject={user.subject: user for user in users})
 
 
 _TOP_LEVEL_KIND: Final = re.compile(r"""^["']?(apiVersion|kind)["']?\s*:|^\s*\{\s*"apiVersion\"""", re.MULTILINE)
@@ -128,6 +130,19 @@ class DeveloperLogin:
             self._report(users.problem)
         self._read = (read, users) if stable else None
         return users
+
+    def current(self, session: Session) -> Session | None:
+        """Return the session with the groups and claims that its user has in the file now; None if the user is not in
+        it any more. A file with a mistake says nothing: the session stays as it was.
+        """
+        listed = self.users()
+        if listed.problem or session.provider != DEVELOPER:
+            return session
+        user = listed.by_subject.get(session.subject)
+        if user is None:
+            return None
+        now = user.authenticated(session.auth_time)
+        return replace(session, groups=now.groups, claims=now.claims)
 
     def _unreadable(self, problem: str) -> DeveloperUsers:
         if self._read is None or self._read[1].problem != problem:

@@ -42,10 +42,13 @@ class SessionTimes:
     longest: int = 12 * 3600
 
 
+CurrentUser = Callable[[Session], Session | None]
+
+
 class UserSessions:
     """All methods raise `Unavailable` while the store is away.
 
-    `on_ended` ends the tokens of sessions of a user, given by `sub` and `sid`.
+    `on_ended` ends the tokens of sessions of a user, given by `sub` and `sid`. `current` is `UserSessions.current`.
     """
 
     def __init__(
@@ -53,10 +56,13 @@ class UserSessions:
         store: SealedSessions,
         on_ended: Callable[[str, Iterable[str]], None] = lambda subject, sids: None,
         times: Callable[[], SessionTimes] = SessionTimes,
+        current: CurrentUser = lambda session: session,
     ) -> None:
         self._store = store
         self._on_ended = on_ended
         self._times = times
+        self.current: Final = current
+        """Returns a session with what the provider says of its user now; None if there is no such user any more."""
 
     async def begin(self, user: AuthenticatedUser) -> tuple[str, Session]:
         """Store a session for the user, who has just logged in. Return the value of the cookie, `sid.secret`, and it.
@@ -72,7 +78,8 @@ class UserSessions:
     async def of_cookie(self, cookie: str, *, idle_too: bool = False) -> Session | None:
         """Return the session of the browser; None if it has ended, is idle, or the cookie is wrong.
 
-        `idle_too`: for a logout. An idle session counts, because its refresh tokens are valid.
+        `idle_too`: for a logout. An idle session counts, because its refresh tokens are valid, and so does that of a
+        user whom the provider does not know any more.
         """
         match = _COOKIE.fullmatch(cookie)
         if match is None:
@@ -89,14 +96,12 @@ class UserSessions:
             with suppress(Unavailable):  # a store that is full still has the session
                 if not await self._store.write(save_session(session, opened.version, now)):
                     return await self.of_sid(session.sid)  # another request has written it, or ended it
-        return session
+        return session if idle_too else self.current(session)
 
     async def of_sid(self, sid: str) -> Session | None:
         """Return the session; None if it has ended. An idle one is found: its refresh tokens stay valid."""
-        if len(sid) > _MAX_SID:
-            return None
-        read = await self._store.read(session_handle(sid))
-        return live_session(read.values[0], read.now)
+        session = await self._live(sid)
+        return self.current(session) if session is not None else None
 
     async def of_user(self, subject: str) -> tuple[Session, ...]:
         """Return the sessions of the user, the oldest first."""
@@ -114,7 +119,7 @@ class UserSessions:
         """
         if len(sid) > _MAX_SID:
             return
-        session = await self.of_sid(sid)
+        session = await self._live(sid)
         if session is not None:
             subject = session.subject
         if subject:
@@ -123,6 +128,12 @@ class UserSessions:
     async def end_user(self, subject: str) -> None:
         """End all sessions of the user, and all refresh tokens with `offline_access`."""
         await self._end(subject, lambda record: record.sids)
+
+    async def _live(self, sid: str) -> Session | None:
+        if len(sid) > _MAX_SID:
+            return None
+        read = await self._store.read(session_handle(sid))
+        return live_session(read.values[0], read.now)
 
     async def _try_begin(
         self, user: AuthenticatedUser, sid: str, secret: str

@@ -19,6 +19,7 @@ from scopewright.issuer.users.login_policy import DEVELOPER
 from scopewright.manifests.load import load
 from tests.harness.html_page import Page
 from tests.harness.users import USERS, UsersHarness
+from tests.unit.issuer.users.logins import running_logins, user
 
 
 def test_users_are_read_with_their_claims() -> None:
@@ -162,3 +163,44 @@ def test_the_file_declares_no_object_and_is_no_broken_manifest(tmp_path: Path, t
     (tmp_path / USERS_FILE).write_text(text)
     manifests = load(tmp_path)
     assert (dict(manifests.objects), manifests.problems, manifests.incomplete) == ({}, (), frozenset())
+
+
+async def test_a_change_of_a_listed_user_is_in_the_next_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / USERS_FILE
+    file.write_text("users: [{id: ada, groups: [managers]}, {id: grace, groups: [hr-staff]}]")
+    async with running_logins() as logins:
+        token = (await logins.tokens(user("ada", "managers")))["refresh_token"]
+        assert "payroll.write" in (await logins.refresh(token)).json()["scope"]
+        file.write_text("users: [{id: ada, name: Ada King, groups: [hr-staff]}]  # no manager any more")
+        narrowed = (await logins.refresh(token)).json()
+        assert "payroll.write" not in narrowed["scope"]
+        claims = await logins.verified(narrowed["id_token"], "leave.leave-worker")
+        assert (claims["name"], claims["groups"]) == ("Ada King", ["hr-staff"])
+
+
+async def test_a_user_who_is_removed_from_the_file_gets_no_further_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / USERS_FILE
+    file.write_text("users: [{id: ada, groups: [hr-staff]}, {id: grace}]")
+    async with running_logins() as logins:
+        session = await logins.session()
+        tokens = (await logins.redeem(await logins.code(session, access=()))).json()
+        code = await logins.code(session)
+        file.write_text("users: [{id: ada, groups: hr-staff}]")
+        assert (await logins.refresh(tokens["refresh_token"])).status_code == 200, "a mistake in the file says nothing"
+        file.write_text("users: [{id: grace}]")
+        for response in (await logins.refresh(tokens["refresh_token"]), await logins.redeem(code)):
+            assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
+            assert '"reason":"user_gone"' in logins.harness.audit_lines[-1]
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert (await logins.harness.http.get("/userinfo", headers=headers)).status_code == 401
+
+
+async def test_a_user_who_is_removed_from_the_file_is_logged_out(users: UsersHarness) -> None:
+    await users.log_in("ada")
+    (users.folder / USERS_FILE).write_text("users: [{id: eve, groups: [guests]}]")
+    login = await users.follow(await users.authorize())
+    assert [*Page(login).forms["login"].buttons] == ["user-eve"]
