@@ -126,6 +126,10 @@ class UsersHarness:
         """An authorization request; its answer is not followed."""
         return await (browser or self.browser).get(f"{self.issuer_url}/authorize?{urlencode(parameters(**changes))}")
 
+    async def begin_by_post(self, browser: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+        """An authorization request that the page of a client sends as a form."""
+        return await browser.post(f"{self.issuer_url}/authorize", data=parameters(**changes))
+
     async def follow(self, answer: httpx.Response, browser: httpx.AsyncClient | None = None) -> httpx.Response:
         """Follow redirects within the issuer."""
         while answer.has_redirect_location and not self.is_away(answer):

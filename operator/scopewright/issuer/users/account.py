@@ -1,5 +1,6 @@
 """The account page: the user's logins and what they have allowed, with buttons that end both."""
 
+import hmac
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -35,7 +36,8 @@ from scopewright.issuer.users.stored import Session
 from scopewright.issuer.users.user_record import Consent
 
 _FORM: Final = "account"
-_DONE: Final[dict[str, Literal["ended", "withdrawn"]]] = {"ended": "ended", "withdrawn": "withdrawn"}
+Done = Literal["ended", "withdrawn"]
+_DONE: Final[tuple[Done, ...]] = ("ended", "withdrawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Account:
                 for login in sorted(logins, key=lambda login: (login.sid != session.sid, -login.auth_time))
             ),
             consents=await self._consents(session.subject),
-            done=_DONE.get(http.query_params.get("done", ""), ""),
+            done=_done(http.query_params.get("done", ""), cookie),
         )
         return page_response(page)
 
@@ -84,18 +86,18 @@ class Account:
             self._audit(http, "logout", "ended_everywhere", session)
             return self._logged_out()
         if sid := parameter(form, "end"):
-            return await self._end(http, session, sid)
-        return await self._withdraw(http, session, form)
+            return await self._end(http, session, sid, cookie)
+        return await self._withdraw(http, session, form, cookie)
 
-    async def _end(self, http: Request, session: Session, sid: str) -> Response:
+    async def _end(self, http: Request, session: Session, sid: str, cookie: str) -> Response:
         """End one login of the user; of a `sid` that is another user's, or has ended, nothing."""
         logins = await self.sessions.of_user(session.subject)
         if any(login.sid == sid for login in logins):
             await self.sessions.end(sid, session.subject)
             self._audit(http, "logout", "ended", session, sid=sid)
-        return self._logged_out() if sid == session.sid else redirect(f"{self._path}?done=ended")
+        return self._logged_out() if sid == session.sid else self._back("ended", cookie)
 
-    async def _withdraw(self, http: Request, session: Session, form: Form) -> Response:
+    async def _withdraw(self, http: Request, session: Session, form: Form, cookie: str) -> Response:
         """End what a client may do, and what an earlier client of its name might. Nothing of a client that has nothing:
         each withdrawal takes room in the revocation record.
         """
@@ -111,7 +113,7 @@ class Account:
             await self.consents.withdraw(session.subject, uid_hash)
         if hashes:
             self._audit(http, "consent", "withdrawn", session, client=client_id)
-        return redirect(f"{self._path}?done=withdrawn")
+        return self._back("withdrawn", cookie)
 
     async def _consents(self, subject: str) -> tuple[ConsentOnPage, ...]:
         """By client, in the order of their ids. A client whose `consent` is Skip has refresh tokens only."""
@@ -134,6 +136,9 @@ class Account:
         cookie = sent_cookies(http).get(self._cookies.session, "")
         return cookie, await self.sessions.of_cookie(cookie)
 
+    def _back(self, done: Done, cookie: str) -> Response:
+        return redirect(f"{self._path}?done={_proof_of(done, cookie)}")
+
     def _logged_out(self) -> Response:
         return page_response(LoggedOutPage(), set_cookies=[self._cookies.delete(self._cookies.session)])
 
@@ -147,3 +152,12 @@ class Account:
     @property
     def _path(self) -> str:
         return f"{urlsplit(self.registry.require_issuer().issuer).path}/account"
+
+
+def _proof_of(done: Done, cookie: str) -> str:
+    """For the URL: a link of another site must not claim that something was done."""
+    return csrf_token(cookie, f"{_FORM} {done}")
+
+
+def _done(proof: str, cookie: str) -> Done | Literal[""]:
+    return next((done for done in _DONE if hmac.compare_digest(proof.encode(), _proof_of(done, cookie).encode())), "")

@@ -94,7 +94,9 @@ class UserApplication:
                 problem = PageProblem(_sentence(failure.description), reason=failure.reason, status=failure.status)
                 return self._page(problem, peer)
             case Unavailable():
-                problem = PageProblem("The login is not available. Try again shortly.", reason="store", status=503)
+                problem = PageProblem(
+                    "No login and no logout is possible at the moment. Try again shortly.", reason="store", status=503
+                )
                 return self._page(problem, peer, retry_after=failure.retry_after)
         problem = PageProblem("The issuer failed. The error is in its log.", reason="exception", status=500)
         return self._page(problem, peer, failure=failure)

@@ -26,7 +26,7 @@ from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consent_view import apis_on_page, openid_on_page, roles_of_user
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.cookies import Cookies
-from scopewright.issuer.users.developer_login import DeveloperLogin
+from scopewright.issuer.users.developer_login import DeveloperLogin, ListedUser
 from scopewright.issuer.users.flow import IssueCode, SendError, ShowConsent, ShowLogin, ShowRefusal
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.pages import (
@@ -39,7 +39,7 @@ from scopewright.issuer.users.pages import (
     Page,
 )
 from scopewright.issuer.users.problems import PageProblem
-from scopewright.issuer.users.responses import code_url, error_url, page_response, redirect
+from scopewright.issuer.users.responses import code_url, error_url, page_response, redirect, with_cookies
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Session
 from scopewright.origins import is_loopback
@@ -97,10 +97,7 @@ class Authorize:
     async def show_login(self, http: Request) -> Response:
         self._require_own_host(http)
         attempt, request = self._resume(http)
-        listed = self.login.users()
-        if listed.problem:
-            raise PageProblem(listed.problem, reason="users_file", status=500, client_id=request.client.client_id)
-        users = sorted(listed.users.values(), key=lambda user: request.login_hint not in (user.id, user.email))
+        users = sorted(self._listed(request).values(), key=lambda user: request.login_hint not in (user.id, user.email))
         page = DeveloperLoginPage(
             action=self._path(f"login/{attempt.id}"),
             csrf=attempt.csrf_token("login"),
@@ -115,7 +112,7 @@ class Authorize:
         attempt, request = self._resume(http)
         form = await own_form(http)
         _require_token(attempt.accepts(parameter(form, "csrf"), "login"), request)
-        user = self.login.users().users.get(parameter(form, "user"))
+        user = self._listed(request).get(parameter(form, "user"))
         if user is None:
             raise PageProblem("This user is not in users.yaml any more.", reason="unknown_user")
         authenticated = user.authenticated(int(self.clock()))
@@ -123,7 +120,7 @@ class Authorize:
         if reason := refusal_of(request.login, authenticated.provider, authenticated.groups):
             self.log(http, "login", "access_denied", {**audited, "reason": reason})
             return self._not_admitted(request, attempt, authenticated.display_name)
-        before = await self._session(http)
+        before = await self._session(http, idle_too=True)
         cookie, session = await self.sessions.begin(authenticated)
         if before is not None and before.subject != session.subject:
             await self.sessions.end(before.sid)
@@ -133,11 +130,16 @@ class Authorize:
         return redirect(self._path(f"consent/{attempt.id}"), set_cookies)
 
     async def go_on(self, http: Request) -> Response:
-        """Continue after a login, or show what the user must decide."""
+        """Continue after a login, or show what the user must decide. An attempt that began by POST, where no cookie
+        came with it, makes room for itself here.
+        """
         attempt, request = self._resume(http)
         step = await self._step(http, request, attempt)
+        return with_cookies(await self._next(http, request, attempt, step), self._forgotten(http, attempt.id))
+
+    async def _next(self, http: Request, request: AuthorizationRequest, attempt: PendingLogin, step: Step) -> Response:
         if isinstance(step.outcome, ShowLogin):
-            return redirect(self._path(f"login/{attempt.id}"), self._forgotten(http, attempt.id))
+            return redirect(self._path(f"login/{attempt.id}"))
         if isinstance(step.outcome, ShowConsent) and step.session is not None:
             page = await self._consent_page(request, attempt, step.session, step.outcome.delegated)
             return self._page(page, request)
@@ -222,9 +224,16 @@ class Authorize:
                 "The developer login is at the address of the issuer only.", reason="foreign_host", status=421
             )
 
-    async def _session(self, http: Request) -> Session | None:
+    def _listed(self, request: AuthorizationRequest) -> Mapping[str, ListedUser]:
+        """The users of the developer login, by id; raises PageProblem."""
+        listed = self.login.users()
+        if listed.problem:
+            raise PageProblem(listed.problem, reason="users_file", status=500, client_id=request.client.client_id)
+        return listed.users
+
+    async def _session(self, http: Request, *, idle_too: bool = False) -> Session | None:
         cookie = sent_cookies(http).get(self._cookies.session)
-        return await self.sessions.of_cookie(cookie) if cookie else None
+        return await self.sessions.of_cookie(cookie, idle_too=idle_too) if cookie else None
 
     def _sealed(self, attempt: PendingLogin) -> str:
         cookies = self._cookies

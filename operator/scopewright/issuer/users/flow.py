@@ -125,6 +125,8 @@ def scopes_of_user(request: AuthorizationRequest, registry: Registry, now: float
 def _is_recent_enough(request: AuthorizationRequest, session: Session, now: float) -> bool:
     if not request.prompt.isdisjoint(("login", "select_account")):
         return False
+    if request.max_age == 0:  # the same as prompt=login, also within the second of the last login
+        return False
     return request.max_age is None or now - session.auth_time <= request.max_age
 
 

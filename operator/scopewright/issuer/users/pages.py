@@ -20,8 +20,11 @@ from scopewright.api import redirect_uris
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users import texts
 
-_INVISIBLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
-"""Control characters, and those that reorder or hide text."""
+_INVISIBLE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
+)
+"""Control characters, and those that reorder, break or hide text. Joiners (U+200C, U+200D) are parts of words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class ConsentPage:
     user: str
     """Display name."""
     login_path: str
-    """Path of the login page of the same request, for another user."""
+    """Path of the login page of the same request, for another user: the link `another-user`."""
     account_path: str
     email: str = ""
     openid_scopes: tuple[ScopeOnPage, ...] = ()

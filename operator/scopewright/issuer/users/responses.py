@@ -16,13 +16,13 @@ def page_response(
 ) -> Response:
     """`redirect_uri` is where the page's forms may lead in the end; empty: nowhere but to the issuer."""
     headers = {**SECURITY_HEADERS, "content-security-policy": content_security_policy(redirect_uri)}
-    return _with_cookies(Response(render(page), status, headers, "text/html; charset=utf-8"), set_cookies)
+    return with_cookies(Response(render(page), status, headers, "text/html; charset=utf-8"), set_cookies)
 
 
 def redirect(url: str, set_cookies: Iterable[str] = ()) -> Response:
     """303: the browser sends GET, and never the form again (RFC 9700 §4.12)."""
     headers = {**SECURITY_HEADERS, "content-security-policy": content_security_policy()}
-    return _with_cookies(RedirectResponse(url, HTTPStatus.SEE_OTHER, headers), set_cookies)
+    return with_cookies(RedirectResponse(url, HTTPStatus.SEE_OTHER, headers), set_cookies)
 
 
 def code_url(target: ResponseTarget, issuer: str, code: str) -> str:
@@ -43,7 +43,7 @@ def _response_url(target: ResponseTarget, issuer: str, parameters: dict[str, str
     return f"{uri}{separator}{query}"
 
 
-def _with_cookies(response: Response, set_cookies: Iterable[str]) -> Response:
+def with_cookies(response: Response, set_cookies: Iterable[str]) -> Response:
     for cookie in set_cookies:
         response.headers.append("set-cookie", cookie)
     return response

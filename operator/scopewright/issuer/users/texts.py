@@ -64,12 +64,11 @@ NO_ACCESS_GRANT: Final = (
     "for a group of this user, or for the subject <code>{subject}</code>, through the client <code>{client}</code>."
 )
 NO_ACCESS_GROUPS_LEAD: Final = (
-    "You are logged in as <strong>{user}</strong>. The application <strong>{application}</strong> is only for users "
-    "in one of these groups:"
+    "The application <strong>{application}</strong> is only for users in one of these groups, and "
+    "<strong>{user}</strong> is in none of them:"
 )
 NO_ACCESS_NO_GROUPS: Final = (
-    "You are logged in as <strong>{user}</strong>. The application <strong>{application}</strong> does not accept "
-    "users of this login."
+    "The application <strong>{application}</strong> does not accept users of the login of <strong>{user}</strong>."
 )
 NO_ACCESS_ASK_APPLICATION: Final = (
     "Ask for one of them, or ask the team of the namespace <strong>{namespace}</strong>, which owns the application."

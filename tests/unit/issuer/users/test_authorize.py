@@ -1,16 +1,18 @@
 """From the authorization request through login and consent to the code, or to an error."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, settle
-from tests.harness.samples import ISSUER, server_record
-from tests.harness.users import CLIENT_ID, REDIRECT_URI, UsersHarness, delegating_record, parameters
+from tests.harness.samples import ISSUER, SECRET, server_record
+from tests.harness.users import CLIENT_ID, REDIRECT_URI, VERIFIER, UsersHarness, delegating_record, parameters
 
 
 def events(users: UsersHarness) -> list[tuple[str, str]]:
@@ -100,9 +102,55 @@ async def test_the_login_of_another_request_is_not_fresh(users: UsersHarness) ->
 
 
 async def test_a_login_as_another_user_than_hinted_returns_with_login_required(users: UsersHarness) -> None:
-    answer = await users.log_in("ada")
-    assert "code" in users.parameters_of(answer)
+    key = users.issuer.put_key("RS256", 1, signing_key="id-tokens")
+    users.issuer.publish(users.issuer.put_key().jwk, key.jwk)
+    await settle()
+    code = users.parameters_of(await users.log_in("ada"))["code"]
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URI, "code_verifier": VERIFIER}
+    tokens = (await users.issuer.http.post("/token", data=form, auth=(CLIENT_ID, SECRET))).json()
+    hint = tokens["id_token"]
+    assert "code" in users.parameters_of(await users.authorize(id_token_hint=hint))
+    assert users.error_of(await users.log_in("eve", prompt="login", id_token_hint=hint)) == "login_required"
+    assert users.error_of(await users.authorize(id_token_hint=hint)) == "login_required"
+
+
+async def test_a_hint_that_is_no_id_token_of_the_issuer_is_refused(users: UsersHarness) -> None:
+    await users.log_in("ada")
     assert users.error_of(await users.authorize(id_token_hint="not-a-token")) == "invalid_request"
+
+
+async def as_another_user(users: UsersHarness, page: httpx.Response) -> httpx.Response:
+    """Follow the link of the page, and log in as Ada."""
+    [path] = re.findall('<a id="another-user"[^>]* href="([^"]+)"', page.text)
+    return await users.submit(await users.browser.get(path), "login", "user-ada")
+
+
+async def test_a_user_without_access_may_log_in_as_another_one(users: UsersHarness) -> None:
+    await users.log_in("eve", scope="openid")
+    before = users.browser.cookies["__Host-scopewright-session"]
+    page = await users.log_in("eve")
+    assert page.status_code == 403
+    answer = await users.submit(await as_another_user(users, page), "consent", "allow")
+    assert "code" in users.parameters_of(answer)
+    async with users.open_browser() as browser:
+        browser.cookies.set("__Host-scopewright-session", before, domain="issuer.example.org", path="/")
+        assert users.error_of(await users.authorize(browser, prompt="none")) == "login_required"
+
+
+async def test_a_user_whom_the_client_does_not_admit_may_log_in_as_another_one(users: UsersHarness) -> None:
+    await users.log_in("eve", scope="openid")
+    await users.put_web(allowed_groups=("hr-staff",))
+    page = await users.follow(await users.authorize())
+    assert page.status_code == 403
+    again = await users.log_in("eve", prompt="login")
+    for refused in (page, again):
+        assert "consent" in Page(await as_another_user(users, refused)).forms
+
+
+async def test_a_user_who_is_asked_for_consent_may_log_in_as_another_one(users: UsersHarness) -> None:
+    await users.log_in("eve", scope="openid")
+    page = await users.follow(await users.authorize(scope="openid", prompt="consent"))
+    assert "Ada" in Page(await as_another_user(users, page)).texts["main"]
 
 
 async def test_a_user_without_access_gets_a_page_and_may_go_back(users: UsersHarness) -> None:

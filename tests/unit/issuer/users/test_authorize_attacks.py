@@ -18,6 +18,7 @@ from scopewright.core.records.names import KEY_ENTRY, previous_key_entry
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_ATTEMPTS, MAX_COOKIE_BYTES
 from scopewright.issuer.users.sessions import UserSessions
+from scopewright.stores.sessions.sealed import SealedSessions
 from tests.harness.html_page import Page
 from tests.harness.issuer import settle
 from tests.harness.samples import ISSUER
@@ -214,6 +215,17 @@ async def test_the_session_of_the_user_before_ends_with_the_login_of_another(use
         assert users.error_of(await users.authorize(browser, prompt="none")) == "login_required"
 
 
+async def test_an_idle_session_of_the_user_before_ends_too(users: UsersHarness) -> None:
+    """Its refresh tokens are valid still."""
+    await users.log_in("ada")
+    sid = (session_cookie(users.browser) or "").partition(".")[0]
+    sessions = UserSessions(SealedSessions(users.store, lambda: users.issuer.issuer.registry.session_keys))
+    users.issuer.clock.advance(minutes=61)
+    assert await sessions.of_sid(sid) is not None
+    await users.log_in("eve", scope="openid")
+    assert await sessions.of_sid(sid) is None
+
+
 # Clickjacking, caches, referrers
 
 
@@ -288,6 +300,53 @@ async def test_a_browser_has_five_attempts_and_the_oldest_goes(users: UsersHarne
     assert len(attempts_of(users.browser)) == MAX_ATTEMPTS
     answers = [await users.browser.get(str(page.url)) for page in pages]
     assert [answer.status_code for answer in answers] == [400, 400] + [200] * MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("user", [None, "ada", "eve"])
+async def test_forms_of_another_site_do_not_fill_the_browser_with_attempts(
+    users: UsersHarness, user: str | None
+) -> None:
+    """They come without cookies, so only the page that follows can make room. The server refuses too many headers."""
+    if user:
+        await users.log_in(user, scope="openid")
+    for _ in range(MAX_ATTEMPTS + 3):
+        async with users.open_browser() as without_cookies:
+            begun = await users.begin_by_post(without_cookies, prompt="consent")
+            users.browser.cookies.update(without_cookies.cookies)
+        await users.follow(begun)
+        users.issuer.clock.advance(seconds=1)
+        assert len(attempts_of(users.browser)) <= MAX_ATTEMPTS
+
+
+async def test_an_attempt_of_a_user_who_has_logged_out_needs_a_login(users: UsersHarness) -> None:
+    consent = await at_consent(users, prompt="login")
+    await users.submit(await users.browser.get("/logout"), "logout", "log-out")
+    assert "login" in Page(await users.submit(consent, "consent", "allow")).forms
+    assert "login" in Page(await users.follow(await users.browser.get(str(consent.url)))).forms
+
+
+async def test_an_attempt_is_of_no_use_in_a_browser_without_its_session(
+    users: UsersHarness, other: httpx.AsyncClient
+) -> None:
+    """A copy of its cookie, although a user has logged in by it."""
+    consent = await at_consent(users)
+    [name] = attempts_of(users.browser)
+    other.cookies.set(name, users.browser.cookies[name], domain="issuer.example.org", path="/")
+    assert "login" in Page(await users.submit(consent, "consent", "allow", other)).forms
+    assert session_cookie(other) is None
+
+
+async def test_an_attempt_that_is_sent_again_after_its_code_is_no_fresh_login_of_another_session(
+    users: UsersHarness,
+) -> None:
+    consent = await at_consent(users, prompt="login")
+    [name] = attempts_of(users.browser)
+    kept = users.browser.cookies[name]
+    assert "code" in users.parameters_of(await users.submit(consent, "consent", "allow"))
+    await users.submit(await users.browser.get("/logout"), "logout", "log-out")
+    await users.log_in("ada")
+    users.browser.cookies.set(name, kept, domain="issuer.example.org", path="/")
+    assert "login" in Page(await users.follow(await users.browser.get(str(consent.url)))).forms
 
 
 async def test_cookies_that_cannot_be_read_go_first(users: UsersHarness) -> None:

@@ -157,6 +157,14 @@ async def test_a_user_who_was_removed_from_the_file_cannot_log_in(users: UsersHa
     assert "users.yaml" in Page(answer).texts["error-description"]
 
 
+async def test_a_mistake_that_comes_after_the_page_is_not_taken_for_a_removed_user(users: UsersHarness) -> None:
+    login = await users.follow(await users.authorize())
+    (users.folder / USERS_FILE).write_text("users: [{id: ada, nmae: Ada}]")
+    answer = await users.submit(login, "login", "user-ada")
+    assert answer.status_code == 500
+    assert "users[0].nmae" in Page(answer).texts["error-description"]
+
+
 @pytest.mark.parametrize("text", [USERS, "users: []", "users: [{id: 7}]"])
 def test_the_file_declares_no_object_and_is_no_broken_manifest(tmp_path: Path, text: str) -> None:
     """In `scopewright dev` and in `scopewright plan`, which read every YAML file of the directory."""

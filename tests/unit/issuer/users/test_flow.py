@@ -87,6 +87,7 @@ def error_of(found: object) -> str:
         ({"max_age": "100"}, session_of(), False, False),
         ({"max_age": "99"}, session_of(), False, True),
         ({"max_age": "0"}, session_of(auth_time=int(NOW) - 1), False, True),
+        ({"max_age": "0"}, session_of(auth_time=int(NOW)), False, True),
         ({"max_age": "0"}, session_of(), True, False),
     ],
 )
