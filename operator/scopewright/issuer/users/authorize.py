@@ -121,9 +121,7 @@ class Authorize:
             self.log(http, "login", "access_denied", {**audited, "reason": reason})
             return self._not_admitted(request, attempt, authenticated.display_name)
         before = await self._session(http, idle_too=True)
-        cookie, session = await self.sessions.begin(authenticated)
-        if before is not None and before.subject != session.subject:
-            await self.sessions.end(before.sid)
+        cookie, session = await self.sessions.begin(authenticated, before)
         self.log(http, "login", "accepted", {**audited, "sid": session.sid})
         cookies = self._cookies
         set_cookies = [cookies.set(cookies.session, cookie), self._sealed(replace(attempt, sid=session.sid))]

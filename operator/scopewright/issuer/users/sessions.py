@@ -15,6 +15,7 @@ from scopewright.issuer.users.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.stored import Session, decode_stored, encode_stored
 from scopewright.issuer.users.user_record import (
+    MAX_SESSIONS,
     ListedSession,
     UserRecord,
     forget_families,
@@ -64,15 +65,21 @@ class UserSessions:
         self.current: Final = current
         """Returns a session with what the provider says of its user now; None if there is no such user any more."""
 
-    async def begin(self, user: AuthenticatedUser) -> tuple[str, Session]:
+    async def begin(self, user: AuthenticatedUser, before: Session | None = None) -> tuple[str, Session]:
         """Store a session for the user, who has just logged in. Return the value of the cookie, `sid.secret`, and it.
 
-        If the user has too many sessions, the oldest one ends.
+        `before` is the one that the browser had. That of the same user goes on, for its refresh tokens, and ends with
+        the new one; that of another user ends now. If the user has too many sessions, the oldest one ends.
         """
+        earlier: tuple[str, ...] = ()
+        if before is not None and before.subject == user.subject:
+            earlier = (before.sid, *before.earlier)[:MAX_SESSIONS]
         sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
         secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
-        session, dropped = await retry_lost(lambda: self._try_begin(user, sid, secret))
+        session, dropped = await retry_lost(lambda: self._try_begin(user, sid, secret, earlier))
         self._revoke(user.subject, (listed.sid for listed in dropped))
+        if before is not None and before.subject != user.subject:
+            await self.end(before.sid)
         return f"{sid}.{secret}", session
 
     async def of_cookie(self, cookie: str, *, idle_too: bool = False) -> Session | None:
@@ -113,7 +120,7 @@ class UserSessions:
         return tuple(session for session in sessions if session is not None)
 
     async def end(self, sid: str, subject: str = "") -> None:
-        """End the session, and with it all its codes, refresh tokens and tokens.
+        """End the session, with those of earlier logins in its browser, and all their codes, refresh tokens and tokens.
 
         `subject` names the user of a session that may have expired: refresh tokens with `offline_access` outlive it.
         """
@@ -122,8 +129,13 @@ class UserSessions:
         session = await self._live(sid)
         if session is not None:
             subject = session.subject
+        earlier = session.earlier if session is not None else ()
         if subject:
-            await self._end(subject, lambda record: (sid,), always=session is not None)
+            await self._end(
+                subject,
+                lambda record: (sid, *(each for each in earlier if each in record.sids)),
+                always=session is not None,
+            )
 
     async def end_user(self, subject: str) -> None:
         """End all sessions of the user, and all refresh tokens with `offline_access`."""
@@ -136,7 +148,7 @@ class UserSessions:
         return live_session(read.values[0], read.now)
 
     async def _try_begin(
-        self, user: AuthenticatedUser, sid: str, secret: str
+        self, user: AuthenticatedUser, sid: str, secret: str, earlier: tuple[str, ...]
     ) -> tuple[Session, tuple[ListedSession, ...]]:
         stored = await read_user(self._store, user.subject)
         now = int(stored.now)
@@ -154,6 +166,7 @@ class UserSessions:
             claims=user.claims,
             acr=user.acr,
             amr=user.amr,
+            earlier=earlier,
         )
         record, dropped = with_session(stored.record, ListedSession(sid, now, session.end_time))
         record, families = without_sessions(record, (listed.sid for listed in dropped))

@@ -41,6 +41,8 @@ class Session:
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
     acr: str = ""
     amr: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
+    """Sessions of the user's earlier logins in this browser (`prompt=login`). They end with it."""
 
     @property
     def display_name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from scopewright.issuer.users import texts
 from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import ISSUER, SECRET, server_record
@@ -101,17 +102,49 @@ async def test_the_login_of_another_request_is_not_fresh(users: UsersHarness) ->
     assert "login" in Page(again).forms
 
 
-async def test_a_login_as_another_user_than_hinted_returns_with_login_required(users: UsersHarness) -> None:
+async def redeemed(users: UsersHarness, answer: httpx.Response) -> dict[str, Any]:
+    """The tokens for the code of a redirect."""
     key = users.issuer.put_key("RS256", 1, signing_key="id-tokens")
     users.issuer.publish(users.issuer.put_key().jwk, key.jwk)
     await settle()
-    code = users.parameters_of(await users.log_in("ada"))["code"]
+    code = users.parameters_of(answer)["code"]
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URI, "code_verifier": VERIFIER}
-    tokens = (await users.issuer.http.post("/token", data=form, auth=(CLIENT_ID, SECRET))).json()
-    hint = tokens["id_token"]
+    response = await users.issuer.http.post("/token", data=form, auth=(CLIENT_ID, SECRET))
+    assert response.status_code == 200, response.text
+    tokens: dict[str, Any] = response.json()
+    return tokens
+
+
+async def refreshed(users: UsersHarness, token: str) -> httpx.Response:
+    form = {"grant_type": "refresh_token", "refresh_token": token}
+    return await users.issuer.http.post("/token", data=form, auth=(CLIENT_ID, SECRET))
+
+
+async def test_a_login_as_another_user_than_hinted_returns_with_login_required(users: UsersHarness) -> None:
+    hint = (await redeemed(users, await users.log_in("ada")))["id_token"]
     assert "code" in users.parameters_of(await users.authorize(id_token_hint=hint))
     assert users.error_of(await users.log_in("eve", prompt="login", id_token_hint=hint)) == "login_required"
     assert users.error_of(await users.authorize(id_token_hint=hint)) == "login_required"
+
+
+@pytest.mark.parametrize("way", ["logout", "account"])
+async def test_a_logout_ends_what_was_issued_before_the_last_login_of_the_browser(
+    users: UsersHarness, way: str
+) -> None:
+    """An application had `prompt=login`: the one before keeps its refresh token, until the user logs out."""
+    token = (await redeemed(users, await users.log_in("ada")))["refresh_token"]
+    for _ in range(2):
+        assert "code" in users.parameters_of(await users.log_in("ada", prompt="login"))
+    assert (await refreshed(users, token)).status_code == 200
+    if way == "logout":
+        page = await users.submit(await users.browser.get("/logout"), "logout", "log-out")
+    else:
+        sid = users.browser.cookies["__Host-scopewright-session"].partition(".")[0]
+        account = await users.browser.get("/account")
+        assert texts.ACCOUNT_OTHER_BROWSER not in account.text
+        page = await users.submit(account, "account", f"end-{sid}")
+    assert "logged-out" in Page(page).texts
+    assert (await refreshed(users, token)).status_code == 400
 
 
 async def test_a_hint_that_is_no_id_token_of_the_issuer_is_refused(users: UsersHarness) -> None:
@@ -125,10 +158,11 @@ async def as_another_user(users: UsersHarness, page: httpx.Response) -> httpx.Re
     return await users.submit(await users.browser.get(path), "login", "user-ada")
 
 
-async def test_a_user_without_access_may_log_in_as_another_one(users: UsersHarness) -> None:
+@pytest.mark.parametrize("prompt", [None, "login"])
+async def test_a_user_without_access_may_log_in_as_another_one(users: UsersHarness, prompt: str | None) -> None:
     await users.log_in("eve", scope="openid")
     before = users.browser.cookies["__Host-scopewright-session"]
-    page = await users.log_in("eve")
+    page = await users.log_in("eve", prompt=prompt)
     assert page.status_code == 403
     answer = await users.submit(await as_another_user(users, page), "consent", "allow")
     assert "code" in users.parameters_of(answer)
