@@ -58,7 +58,6 @@ class Account:
         if session is None:
             return page_response(NotLoggedInPage())
         logins = await self.sessions.of_user(session.subject)
-        of_browser = (session.sid, *session.earlier)
         page = AccountPage(
             action=self._path,
             csrf=csrf_token(cookie, _FORM),
@@ -67,7 +66,7 @@ class Account:
             email=str(session.claims.get("email") or ""),
             groups=session.groups,
             logins=tuple(
-                LoginOnPage(login.sid, login.auth_time, login.seen_time, login.sid in of_browser)
+                LoginOnPage(login.sid, login.auth_time, login.seen_time, login.sid in session.sids)
                 for login in sorted(logins, key=lambda login: (login.sid != session.sid, -login.auth_time))
             ),
             consents=await self._consents(session.subject),

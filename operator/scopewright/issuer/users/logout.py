@@ -1,6 +1,6 @@
 """The logout endpoint (OpenID Connect RP-Initiated Logout 1.0).
 
-An ID token of this very login ends it at once. Everything else is a question to the user: a link or a form of another
+An ID token of a login in this very browser ends it at once. Everything else is a question to the user: a link or a form of another
 site must not log anybody out. The browser leaves the issuer only to a registered URI of the client that the ID token
 was issued to.
 """
@@ -91,7 +91,7 @@ class Logout:
         session = await self.sessions.of_cookie(cookie, idle_too=True)
         if session is None:
             return self._logged_out(request, cookie)
-        if request.hint is not None and request.hint.sid == session.sid:
+        if request.hint is not None and request.hint.sid in session.sids:
             return await self._end(http, request, session, cookie)
         page = LogoutPage(
             action=self._path,

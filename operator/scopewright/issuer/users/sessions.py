@@ -73,7 +73,7 @@ class UserSessions:
         """
         earlier: tuple[str, ...] = ()
         if before is not None and before.subject == user.subject:
-            earlier = (before.sid, *before.earlier)[:MAX_SESSIONS]
+            earlier = before.sids[:MAX_SESSIONS]
         sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
         secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
         session, dropped = await retry_lost(lambda: self._try_begin(user, sid, secret, earlier))

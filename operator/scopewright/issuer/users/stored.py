@@ -45,6 +45,11 @@ class Session:
     """Sessions of the user's earlier logins in this browser (`prompt=login`). They end with it."""
 
     @property
+    def sids(self) -> tuple[str, ...]:
+        """Of all logins of the user in this browser, the last one first."""
+        return self.sid, *self.earlier
+
+    @property
     def display_name(self) -> str:
         """The user's name for pages."""
         return str(self.claims.get("name") or self.claims.get("preferred_username") or self.subject)

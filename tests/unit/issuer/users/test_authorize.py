@@ -127,16 +127,19 @@ async def test_a_login_as_another_user_than_hinted_returns_with_login_required(u
     assert users.error_of(await users.authorize(id_token_hint=hint)) == "login_required"
 
 
-@pytest.mark.parametrize("way", ["logout", "account"])
+@pytest.mark.parametrize("way", ["logout", "account", "hint"])
 async def test_a_logout_ends_what_was_issued_before_the_last_login_of_the_browser(
     users: UsersHarness, way: str
 ) -> None:
     """An application had `prompt=login`: the one before keeps its refresh token, until the user logs out."""
-    token = (await redeemed(users, await users.log_in("ada")))["refresh_token"]
+    tokens = await redeemed(users, await users.log_in("ada"))
+    token = tokens["refresh_token"]
     for _ in range(2):
         assert "code" in users.parameters_of(await users.log_in("ada", prompt="login"))
     assert (await refreshed(users, token)).status_code == 200
-    if way == "logout":
+    if way == "hint":
+        page = await users.browser.get("/logout", params={"id_token_hint": tokens["id_token"]})
+    elif way == "logout":
         page = await users.submit(await users.browser.get("/logout"), "logout", "log-out")
     else:
         sid = users.browser.cookies["__Host-scopewright-session"].partition(".")[0]
