@@ -86,6 +86,8 @@ def _described(token: Token) -> str:
         "subject": token.subject,
         "audience": " ".join(token.audience),
         "scopes": " ".join(sorted(token.scopes)) or "none",
+        **({"roles": " ".join(sorted(token.roles))} if token.roles else {}),
+        **({"session": token.sid} if token.sid else {}),
         "issuer": token.issuer,
         "expires": expires_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
     }

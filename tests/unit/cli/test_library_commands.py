@@ -320,6 +320,13 @@ def test_a_time_that_no_calendar_has_is_shown_as_the_last_one(issuer: Issuer) ->
     assert "expires   9999-12-31" in run("verify", "--issuer", issuer.url, "--audience", AUDIENCE, given=given).stdout
 
 
+def test_roles_and_session_of_a_user_are_shown(issuer: Issuer) -> None:
+    flags = ("--issuer", issuer.url, "--audience", AUDIENCE)
+    shown = run("verify", *flags, given=issuer.token(sub="u-ada", roles=["manager", "auditor"], sid="session-1")).stdout
+    assert "roles     auditor manager\nsession   session-1\n" in shown
+    assert "roles" not in run("verify", *flags, given=issuer.token()).stdout
+
+
 def test_a_claim_cannot_control_the_terminal(issuer: Issuer) -> None:
     done = run("verify", "--issuer", issuer.url, "--audience", AUDIENCE, given=issuer.token(sub="\x1b[2J\u202e"))
     assert r"subject   \x1b[2J\u202e" in done.stdout
