@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from tests.running import Running, hr_example
 FOLDERS: Final = ("protect", "call", "test")
 PAGES: Final = [
     "dpop.md",
+    "users/index.md",
+    "users/delegate.md",
     *(
         file.relative_to(ROOT / "docs").as_posix()
         for folder in FOLDERS
@@ -28,6 +31,8 @@ NOT_RUN: Final[dict[str, str]] = {
     "protect/keycloak.md": "tests/interop/test_keycloak.py runs it, with a Keycloak",
 }
 """The pages that cannot run here, with the reason."""
+CONTINUES: Final[dict[str, str]] = {"users/delegate.md": "users/index.md"}
+"""Pages that need the files of another page."""
 TOOLCHAINS: Final = frozenset({"go", "java", "javac", "mvn", "node", "npm"})
 """Where one is missing, the pages that use it are skipped, unless CI=true."""
 
@@ -52,6 +57,8 @@ def test_page_runs_as_it_stands(name: str, tmp_path: Path, dev: Running) -> None
     missing = sorted(tool for tool in TOOLCHAINS & used if shutil.which(tool) is None)
     if missing and os.environ.get("CI") != "true":
         pytest.skip(f"the page needs {', '.join(missing)} on PATH")
+    if name in CONTINUES:
+        page = replace(page, files={**page_of(CONTINUES[name]).files, **page.files})
     page.run(tmp_path, dev.port, dev.state)
 
 
