@@ -22,7 +22,7 @@ GrantType = Literal[
 ]
 
 _HAS_CODE = "('authorization_code' in self.grantTypes)"
-_IS_PUBLIC = "(self.authentication.method == 'None')"
+_IS_PUBLIC = "(has(self.authentication) && self.authentication.method == 'None')"
 _IS_WEB = "u.startsWith('https:') || u.startsWith('http:') || !u.matches('^[a-z][a-z0-9-]*[.][a-z0-9.-]*:')"
 _IN_ANOTHER_CLUSTER = "(has(self.cluster) && self.cluster != 'in-cluster')"
 
