@@ -31,7 +31,7 @@ USED_INTERVAL_SECONDS: Final = 86400
 
 class Consents:
     """A consent is by user, client, API and scopes. It ends 180 days after its last use, and when the client or the API
-    is deleted, or the hosts of the client's redirect URIs or its authentication method change.
+    is deleted, or the origins of the client's redirect URIs or its authentication method change.
 
     `server_of` returns the API of an access, as `Registry.server_of`. `on_withdrawn` ends the tokens of a user at a
     client, given by `sub` and the hash of the client's UID.
@@ -141,11 +141,13 @@ def _valid_consents(record: UserRecord, client: Client) -> dict[str, Consent]:
 
 
 def _application(client: Client) -> str:
-    """The digest of the client's redirect hosts and its authentication method: another one is another application."""
+    """The digest of the origins that the client's users return to, as the consent page shows them, and of its
+    authentication method: another one is another application.
+    """
     uris = client.login.redirect_uris if client.login else ()
-    hosts = sorted({f"{parts.scheme}://{parts.hostname or ''}" for parts in map(urlsplit, uris)})
+    origins = sorted({f"{parts.scheme}://{parts.netloc.lower()}" for parts in map(urlsplit, uris)})
     method = "None" if client.public else client.method
-    return base64url.encode(hashlib.sha256("\n".join([method, *hosts]).encode()).digest())
+    return base64url.encode(hashlib.sha256("\n".join([method, *origins]).encode()).digest())
 
 
 def _uid_hash(uid: str) -> str:

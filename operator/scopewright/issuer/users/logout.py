@@ -1,8 +1,8 @@
 """The logout endpoint (OpenID Connect RP-Initiated Logout 1.0).
 
-An ID token of a login in this very browser ends it at once. Everything else is a question to the user: a link or a form of another
-site must not log anybody out. The browser leaves the issuer only to a registered URI of the client that the ID token
-was issued to.
+An ID token of a login in this very browser ends it at once. Everything else is a question to the user: a link or a form
+of another site must not log anybody out. The browser leaves the issuer only to a registered URI of the client that the
+ID token was issued to.
 """
 
 from collections.abc import Callable

@@ -25,6 +25,7 @@ _INVISIBLE: Final = re.compile(
     "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
 )
 """Control characters, and those that reorder, break or hide text. Joiners (U+200C, U+200D) are parts of words."""
+_LETTER: Final = re.compile(r"\w")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,12 @@ class ScopeOnPage:
     name: str
     description: str = ""
     allowed: bool = False
+
+    @property
+    def text(self) -> str:
+        """What users read: the description, or the name if nothing of it would be visible."""
+        visible = _INVISIBLE.sub("", self.description)
+        return visible if _LETTER.search(visible) else self.name
 
 
 @dataclass(frozen=True, slots=True)

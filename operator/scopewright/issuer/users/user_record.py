@@ -52,7 +52,7 @@ class Consent:
     client_id: str
     client_uid_hash: str
     application: str
-    """Digest of the client's redirect hosts and of its authentication method."""
+    """Digest of the origins of the client's redirect URIs and of its authentication method."""
     scopes: tuple[str, ...]
     used_time: int
     resource_server: str = ""

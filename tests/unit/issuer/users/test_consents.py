@@ -112,6 +112,7 @@ async def test_consents_add_up(given: Given) -> None:
         {"name": "another", "uid": "uid-another"},
         {"login": Login(("https://evil.example/callback",))},
         {"login": Login(("https://hr.example/callback", "https://evil.example/callback"))},
+        {"login": Login(("https://hr.example:8443/callback",))},
         {"login": Login(("hr.example:/callback",))},
         {"login": None},
         {"public": True, "credentials": ()},

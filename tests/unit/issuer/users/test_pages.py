@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final, get_args
@@ -114,6 +115,16 @@ def test_pages_have_what_assistive_technology_reads(name: str) -> None:
     levels = [int(tag[1]) for tag, _ in page.found if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+@pytest.mark.parametrize("description", ["", " ", "\u200b", "\u200d\u3164", "\xa0.", "\U000e0041"])
+def test_a_scope_whose_description_nobody_can_see_is_shown_by_its_name(description: str) -> None:
+    apis = (pages.ApiOnPage("api", "team", (pages.ScopeOnPage("payroll.write", description),)),)
+    consent = pages.ConsentOnPage(Application("hr.hr-web"), apis=apis)
+    account = sample_pages()["account"]
+    assert isinstance(account, pages.AccountPage)
+    account = replace(account, consents=(consent,))
+    assert "payroll.write (api)" in " ".join(elements(account).text.split())
 
 
 @pytest.mark.parametrize("name", ALL)
