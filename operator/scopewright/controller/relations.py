@@ -127,12 +127,15 @@ class Relations:
         return keys
 
     def _signing_keys(self, ref: Ref) -> Keys:
-        """For a key record: its SigningKey and the ResourceServers that use it. For a JWKS: its SigningKeys."""
+        """For a key record: its SigningKey, and the ResourceServers and logins that use it. For a JWKS: its
+        SigningKeys.
+        """
         if key := self._managed.keys.get(ref):
             name = key.record.signing_key
-            servers = all_of(self._declared, ResourceServer)
+            servers, clients = all_of(self._declared, ResourceServer), all_of(self._declared, OAuthClient)
             using = {ref_of(server) for server in servers if server.spec.tokens.signing_key == name}
-            return {Ref("SigningKey", self._managed.namespace, name), *using}
+            logins = {ref_of(c) for c in clients if c.spec.login and c.spec.login.id_token_signing_key == name}
+            return {Ref("SigningKey", self._managed.namespace, name), *using, *logins}
         if ref.kind != "ConfigMap":
             return set()
         publishing = {k.signing_key for k in self._managed.key_records() if k.config_map == ref.name}

@@ -81,6 +81,8 @@ class ViewBuilder:
             terminating=client.namespace in cache.terminating,
             service_account_uid=cache.service_account_uid(client),
             last_use=usage.of(record) if record and usage else {},
+            signing=self._signing(self._dependencies.clock()) if client.spec.login else frozenset(),
+            forbidden_keys=self._forbidden_keys() if client.spec.login else frozenset(),
             reporting_since=usage.since if usage else None,
             beyond_limits=cache.beyond_limits(ref_of(client)),
             events=progress.events,
@@ -93,8 +95,6 @@ class ViewBuilder:
     def server_view(self, server: ResourceServer, progress: ReconcileProgress) -> ServerView:
         managed, now = self._cache.managed, self._dependencies.clock()
         record_object, record = managed.server_record(server)
-        records = tuple(key.record for key in managed.keys.values() if key.has_private_key)
-        names = {r.signing_key for r in records}
         return ServerView(
             server=server,
             record=record,
@@ -102,10 +102,8 @@ class ViewBuilder:
             grants=self._cache.relations.grants_on(ref_of(server)),
             namespaces=self._cache.namespaces,
             claims=managed.claims,
-            signing=frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now)),
-            forbidden_keys=frozenset(
-                k.name for k in self._cache.all(SigningKey) if not allows(self._config.profile, k.spec.jose_algorithm)
-            ),
+            signing=self._signing(now),
+            forbidden_keys=self._forbidden_keys(),
             config=self._config,
             now=now,
             beyond_limits=self._cache.beyond_limits(ref_of(server)),
@@ -145,3 +143,14 @@ class ViewBuilder:
         name = view.config_map
         jwks = managed.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None
         return replace(view, jwks=jwks)
+
+    def _signing(self, now: datetime) -> frozenset[str]:
+        """Names of the SigningKeys with an active key."""
+        records = tuple(key.record for key in self._cache.managed.keys.values() if key.has_private_key)
+        names = {r.signing_key for r in records}
+        return frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now))
+
+    def _forbidden_keys(self) -> frozenset[str]:
+        """Names of the SigningKeys whose algorithm the profile does not allow."""
+        keys, profile = self._cache.all(SigningKey), self._config.profile
+        return frozenset(key.name for key in keys if not allows(profile, key.spec.jose_algorithm))

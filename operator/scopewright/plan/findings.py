@@ -6,7 +6,7 @@ from typing import Final
 
 from scopewright.api import Kind, OAuthClient, ScopeGrant
 from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
-from scopewright.core.client.login import LOGIN_ALLOWED
+from scopewright.core.client.login import ID_TOKEN_KEY_NOT_READY, LOGIN_ALLOWED
 from scopewright.core.grant_status import granted_names, users_of
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
@@ -29,6 +29,7 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "ConfigMapFixed": ("spec", "jwks", "configMapName"),
     "ConsentNotSkippable": ("spec", "login", "consent"),
     "Expired": ("spec", "expirationTime"),
+    "IDTokenKeyNotReady": ("spec", "login", "idTokenSigningKey"),
     "LifetimeTooLong": ("spec", "tokens", "lifetime"),
     "NotGranted": ("spec", "access"),
     "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
@@ -66,7 +67,8 @@ def _refused(ref: Ref, obj: Kind) -> Iterator[Finding]:
     stalled, login = obj.condition("Stalled"), obj.condition(LOGIN_ALLOWED)
     if stalled and stalled.reason not in (*INTENDED, *HARMLESS):
         yield _finding(ref, stalled.reason, stalled.message)
-    if login and login.status == "False" and not is_paused(obj.metadata.annotations):
+    waits = login is not None and login.reason == ID_TOKEN_KEY_NOT_READY
+    if login and login.status == "False" and not waits and not is_paused(obj.metadata.annotations):
         yield _finding(ref, login.reason, login.message)
 
 
@@ -80,6 +82,8 @@ def _of(ref: Ref, obj: Kind, snapshot: StateSnapshot) -> Iterator[Finding]:
         yield _finding(ref, stalled.reason, stalled.message)
     elif ready and ready.status == "False" and not stalled and ref.kind != "SigningKey":
         yield _finding(ref, ready.reason, ready.message)
+    if (login := obj.condition(LOGIN_ALLOWED)) and login.reason == ID_TOKEN_KEY_NOT_READY:
+        yield _finding(ref, login.reason, login.message)
     if isinstance(obj, OAuthClient) and access and access.status != "True":
         yield _finding(ref, "NotGranted", access.message)
     if isinstance(obj, ScopeGrant):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from scopewright.api import KINDS, OAuthClient, SigningKey
@@ -13,7 +13,7 @@ from scopewright.core.config import Config
 from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
-from scopewright.core.installation import default_signing_key, seal_key, seal_key_ref
+from scopewright.core.installation import default_signing_key, id_token_signing_key, seal_key, seal_key_ref
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
 from scopewright.manifests.validate import NAMESPACE, Manifests, manifest_ref, namespaces_of
 from scopewright.plan.changes import Finding
@@ -22,6 +22,9 @@ from scopewright.plan.diff import changed_fields
 from scopewright.plan.dry_run import INSTANT, NO_SEAL_KEY, PlanBase, PlannedChanges, Raw
 
 NOTHING: Final = Manifests({})
+
+ESTABLISHED: Final = timedelta(days=7)
+"""Age of the SigningKey of ID tokens where it is not declared: its key signs, and is not due for rotation."""
 
 NOT_YET: Final = "not there yet"
 """UID of a ServiceAccount that does not exist yet: manifests of ServiceAccounts are not read."""
@@ -40,14 +43,15 @@ class PlanInput:
 def diff_directories(against: Manifests | None, wanted: Manifests, config: Config, now: datetime) -> PlanInput:
     """From one directory (None: no objects) to another. A broken manifest leaves its object unchanged."""
     before = against or NOTHING
-    present = {**of_this_installation(before.objects, config), **_first_key(against, before, wanted, config)}
+    present = {**of_this_installation(before.objects, config), **_first_keys(against, before, wanted, config)}
     stays = {ref: raw for ref, raw in present.items() if ref not in wanted.objects and _stays(ref, before, wanted)}
     names_before = namespaces_of(before.objects)
     names_after = namespaces_of({**stays, **wanted.objects})
     applied, refusals = _applied(present, wanted, config)
     named = _accounts_named({**present, **of_this_installation(wanted.objects, config)})
     accounts = dict.fromkeys((account for account, _ in named), NOT_YET)
-    base = PlanBase(present, names_before, service_accounts=accounts, as_of=_as_of(present, applied, now))
+    as_of = {_id_tokens_ref(config): now - ESTABLISHED} | _as_of(present, applied, now)
+    base = PlanBase(present, names_before, service_accounts=accounts, as_of=as_of)
     deleted = present.keys() - wanted.objects.keys() - stays.keys()
     return PlanInput(base, PlannedChanges(applied, frozenset(deleted), names_after), tuple(refusals))
 
@@ -159,12 +163,20 @@ def _stays(ref: Ref, before: Manifests, wanted: Manifests) -> bool:
     return source is None or ref in wanted.broken or wanted.is_incomplete(source.file)
 
 
-def _first_key(against: Manifests | None, before: Manifests, wanted: Manifests, config: Config) -> dict[Ref, Raw]:
-    """The SigningKey that the operator creates where none is declared; it exists before and after."""
-    declared = [ref for ref in before.objects if ref.kind == "SigningKey"]
+def _first_keys(against: Manifests | None, before: Manifests, wanted: Manifests, config: Config) -> dict[Ref, Raw]:
+    """The SigningKeys that every installation has where they are not declared; they exist before and after: that of
+    access tokens if none is declared, and that of ID tokens.
+    """
+    declared = {ref for ref in before.objects if ref.kind == "SigningKey"}
     if against is None:
-        declared += [ref for ref in wanted.objects if ref.kind == "SigningKey"]
-    return {} if declared else _default_key(config)
+        declared |= {ref for ref in wanted.objects if ref.kind == "SigningKey"}
+    of_id_tokens = _id_tokens_ref(config)
+    named = of_id_tokens in before.objects or of_id_tokens in wanted.objects
+    return ({} if declared else _default_key(config)) | ({} if named else {of_id_tokens: id_token_signing_key(config)})
+
+
+def _id_tokens_ref(config: Config) -> Ref:
+    return manifest_ref(id_token_signing_key(config))
 
 
 def _default_key(config: Config) -> dict[Ref, Raw]:

@@ -57,6 +57,40 @@ def test_fapi2_allows_only_some_algorithms_and_requires_dpop() -> None:
     assert record.dpop_required
 
 
+def test_a_login_needs_a_signing_key_with_an_algorithm_that_the_profile_allows() -> None:
+    host = {"namespaces": ["hr"], "hosts": ["web.hr.example"]}
+    harness = configured_harness(profile="FAPI2", users={"applications": [host]})
+    harness.apply("SigningKey", NAMESPACE, "id-tokens", {"algorithm": "RS256", "jwks": {"configMapName": "rs256"}})
+    login = {"redirectURIs": ["https://web.hr.example/callback"]}
+    spec = {"grantTypes": ["authorization_code"], "authentication": {"method": "PrivateKeyJWT"}, "login": login}
+    web = harness.apply("OAuthClient", "hr", "web", spec)
+    harness.settle()
+    assert harness.condition(web) == "True Provisioned"
+    assert harness.condition(web, "LoginAllowed") == "False ProfileForbids"
+    harness.apply("OAuthClient", "hr", "web", spec | {"login": login | {"idTokenSigningKey": "default"}})
+    harness.settle()
+    assert harness.condition(web, "LoginAllowed") == "True Allowed"
+
+
+def test_a_login_follows_the_signing_key_of_its_id_tokens() -> None:
+    host = {"namespaces": ["hr"], "hosts": ["web.hr.example"]}
+    harness = configured_harness(users={"applications": [host]})
+    login = {"redirectURIs": ["https://web.hr.example/callback"], "idTokenSigningKey": "company"}
+    web = harness.apply("OAuthClient", "hr", "web", {"grantTypes": ["authorization_code"], "login": login})
+    harness.settle()
+    assert harness.condition(web, "LoginAllowed") == "False IDTokenKeyNotReady"
+    harness.apply("SigningKey", NAMESPACE, "company", {"algorithm": "RS256"})
+    harness.settle()
+    harness.clock.advance(days=2)
+    harness.settle()
+    assert harness.condition(web, "LoginAllowed") == "True Allowed"
+    signs_for = {
+        key.record.signing_key: web in harness.cache.relations.of_managed(ref)
+        for ref, key in harness.cache.managed.keys.items()
+    }
+    assert signs_for == {"company": True, "default": False}, "a change of the key reconciles the client"
+
+
 def test_fapi2_ignores_rsa_keys_without_ps256() -> None:
     harness = configured_harness(profile="FAPI2")
     ref = harness.apply("OAuthClient", "leave", "worker", with_keys(EC, RSA, {**RSA, "kid": "ps", "alg": "PS256"}))

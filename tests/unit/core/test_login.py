@@ -9,12 +9,13 @@ from pydantic import ValidationError
 
 from scopewright.core.client.login import decide_login, limit_login, login_allowed
 from scopewright.core.config import Applications, Config
-from scopewright.core.records.client import Login
+from scopewright.core.objects import PAUSED_ANNOTATION
+from scopewright.core.records.client import ClientRecord, Login
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from tests.harness.samples import ISSUER
 
-from .builders import CONFIG, client
+from .builders import CONFIG, client, client_record, client_view
 
 WEB = "https://web.hr.example/callback"
 APP = "http://127.0.0.1:8000/callback"
@@ -150,7 +151,52 @@ def test_every_field_of_the_login_is_in_the_record() -> None:
 def test_without_the_grant_type_there_is_no_login_and_no_condition() -> None:
     declared = client("hr", "web", login={"redirectURIs": [WEB]})
     assert decide_login(declared, config("*.hr.example")).login is None
-    assert login_allowed(declared, config("*.hr.example")) == ()
+    assert login_allowed(client_view(declared, config=config("*.hr.example")), None) == ()
+
+
+def condition_of(record: ClientRecord | None = None, paused: str = "false", **more: Any) -> tuple[str, str, str]:
+    """Status, reason and message of the condition `LoginAllowed` of a web application."""
+    login = {"redirectURIs": [WEB]} | more.pop("login", {})
+    annotations = {PAUSED_ANNOTATION: paused}
+    declared = client("hr", "web", grantTypes=["authorization_code"], login=login)
+    declared = declared.model_copy(
+        update={"metadata": declared.metadata.model_copy(update={"annotations": annotations})}
+    )
+    [allowed] = login_allowed(client_view(declared, **{"config": config("*.hr.example")} | more), record)
+    return allowed.status, allowed.reason, allowed.message
+
+
+def test_a_login_needs_a_signing_key_that_signs() -> None:
+    ready, other = frozenset({"id-tokens"}), {"idTokenSigningKey": "other"}
+    elsewhere: dict[str, Any] = {"signing": ready, "login": other}
+    assert condition_of(signing=ready)[:2] == ("True", "Allowed")
+    for missing in ({}, elsewhere):
+        status, reason, message = condition_of(**missing)
+        assert (status, reason) == ("False", "IDTokenKeyNotReady")
+        name = "other" if missing else "id-tokens"
+        assert message.startswith(f"nobody can log in: SigningKey {name} has no key that signs ID tokens")
+
+
+def test_a_signing_key_that_the_profile_forbids_is_no_key_of_id_tokens() -> None:
+    keys: dict[str, Any] = {"signing": frozenset({"id-tokens"}), "forbidden_keys": frozenset({"id-tokens"})}
+    status, reason, message = condition_of(**keys)
+    assert (status, reason) == ("False", "ProfileForbids")
+    assert "spec.login.idTokenSigningKey" in message
+
+
+def test_a_refused_host_and_a_missing_key_are_reported_together() -> None:
+    _, reason, message = condition_of(login={"redirectURIs": ["https://evil.example/"]})
+    assert reason == "RedirectHostNotAllowed"
+    assert "evil.example" in message
+    assert "SigningKey id-tokens" in message
+
+
+def test_the_condition_of_a_paused_client_is_about_what_the_issuer_has() -> None:
+    """Nothing is written for it: its record may have another login than its spec."""
+    ready: dict[str, Any] = {"paused": "true", "signing": frozenset({"id-tokens"})}
+    assert condition_of(client_record(login=Login((WEB,))), **ready)[:2] == ("True", "Allowed")
+    for record in (None, client_record(), client_record(login=Login((APP,)))):
+        assert condition_of(record, **ready)[:2] == ("Unknown", "Paused")
 
 
 def test_a_namespace_beyond_its_limits_keeps_the_uris_that_it_has() -> None:

@@ -8,12 +8,15 @@ from scopewright.api import OAuthClient
 from scopewright.api.login import ClientLogin
 from scopewright.api.redirect_uris import redirect_host, redirect_kind
 from scopewright.core.client.authentication import is_public
+from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
+from scopewright.core.objects import is_paused
 from scopewright.core.plan import ConditionUpdate
-from scopewright.core.records.client import Login
+from scopewright.core.records.client import ClientRecord, Login
 
 LOGIN_ALLOWED: Final = "LoginAllowed"
+ID_TOKEN_KEY_NOT_READY: Final = "IDTokenKeyNotReady"  # noqa: S105  # a reason
 CODE: Final = "authorization_code"
 MAX_TEXT: Final = 8000
 
@@ -62,19 +65,45 @@ def limit_login(login: Login | None, before: Login | None) -> Login | None:
     return limited if redirect_uris else None
 
 
-def login_allowed(client: OAuthClient, config: Config) -> tuple[ConditionUpdate, ...]:
+def login_allowed(view: ClientView, record: ClientRecord | None) -> tuple[ConditionUpdate, ...]:
     """Return the condition of a client through which users log in; none for another client."""
-    if client.spec.login is None or CODE not in client.spec.grant_types:
+    client, declared = view.client, view.client.spec.login
+    if declared is None or CODE not in client.spec.grant_types:
         return ()
-    decision = decide_login(client, config)
-    if not decision.refused:
-        count = len(client.spec.login.redirect_uris)
+    decision = decide_login(client, view.config)
+    if is_paused(client.metadata.annotations) and decision.login != (record.login if record else None):
+        what = "spec.login or the platform's configuration has changed; the issuer keeps what it had until then"
+        return (ConditionUpdate(LOGIN_ALLOWED, "Unknown", "Paused", what),)
+    without_key = _key_refused(view, declared.id_token_signing_key)
+    refused = (*decision.refused, *without_key)
+    if not refused:
+        count = len(declared.redirect_uris)
         what = f"users may log in and return to {count} redirect URI{'s' if count > 1 else ''}"
         return (ConditionUpdate(LOGIN_ALLOWED, "True", "Allowed", what),)
-    message = "; ".join(why.message for why in decision.refused)[:MAX_TEXT]
-    if decision.login is None:
+    message = "; ".join(why.message for why in refused)
+    if decision.login is None or without_key:
         message = f"nobody can log in: {message}"
-    return (ConditionUpdate(LOGIN_ALLOWED, "False", decision.refused[0].reason, message),)
+    reason = refused[0].reason
+    waits = reason == ID_TOKEN_KEY_NOT_READY
+    return (ConditionUpdate(LOGIN_ALLOWED, "False", reason, message[:MAX_TEXT], transient=waits),)
+
+
+def _key_refused(view: ClientView, name: str) -> tuple[Rejected, ...]:
+    """Why the SigningKey signs no ID token. The record has its name all the same: it may sign later."""
+    namespace, profile = view.config.namespace, view.config.profile
+    if name in view.forbidden_keys:
+        message = (
+            f"the platform's profile {profile} does not allow the algorithm of SigningKey {name}: set "
+            "spec.login.idTokenSigningKey to one with ES256, PS256 or Ed25519"
+        )
+        return (Rejected("ProfileForbids", message),)
+    if name in view.signing:
+        return ()
+    message = (
+        f"SigningKey {name} has no key that signs ID tokens yet: wait, correct spec.login.idTokenSigningKey, or ask "
+        f"the platform team to create it in namespace {namespace}"
+    )
+    return (Rejected(ID_TOKEN_KEY_NOT_READY, message),)
 
 
 def _login(

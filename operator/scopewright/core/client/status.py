@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -102,11 +103,12 @@ def client_status(
 ) -> Plan:
     client, paused = view.client, is_paused(view.client.metadata.annotations)
     requested = state.record.access if paused and state.record else requested_access(client)
-    resolved = [(a, _resolve(view, a)) for a in requested]
+    grant_types = state.record.grant_types if paused and state.record else client.spec.grant_types
+    resolved = [(a, _resolve(view, a, grant_types)) for a in requested]
     conditions = (
         *readiness, *_rotation_failing(failure), *_access_granted(view, resolved),
         *_previous_in_use(view, state.record), *_unused(view, state),
-        *ignored_keys(client, view.config), *login_allowed(client, view.config),
+        *ignored_keys(client, view.config), *login_allowed(view, state.record),
     )  # fmt: skip
     return status_plan(
         OAuthClientStatus,
@@ -130,10 +132,9 @@ def _rotation_failing(failure: IssueFailure | None) -> tuple[ConditionUpdate, ..
     return (rotation_failing(failure.reason, what[:MAX_TEXT]),)
 
 
-def _resolve(view: ClientView, requested: RequestedAccess) -> AccessDecision:
+def _resolve(view: ClientView, requested: RequestedAccess, grant_types: Collection[str]) -> AccessDecision:
     client = view.client
     server = view.servers.get(requested.resource_server)
-    grant_types = client.spec.grant_types
     return resolve_for_status(requested, client.namespace, client.client_id, grant_types, server, view.now)
 
 

@@ -72,6 +72,10 @@ class ClientView:
     """UID of its ServiceAccount in this cluster: "" if it does not exist, None if it names none of this cluster."""
     last_use: LastUse = field(default_factory=dict)
     """Last use of this client's credentials, and of its own credential."""
+    signing: frozenset[str] = frozenset()
+    """SigningKeys with an active key."""
+    forbidden_keys: frozenset[str] = frozenset()
+    """SigningKeys whose algorithm the profile does not allow."""
     reporting_since: datetime | None = None
     """Start of the issuers' reports of use. Without it, no client is reported as unused."""
     beyond_limits: Rejected | None = None
