@@ -12,6 +12,7 @@ import orjson
 
 from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login
+from scopewright.core.revocations import MAX_LEEWAY_SECONDS
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
@@ -40,7 +41,7 @@ from scopewright.issuer.users.refresh_tokens import (
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.user_authorisation import UserAuthorisation, authorise_user
-from scopewright.issuer.users.user_record import VersionedUser, read_user
+from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
 from scopewright.stores.sessions.sealed import SealedSessions
 
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
@@ -157,18 +158,33 @@ class UserGrants:
             await self._end_family(client, grant_id, code.redemption.family, code.delegated.subject)
             raise _invalid_grant("code_replayed")
         session = self._check_current(grant, code.redirect_uri, found.session)
-        user = await read_user(self._store, code.delegated.subject)
-        self._check_unchanged(client)
-        if grant.login.consent != "Skip" and not self._consents.covering(user, client, code.delegated):
-            raise _invalid_grant("consent_withdrawn")
+        user = await self._user(grant, code.delegated, session)
         family = self._begin_family(grant, found, session, jkt, user) if REFRESH_TOKEN in client.grant_types else None
         issued = self._sign(grant, code.delegated, family.session if family else session, grant_id, jkt)
         self._add_id_token(issued, grant, session.sid, code.nonce)
         issued.refresh_token = family.token if family else ""
         redemption = Redemption(family.family_id if family else "")
-        seconds = max(CODE_SECONDS, issued.token.expires_in, grant.login.refresh_max_lifetime if family else 0)
-        await save_or_lose(self._store, redeemed(found, redemption, seconds), *(family.writes if family else ()))
+        seconds = family.session.end_time - user.now if family else issued.token.expires_in
+        writes = family.writes if family else (user.save(user.record),)
+        await save_or_lose(self._store, redeemed(found, redemption, max(CODE_SECONDS, seconds)), *writes)
         return issued
+
+    async def _user(self, grant: _Grant, delegated: DelegatedAccess, session: Session) -> VersionedUser:
+        """The record of the user who still consents, with the note that the session gets a token; raises OAuthError.
+
+        It is written with every redemption: a logout, or a withdrawal of the consent, that does not know of the token
+        then fails, and is repeated.
+        """
+        user = await read_user(self._store, delegated.subject)
+        self._check_unchanged(grant.client)
+        if grant.login.consent != "Skip" and not self._consents.covering(user, grant.client, delegated):
+            raise _invalid_grant("consent_withdrawn")
+        if not user.record.lists_session(session.sid):
+            raise _invalid_grant("session_ended")
+        until = int(user.now) + self._registry.require_issuer().max_token_lifetime
+        if REFRESH_TOKEN in grant.client.grant_types:
+            until = session.end_time
+        return replace(user, record=with_tokens(user.record, session.sid, until + MAX_LEEWAY_SECONDS))
 
     def _begin_family(
         self, grant: _Grant, found: FoundCode, session: Session, jkt: str, user: VersionedUser
@@ -178,10 +194,7 @@ class UserGrants:
         delegated = replace(code.delegated, jkt=jkt) if public and jkt else code.delegated
         rotates = public and not jkt
         new = NewFamily(delegated, session, grant_id_of(found.handle), code.redirect_uri, rotates=rotates)
-        begun = self._families.begin(new, grant.login, user)
-        if begun is None:
-            raise _invalid_grant("session_ended")
-        return begun
+        return self._families.begin(new, grant.login, user)
 
     # Refresh tokens
 

@@ -133,15 +133,13 @@ class RefreshTokenFamilies:
         """The write of the next state, which fails if the family has changed since it was read."""
         return _save(found.token.family_id, family, login, found.store_now, found.version)
 
-    def begin(self, new: NewFamily, login: Login, user: VersionedUser) -> BegunFamily | None:
-        """A new family and the writes that store it, in one step with the user's record; None if the session has ended.
+    def begin(self, new: NewFamily, login: Login, user: VersionedUser) -> BegunFamily:
+        """A new family and the writes that store it, in one step with the user's record, which lists the session.
 
         The writes fail if the record of the user is another one than `user` by then. The oldest families end if the
         user has too many.
         """
         delegated, session = new.delegated, new.session
-        if not user.record.lists_session(session.sid):
-            return None
         now = int(user.now)
         writes: list[Save | Forget] = []
         if "offline_access" in delegated.scopes:

@@ -76,8 +76,8 @@ class UserSessions:
             earlier = before.sids[:MAX_SESSIONS]
         sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
         secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
-        session, dropped = await retry_lost(lambda: self._try_begin(user, sid, secret, earlier))
-        self._revoke(user.subject, (listed.sid for listed in dropped))
+        session, ended = await retry_lost(lambda: self._try_begin(user, sid, secret, earlier))
+        self._revoke(user.subject, ended)
         if before is not None and before.subject != user.subject:
             await self.end(before.sid)
         return f"{sid}.{secret}", session
@@ -149,7 +149,8 @@ class UserSessions:
 
     async def _try_begin(
         self, user: AuthenticatedUser, sid: str, secret: str, earlier: tuple[str, ...]
-    ) -> tuple[Session, tuple[ListedSession, ...]]:
+    ) -> tuple[Session, tuple[str, ...]]:
+        """Return the session, and those that ended for it and may have tokens."""
         stored = await read_user(self._store, user.subject)
         now = int(stored.now)
         session = Session(
@@ -177,12 +178,16 @@ class UserSessions:
             *(Forget(session_handle(listed.sid)) for listed in dropped),
             *forget_families(families, record),
         )
-        return session, dropped
+        ended = (listed.sid for listed in dropped)
+        return session, tuple(sid for sid in ended if stored.record.may_have_tokens(sid, stored.now))
 
     async def _end(
         self, subject: str, choose: Callable[[UserRecord], tuple[str, ...]], *, always: bool = False
     ) -> None:
-        """Tokens end first: if the store fails then, the user sees an error and repeats the logout."""
+        """Tokens end first: if the store fails then, the user sees an error and repeats the logout.
+
+        A session that has none takes no room in the revocation record. If it gets one at this moment, the write fails.
+        """
         revoked: set[str] = set()
 
         async def attempt() -> None:
@@ -191,8 +196,9 @@ class UserSessions:
             record, families = without_sessions(stored.record, sids)
             if record == stored.record and not always:
                 return
-            self._revoke(subject, (sid for sid in sids if sid not in revoked))
-            revoked.update(sids)
+            ended = {sid for sid in sids if stored.record.may_have_tokens(sid, stored.now)} - revoked
+            self._revoke(subject, sorted(ended))
+            revoked.update(ended)
             await save_or_lose(
                 self._store,
                 stored.save(record),

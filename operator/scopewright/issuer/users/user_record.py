@@ -25,6 +25,8 @@ class ListedSession:
     sid: str
     begin_time: int
     end_time: int
+    tokens_until: int = 0
+    """Until then, a service may accept an access token of the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ class UserRecord:
 
     def lists_session(self, sid: str) -> bool:
         return any(session.sid == sid for session in self.sessions)
+
+    def may_have_tokens(self, sid: str, now: float) -> bool:
+        """Whether a session may have access tokens: not if it is listed without."""
+        has_family = any(family.sid == sid for family in self.families)
+        return has_family or not any(s.sid == sid and now >= s.tokens_until for s in self.sessions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,12 @@ def with_session(record: UserRecord, session: ListedSession) -> tuple[UserRecord
     sessions = (*record.sessions, session)
     kept = sessions[-MAX_SESSIONS:]
     return replace(record, sessions=kept), sessions[: len(sessions) - len(kept)]
+
+
+def with_tokens(record: UserRecord, sid: str, until: int) -> UserRecord:
+    """Return the record with the time until which a session may have access tokens, unless it has a later one."""
+    sessions = (replace(s, tokens_until=max(s.tokens_until, until)) if s.sid == sid else s for s in record.sessions)
+    return replace(record, sessions=tuple(sessions))
 
 
 def without_sessions(record: UserRecord, sids: Iterable[str]) -> tuple[UserRecord, tuple[ListedFamily, ...]]:

@@ -87,6 +87,10 @@ class Logins:
         revocations = self.harness.issuer.background.revocations
         return Consents(self.sealed, self.harness.issuer.registry.server_of, revocations.end_consent)
 
+    def sessions_with_revocations(self) -> UserSessions:
+        """As the pages end them."""
+        return UserSessions(self.sealed, self.harness.issuer.background.revocations.end_sessions)
+
     async def session(self, who: AuthenticatedUser | None = None) -> Session:
         return (await self.sessions.begin(who or user()))[1]
 

@@ -246,6 +246,33 @@ async def test_a_client_that_needs_no_consent_redeems_without_one() -> None:
         assert (await logins.redeem(code)).status_code == 200
 
 
+@pytest.mark.parametrize("grant_types", [("authorization_code",), ("authorization_code", "refresh_token")])
+async def test_a_logout_at_any_moment_ends_the_token_of_a_code(
+    grant_types: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the session has its first token while it ends: the token is revoked, or there is none."""
+    async with running_logins(web_client(grant_types=grant_types)) as logins:
+        sessions = logins.sessions_with_revocations()
+        session = await logins.session()
+        token = (await logins.redeem(await logins.code(session))).json()["access_token"]
+        await sessions.end(session.sid)
+        assert (await logins.harness.introspect(token))["active"] is False
+        session = await logins.session()
+        code = await logins.code(session)
+        store = logins.sealed._store
+        write = store.write
+
+        async def redeem_first(*changes: Any) -> bool:
+            monkeypatch.setattr(store, "write", write)
+            redeemed.append((await logins.redeem(code)).json()["access_token"])
+            return await store.write(*changes)
+
+        redeemed: list[str] = []
+        monkeypatch.setattr(store, "write", redeem_first)
+        await sessions.end(session.sid)
+        assert (await logins.harness.introspect(redeemed[0]))["active"] is False
+
+
 def uid_hash_of(logins: Logins) -> str:
     client = logins.harness.issuer.registry.clients.get(CLIENT_ID)
     assert client is not None

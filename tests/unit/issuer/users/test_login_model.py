@@ -18,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scopewright.core.revocation_keys import audience_key
 from scopewright.core.user_revocations import user_token_has_ended
 from scopewright.issuer.users.refresh_tokens import parse_refresh_token
-from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.user_record import family_handle, user_handle, user_of
 from tests.harness.clock import Clock
 from tests.harness.samples import SECRET
@@ -56,7 +55,7 @@ class LoginMachine(RuleBasedStateMachine):
         self.logins = await self.stack.enter_async_context(running_logins(store=self.store, clock=self.clock))
         await self.logins.put(public_client(name="spa", uid="uid-spa"))
         self.issuer = self.logins.harness.issuer
-        self.user_sessions = UserSessions(self.logins.sealed, self.issuer.background.revocations.end_sessions)
+        self.user_sessions = self.logins.sessions_with_revocations()
 
     def teardown(self) -> None:
         self.runner.run(self.stack.aclose())

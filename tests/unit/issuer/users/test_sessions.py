@@ -18,10 +18,12 @@ from scopewright.issuer.users.user_record import (
     ListedFamily,
     UserRecord,
     family_handle,
+    read_user,
     session_handle,
     user_handle,
     user_of,
     with_family,
+    with_tokens,
 )
 from scopewright.stores.sessions import Delete, Found, Put
 from scopewright.stores.sessions.memory import MemorySessions
@@ -74,6 +76,12 @@ class Users:
         now = int(read.now)
         record, _ = with_family(user.record, ListedFamily(name, sid, client, now, now + int(hours * 3600)))
         await save_or_lose(self.sealed, user.save(record), Save(family_handle(name), b"family", hours * 3600, 0))
+
+    async def add_token(self, session: Session, seconds: int = 600) -> None:
+        """An access token of the session, as the token endpoint notes it."""
+        user = await read_user(self.sealed, session.subject)
+        record = with_tokens(user.record, session.sid, int(user.now) + seconds)
+        await save_or_lose(self.sealed, user.save(record))
 
     async def stored(self, *handles: str) -> list[bool]:
         return [value is not None for value in (await self.sealed.read(*handles)).values]
@@ -264,6 +272,7 @@ async def test_the_end_of_a_session_ends_its_tokens_and_no_others(users: Users) 
 
 async def test_a_session_ends_twice_without_harm(users: Users) -> None:
     _, session = await users.sessions.begin(ADA)
+    await users.add_token(session)
     await users.sessions.end(session.sid)
     await users.sessions.end(session.sid)
     await users.sessions.end("unknown")
@@ -282,8 +291,42 @@ async def test_the_end_of_an_expired_session_ends_what_it_has_left(users: Users)
     assert users.has_ended(session)
 
 
+async def test_only_a_session_that_may_have_tokens_is_written_to_the_revocation_record(users: Users) -> None:
+    _, without = await users.sessions.begin(ADA)
+    _, before = await users.sessions.begin(ADA)
+    await users.add_token(before, seconds=600)
+    await users.add_token(before, seconds=60)
+    _, after = await users.sessions.begin(ADA)
+    await users.add_token(after, seconds=601)
+    _, refreshing = await users.sessions.begin(ADA)
+    await users.add_family("refreshing", refreshing.sid)
+    users.clock.advance(seconds=600)
+    for session in (without, before, after, refreshing):
+        await users.sessions.end(session.sid)
+        assert await users.sessions.of_sid(session.sid) is None
+    ended = [users.has_ended(session) for session in (without, before, after, refreshing)]
+    assert ended == [False, False, True, True]
+
+
+async def test_a_session_that_gets_a_token_during_the_logout_is_written(users: Users) -> None:
+    _, session = await users.sessions.begin(ADA)
+    write = users.store.write
+    written: list[object] = []
+
+    async def add_token_first(*changes: Put | Delete) -> bool:
+        if not written:
+            written.append(changes)
+            await users.add_token(session)
+        return await write(*changes)
+
+    users.store.write = add_token_first  # type: ignore[method-assign]
+    await users.sessions.end(session.sid)
+    assert users.has_ended(session)
+
+
 async def test_the_stored_session_decides_whose_it_is(users: Users) -> None:
     _, session = await users.sessions.begin(ADA)
+    await users.add_token(session)
     await users.sessions.end(session.sid, EVE.subject)
     assert await users.sessions.of_user(ADA.subject) == ()
     assert users.has_ended(session)
@@ -292,6 +335,8 @@ async def test_the_stored_session_decides_whose_it_is(users: Users) -> None:
 
 async def test_all_sessions_of_a_user_end(users: Users) -> None:
     begun = [(await users.sessions.begin(ADA)) for _ in range(3)]
+    for _, session in begun:
+        await users.add_token(session)
     other_cookie, other = await users.sessions.begin(EVE)
     await users.add_family("offline", "sid-of-its-own", hours=48)
     await users.sealed.write(save_session(replace(begun[0][1], sid="sid-of-its-own"), 0, users.clock()))
@@ -319,6 +364,7 @@ async def test_a_login_during_the_end_of_all_sessions_ends_or_is_listed(users: U
 
 async def test_tokens_end_even_if_the_store_fails_in_a_logout(users: Users) -> None:
     cookie, session = await users.sessions.begin(ADA)
+    await users.add_token(session)
     users.store.is_full = True
     with pytest.raises(Unavailable):
         await users.sessions.end(session.sid)
