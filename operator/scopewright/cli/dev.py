@@ -15,7 +15,7 @@ from scopewright.client.sources import Environment
 from scopewright.config_file import load_config
 from scopewright.controller.local_cluster import LocalCluster
 from scopewright.controller.local_operator import LocalOperator
-from scopewright.core.access import requested_access
+from scopewright.core.access import acts_for_itself, requested_access
 from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
@@ -230,9 +230,10 @@ class Report:
             entries = {(f"{a.namespace}/{a.resource_server}"): a for a in (status.access if status else ())}
             ready = next((c for c in (status.conditions if status else ()) if c.type == "Ready"), None)
             state = "ready" if ready and ready.status == "True" else ready.reason if ready else "Pending"
+            of_users = "" if acts_for_itself(client.spec.grant_types) else " (users)"
             for requested in requested_access(client):
                 entry = entries.get(requested.resource_server)
-                granted = " ".join(entry.granted) if entry else ""
+                granted = f"{' '.join(entry.granted)}{of_users}" if entry and entry.granted else ""
                 missing = " ".join(entry.missing) if entry else ""
                 rows.append(
                     (client.client_id, state, requested.resource_server, granted or NOTHING, missing or NOTHING)

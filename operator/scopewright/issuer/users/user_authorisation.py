@@ -136,5 +136,6 @@ def _userinfo_server(client: Client, issuer: IssuerRecord) -> ResourceServerEntr
 
 def _no_access() -> OAuthError:
     return OAuthError(
-        "invalid_target", "unknown resource, or the user has no scopes there through this client; see status.access"
+        "invalid_target",
+        "unknown resource, or the user has no scopes there through this client; the API's owner grants them by toUsers",
     )
