@@ -6,19 +6,16 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
-from scopewright.api.names import MAX_ITEMS, Label
+from scopewright.api.names import GroupNames, Label
 from scopewright.api.redirect_uris import MAX_REDIRECT_URIS, MAX_URI_LENGTH, URI_CHARACTERS, redirect_rules
 from scopewright.api.rules import Rule, no_days_rule, unless_days
 from scopewright.api.times import Duration
 
 ID_TOKENS: Final = "id-tokens"
 """Name of the SigningKey of ID tokens, unless an OAuthClient names another."""
-MAX_GROUP_LENGTH: Final = 256
 
 _SET: Final = {"x-kubernetes-list-type": "set"}
 RedirectURI = Annotated[str, StringConstraints(pattern=URI_CHARACTERS, max_length=MAX_URI_LENGTH)]
-GroupName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=MAX_GROUP_LENGTH)]
-"""Name of a group as the identity provider has it, prefix included: no control characters."""
 
 
 class RefreshTokens(Model):
@@ -74,9 +71,7 @@ class ClientLogin(Model):
     identity_providers: Annotated[list[Label], Field(min_length=1, max_length=16, json_schema_extra=_SET)] | None = None
     """Names of the identity providers whose users may log in. Defaults to the only identity provider; required if there
     are several."""
-    allowed_groups: (
-        Annotated[list[GroupName], Field(min_length=1, max_length=MAX_ITEMS, json_schema_extra=_SET)] | None
-    ) = None
+    allowed_groups: Annotated[GroupNames, Field(min_length=1)] | None = None
     """Groups whose members may log in: one of them suffices. Defaults to all users of the identity providers."""
     consent: Literal["Required", "Skip"] = "Required"
     """Whether users are asked for their consent. Skip: the organisation has consented for them, which the platform's

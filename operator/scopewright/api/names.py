@@ -41,7 +41,7 @@ ScopeName = Annotated[str, StringConstraints(pattern=r"^[!#-\[\]-~]+$", max_leng
 """A scope-token (RFC 6749 §3.3): printable ASCII without space, double quote and backslash."""
 
 GroupName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256)]
-"""Name of a group of users, as the identity provider says it. Compared byte for byte."""
+"""Name of a group of users, as the identity provider says it, without control characters. Compared byte for byte."""
 
 Subject = Annotated[str, StringConstraints(pattern="^u-[a-z2-7]{26}$", max_length=28)]
 """Subject of a user: `sub` of the user's tokens at this issuer."""

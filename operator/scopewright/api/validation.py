@@ -84,7 +84,7 @@ def validate_part(model: type[Model], part: dict[str, Any]) -> list[Violation]:
         *_metadata_violations(complete.get("metadata")),
         *_duplicate_items(schema, complete, ()),
     ]
-    return violations or [*_rule_violations(schema, complete, ())]
+    return violations or [*rule_violations(schema, complete, ())]
 
 
 def validate_update(old: dict[str, Any], new: dict[str, Any]) -> list[Violation]:
@@ -220,14 +220,15 @@ def _duplicate_items(schema: Schema, value: Any, path: Path) -> Iterator[Violati
         yield from _duplicate_items(child, item, where)
 
 
-def _rule_violations(schema: Schema, value: Any, path: Path) -> Iterator[Violation]:
+def rule_violations(schema: Schema, value: Any, path: Path = ()) -> Iterator[Violation]:
+    """Yield the violations of the rules that need no earlier object. Defaults are not filled in."""
     rules = [rule for rule in schema.get("x-kubernetes-validations", ()) if "oldSelf" not in rule["rule"]]
     cel_value = _escape_names(schema, value) if rules else None
     for rule in rules:
         if not _holds(rule["rule"], {"self": cel_value}):
             yield _violation(rule, path)
     for child, item, where in _children(schema, value, path):
-        yield from _rule_violations(child, item, where)
+        yield from rule_violations(child, item, where)
 
 
 def _transition_violations(schema: Schema, old: Any, new: Any, path: Path) -> Iterator[Violation]:
