@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -156,29 +156,31 @@ def _structure_violations(model: type[Model], manifest: dict[str, Any]) -> Itera
             yield Violation(detail["loc"], _message(model, detail))
 
 
+_MAPPING: Final = "must be a mapping; indent its fields below it"
+_MESSAGES: Final = {
+    "missing": "is required; add it",
+    "string_type": "must be a string; in YAML, put numbers, true and false in quotes",
+    "string_too_long": "must be at most {max_length} characters long",
+    "string_pattern_mismatch": "must match {pattern}",
+    "literal_error": "must be {expected}",
+    "model_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "list_type": "must be a list; put '- ' before each item",
+    "too_short": "must have at least {min_length} item; add it",
+    "too_long": "must have at most {max_length} items; remove some",
+    "value_error": "{error}",
+}
+"""By the type of pydantic's error, with the members of its context."""
+
+
 def _message(model: type[Model], detail: ErrorDetails) -> str:
-    context = detail.get("ctx", {})
-    match detail["type"]:
-        case "missing":
-            return "is required; add it"
-        case "extra_forbidden":
-            name = detail["loc"][-1]
-            similar = get_close_matches(str(name), _names_at(_schema(model), detail["loc"][:-1]), 1)
-            return f"unknown field; did you mean {similar[0]}?" if similar else "unknown field; remove it"
-        case "string_type":
-            return "must be a string; in YAML, put numbers, true and false in quotes"
-        case "string_too_long":
-            return f"must be at most {context['max_length']} characters long"
-        case "string_pattern_mismatch":
-            return f"must match {context['pattern']}"
-        case "literal_error":
-            return f"must be {context['expected']}"
-        case "model_type" | "dict_type":
-            return "must be a mapping; indent its fields below it"
-        case "value_error":
-            return str(context["error"])
-        case _:
-            return detail["msg"].replace("Input should", "must")
+    if detail["type"] == "extra_forbidden":
+        name = detail["loc"][-1]
+        similar = get_close_matches(str(name), _names_at(_schema(model), detail["loc"][:-1]), 1)
+        return f"unknown field; did you mean {similar[0]}?" if similar else "unknown field; remove it"
+    if message := _MESSAGES.get(detail["type"]):
+        return message.format_map(detail.get("ctx", {}))
+    return detail["msg"].replace("Input should", "must")
 
 
 def _names_at(schema: Schema, path: Path) -> list[str]:

@@ -83,6 +83,12 @@ def test_spec_may_be_omitted(kind: str) -> None:
         ),
         ({"zzz": 1}, "spec.zzz: unknown field; remove it"),
         ({"zzz": None}, "spec.zzz: unknown field; remove it"),
+        ({"grantTypes": "client_credentials"}, "spec.grantTypes: must be a list; put '- ' before each item"),
+        ({"grantTypes": []}, "spec.grantTypes: must have at least 1 item; add it"),
+        (
+            {"access": [{"resourceServer": f"api-{n}", "scopes": ["read"]} for n in range(65)]},
+            "spec.access: must have at most 64 items; remove some",
+        ),
     ],
 )
 def test_mistyped_field_is_reported(spec: dict[str, Any], message: str) -> None:
