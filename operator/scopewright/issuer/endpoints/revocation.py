@@ -80,4 +80,4 @@ class RevocationEndpoint(TokenParameterEndpoint):
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "not_theirs"})
         await families.end(found.token.family_id, delegated.subject)
         await self._revocations.revoke_grant(client.uid_hash, found.family.grant_id)
-        return Outcome(_DONE, REVOKED, audit_fields | {"sub": delegated.subject, "sid": delegated.sid})
+        return Outcome(_DONE, REVOKED, audit_fields | {"subject": delegated.subject, "sid": delegated.sid})

@@ -314,7 +314,7 @@ def _outcome(issued: _Issued, grant: _Grant, nonce: Headers) -> Outcome:
         "expires_in": token.expires_in,
     }
     if authorisation.user:
-        entry |= {"sub": authorisation.user.subject, "sid": authorisation.user.sid}
+        entry |= {"subject": authorisation.user.subject, "sid": authorisation.user.sid}
     if jkt:
         entry["jkt"] = jkt
     return Outcome(Answer(200, NO_STORE + nonce, orjson.dumps(content)), ISSUED, entry)

@@ -111,7 +111,12 @@ class UserinfoEndpoint:
             request.audit_fields["ended"] = reason
             raise TokenRejected(Reason.REVOKED, scheme=_scheme(request))
         summary, subject = inspected.summary, inspected.subject
-        request.audit_fields |= {"client": client.client_id, "sub": subject, "sid": inspected.sid, "jti": summary.jti}
+        request.audit_fields |= {
+            "client": client.client_id,
+            "subject": subject,
+            "sid": inspected.sid,
+            "jti": summary.jti,
+        }
         await self._check_binding(request, inspected, client, token, now)
         if "openid" not in summary.scopes:
             raise TokenRejected(Reason.SCOPE, scopes=("openid",), scheme=_scheme(request))

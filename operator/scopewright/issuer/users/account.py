@@ -143,7 +143,7 @@ class Account:
         return page_response(LoggedOutPage(), set_cookies=[self._cookies.delete(self._cookies.session)])
 
     def _audit(self, http: Request, event: str, result: str, session: Session, **more: str) -> None:
-        self.log(http, event, result, {"sub": session.subject, "sid": session.sid, **more})
+        self.log(http, event, result, {"subject": session.subject, "sid": session.sid, **more})
 
     @property
     def _cookies(self) -> Cookies:

@@ -116,7 +116,7 @@ class Authorize:
         if user is None:
             raise PageProblem("This user is not in users.yaml any more.", reason="unknown_user")
         authenticated = user.authenticated(int(self.clock()))
-        audited = {"client": request.client.client_id, "sub": user.subject, "provider": authenticated.provider}
+        audited = {"client": request.client.client_id, "subject": user.subject, "provider": authenticated.provider}
         if reason := refusal_of(request.login, authenticated.provider, authenticated.groups):
             self.log(http, "login", "access_denied", {**audited, "reason": reason})
             return self._not_admitted(request, attempt, authenticated.display_name)
@@ -324,7 +324,7 @@ def _require_token(accepted: bool, request: AuthorizationRequest) -> None:
 def _audited(step: Step) -> dict[str, Any]:
     fields: dict[str, Any] = {"client": step.request.client.client_id}
     if step.session is not None:
-        fields |= {"sub": step.session.subject, "sid": step.session.sid}
+        fields |= {"subject": step.session.subject, "sid": step.session.sid}
     if isinstance(step.outcome, IssueCode | ShowConsent):
         delegated = step.outcome.delegated
         fields["scopes"] = [*delegated.scopes, *(scope for entry in delegated.access for scope in entry.scopes)]

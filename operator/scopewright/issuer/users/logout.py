@@ -136,7 +136,7 @@ class Logout:
     async def _end(self, http: Request, request: LogoutRequest, session: Session, cookie: str) -> Response:
         await self.sessions.end(session.sid, session.subject)
         client = {"client": request.client.client_id} if request.client else {}
-        self.log(http, "logout", "ended", {"sub": session.subject, "sid": session.sid, **client})
+        self.log(http, "logout", "ended", {"subject": session.subject, "sid": session.sid, **client})
         return self._logged_out(request, cookie)
 
     def _logged_out(self, request: LogoutRequest, cookie: str) -> Response:

@@ -143,7 +143,7 @@ async def test_a_consent_ends_by_its_button_with_the_refresh_tokens_of_that_clie
     assert not await is_active(logins, tokens["access_token"])
     assert await is_active(logins, of_other_login["access_token"])
     line = next(json.loads(line) for line in logins.harness.audit_lines if '"withdrawn"' in line)
-    assert (line["event"], line["sub"], line["client"]) == ("consent", browser.session.subject, CLIENT_ID)
+    assert (line["event"], line["subject"], line["client"]) == ("consent", browser.session.subject, CLIENT_ID)
 
 
 async def test_a_client_without_consent_is_listed_while_it_has_refresh_tokens(logins: Logins) -> None:

@@ -273,6 +273,6 @@ async def test_audit_lines_name_client_and_user_and_no_secret(users: UsersHarnes
     text = "\n".join(users.issuer.audit_lines)
     issued = json.loads(users.issuer.audit_lines[-1])
     assert (issued["client"], issued["scopes"]) == (CLIENT_ID, ["openid", "payroll.read"])
-    assert issued["sub"].startswith("u-")
+    assert issued["subject"].startswith("u-")
     secrets = [code, "the-state", "the-nonce", "Lovelace", *users.browser.cookies.values()]
     assert [secret for secret in secrets if secret in text] == []

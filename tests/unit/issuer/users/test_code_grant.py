@@ -340,7 +340,7 @@ async def test_the_audit_lines_name_grant_user_session_and_token() -> None:
             "client": CLIENT_ID,
             "audience": PAYROLL,
         }
-        assert (line["sub"], line["sid"], line["jti"]) == (claims["sub"], claims["sid"], claims["jti"])
+        assert (line["subject"], line["sid"], line["jti"]) == (claims["sub"], claims["sid"], claims["jti"])
         await logins.redeem(code, code_verifier="w" * 43)
         assert json.loads(logins.harness.audit_lines[-1])["reason"] == "code_verifier"
         everything = "\n".join(logins.harness.audit_lines)

@@ -45,7 +45,7 @@ async def test_an_id_token_of_this_login_ends_it_at_once(logins: Logins) -> None
     assert await browser.has_ended()
     assert (await logins.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
     line = json.loads(logins.harness.audit_lines[-2])
-    assert (line["event"], line["result"], line["sub"]) == ("logout", "ended", browser.session.subject)
+    assert (line["event"], line["result"], line["subject"]) == ("logout", "ended", browser.session.subject)
     assert (line["sid"], line["client"]) == (browser.session.sid, CLIENT_ID)
     assert tokens["id_token"] not in "".join(logins.harness.audit_lines)
 
