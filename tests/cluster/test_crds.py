@@ -151,6 +151,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "issuer": "default",
         "authentication": {"method": "ClientSecret"},
         "grantTypes": ["client_credentials"],
+        "dpop": "Optional",
         "credentials": {
             "deletionPolicy": "Delete",
             "keys": {
@@ -235,7 +236,7 @@ def test_crds_are_accepted_and_their_names_are_free(crds: Cluster, api: client.A
     [
         ("OAuthClient", ["NAME", "READY", "REASON", "GRANTED", "NEXT ROTATION", "AGE"]),
         ("ResourceServer", ["NAME", "READY", "REASON", "AUDIENCE", "GRANTS", "AGE"]),
-        ("ScopeGrant", ["NAME", "READY", "REASON", "RESOURCE SERVER", "GRANTED TO", "EXPIRES", "AGE"]),
+        ("ScopeGrant", ["NAME", "READY", "REASON", "RESOURCE SERVER", "GRANTED TO", "USERS", "EXPIRES", "AGE"]),
         ("SigningKey", ["NAME", "READY", "REASON", "ALGORITHM", "SIGNS UNTIL", "AGE"]),
     ],
 )
