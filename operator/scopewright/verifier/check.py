@@ -15,7 +15,7 @@ ALGORITHMS = frozenset(
     {"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"}
 )
 _MAX_ACTORS = 10
-_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
 
 
@@ -121,7 +121,7 @@ def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
     kind, algorithm, kid = header.get("typ"), header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
         raise TokenRejected(Reason.ALGORITHM)
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+    if not isinstance(kind, str) or kind.lower() not in ACCESS_TOKEN_TYPES:
         raise TokenRejected(Reason.TYPE)
     # Critical extensions must be understood, and none is supported (RFC 7515 §4.1.11; b64: RFC 7797 §6).
     if "crit" in header or "b64" in header or not isinstance(kid, str) or not kid:

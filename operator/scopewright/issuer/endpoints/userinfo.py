@@ -29,6 +29,8 @@ from scopewright.issuer.users.claims import claims_of
 from scopewright.issuer.users.login_policy import refusal_of
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.verifier.bearer import sent_token
+from scopewright.verifier.check import ACCESS_TOKEN_TYPES
+from scopewright.verifier.jws import parse
 from scopewright.verifier.refusals import Reason, TokenRejected, challenge
 
 log: Final = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ class UserinfoEndpoint:
         request.scheme, token = _token_of(http)
         inspected = self._inspector.inspect(token, issuer, now) if len(token) <= _MAX_TOKEN_CHARACTERS else None
         if inspected is None:
-            raise TokenRejected(Reason.EXPIRED, scheme=_scheme(request))
+            raise TokenRejected(_why_unverified(token), scheme=_scheme(request))
         client = client_of(inspected.summary, self._registry)
         reason = self._check_valid(inspected, issuer, now)
         if reason == "not_bound":
@@ -186,6 +188,15 @@ class UserinfoEndpoint:
         self._sink(audit.entry(self.name, self._clock(), request.http.peer, result, more))
         self._metrics.count(result, self._monotonic() - request.started)
         return answer
+
+
+def _why_unverified(token: str) -> Reason:
+    """The reason to report, from what the token says of itself: an ID token is a frequent mistake."""
+    try:
+        kind = parse(token, _MAX_TOKEN_CHARACTERS).header.get("typ")
+    except TokenRejected as rejected:
+        return rejected.reason
+    return Reason.EXPIRED if isinstance(kind, str) and kind.lower() in ACCESS_TOKEN_TYPES else Reason.TYPE
 
 
 def _token_of(http: HttpRequest) -> tuple[str, str]:

@@ -49,7 +49,13 @@ async def test_a_token_for_an_api_is_refused() -> None:
         response = await userinfo(logins, content["access_token"])
         assert response.status_code == 401
         assert 'error="invalid_token"' in response.headers["www-authenticate"]
-        assert (await userinfo(logins, content["id_token"])).status_code == 401
+        for token, advice in (
+            (content["id_token"], "send the access token and not an ID token"),
+            ("x", "is malformed"),
+        ):
+            refused = await userinfo(logins, token)
+            assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
+            assert advice in refused.json()["error_description"]
 
 
 async def test_without_a_token_it_offers_both_schemes() -> None:
