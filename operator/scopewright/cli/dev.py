@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scopewright.api import OAuthClient
+from scopewright.cli.login_advice import LOGIN_ADVICE
 from scopewright.cli.settings import parse_address
 from scopewright.client.sources import Environment
 from scopewright.config_file import load_config
@@ -30,6 +31,7 @@ from scopewright.variables import ALLOW_HTTP
 NOTHING = "–"
 _PROBLEM = ("reason", "client", "redirect_uri", "error_id")
 """Members of an audit line that are printed."""
+_CHECK_USERS_SECONDS = 1.0
 SESSIONS_FILE = "sessions.db"
 """In STATE: the sessions of users."""
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -139,7 +141,8 @@ async def develop(
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),
                 asyncio.create_task(serve_issuer(issuer, listener=listening, stop=stop)),
-                asyncio.create_task(_announce(issuer, report)),
+                asyncio.create_task(_announce(issuer, report, users)),
+                asyncio.create_task(_check_users(users)),
             ]
             ended, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
@@ -163,6 +166,13 @@ def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
     return UserEndpointSettings(SqliteSessions(sessions), login)
 
 
+async def _check_users(users: UserEndpointSettings | None) -> None:
+    """Report a mistake in the file when it is made, and not at the next login."""
+    while users is not None:
+        users.login.users()
+        await asyncio.sleep(_CHECK_USERS_SECONDS)
+
+
 def _with_problems(console: Console) -> audit.Sink:
     """Print why a login failed: neither an error page, which has an id instead, nor `invalid_grant` says it."""
 
@@ -171,16 +181,18 @@ def _with_problems(console: Console) -> audit.Sink:
         of_pages = entry["event"] in ("user_error", "authorize")
         if "reason" in entry and (of_pages or entry["result"] == "invalid_grant"):
             shown = (f"{name} {json.dumps(entry[name])}" for name in _PROBLEM if name in entry)
-            console.print(Text(f"login refused: {', '.join(shown)}", "yellow"), soft_wrap=True)
+            advice = LOGIN_ADVICE.get(str(entry["reason"]), "")
+            line = f"login refused: {', '.join(shown)}" + (f": {advice}" if advice else "")
+            console.print(Text(line, "yellow"), soft_wrap=True)
 
     return write
 
 
-async def _announce(issuer: Issuer, report: "Report") -> None:
+async def _announce(issuer: Issuer, report: "Report", users: UserEndpointSettings | None) -> None:
     await report.first.wait()
     url = await issuer.ready()
     report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
-    if issuer.users is not None:
+    if users is not None and not users.login.users().problem:
         hint = f"the users of {USERS_FILE} log in without a password: start at an application"
         report.console.print(Text(hint), soft_wrap=True)
 

@@ -42,7 +42,7 @@ def test_dev_prints_the_reason_that_invalid_grant_hides(suite: Suite, provider: 
     away = walk_login(suite.browser, request.url, USER)
     refused = suite.client.redeem(request, away.parameters["code"], redirect_uri=f"{suite.client.redirect_uri}/")
     assert refused.json()["error"] == "invalid_grant"
-    assert 'login refused: reason "redirect_uri", client "hr.suite"' in provider.printed()
+    assert 'login refused: reason "redirect_uri", client "hr.suite": it is not the redirect_uri' in provider.printed()
     assert away.parameters["code"] not in provider.printed()
 
 

@@ -1,14 +1,17 @@
 """`scopewright dev`: flags, configuration and printed table."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+import scopewright.issuer
 from scopewright.api import OAuthClient
 from scopewright.cli.dev import Report, _table, dev_config, developer_login, http_hosts
+from scopewright.cli.login_advice import LOGIN_ADVICE
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
 
@@ -175,3 +178,14 @@ def test_a_client_with_login_and_no_users_is_pointed_out_once(logs_in: bool, has
         report.settled()
     text = cast("io.StringIO", console.file).getvalue()
     assert text.count("no user can log in through hr.web: list users in DIR/users.yaml") == hints
+
+
+def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
+    issuer = Path(scopewright.issuer.__file__).parent
+    sources = [issuer / "endpoints" / "user_tokens.py", issuer / "users" / "authorization_request.py"]
+    text = "".join(source.read_text() for source in sources)
+    pages = re.findall(r'UntrustedRequest\([^)]*?reason="(\w+)"', text)
+    assert {"unknown_client", "redirect_uri_unregistered"} <= set(pages)
+    # An unbound token is one that an earlier method of the client left; "disabled" is its own advice.
+    reasons = {*pages, *re.findall(r'_invalid_grant\("(\w+)"\)', text)} - {"unbound_refresh_token", "disabled"}
+    assert reasons == set(LOGIN_ADVICE)

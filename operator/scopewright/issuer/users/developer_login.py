@@ -167,5 +167,9 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown field; " + (
+            "a user has id, name, email and groups" if error["loc"][1:] else "there is only users"
+        )
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
