@@ -94,7 +94,10 @@ LOGGED_OUT_LEAD: Final = (
     "Applications may have a login of their own. On a shared computer, log out of them too, or close the browser."
 )
 
-LOGGED_OUT_STAYS: Final = "The application asked for another page, which is not registered for it."
+LOGGED_OUT_STAYS: Final = (
+    "The application asked for another page, which is not registered for it in login.postLogoutRedirectURIs of its "
+    "OAuthClient, or it did not send its ID token."
+)
 
 NOT_LOGGED_IN_HEADING: Final = "You are not logged in"
 NOT_LOGGED_IN_LEAD: Final = "Log in through one of your applications, then open this page again."
