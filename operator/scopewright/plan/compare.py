@@ -20,6 +20,7 @@ from scopewright.manifests.validate import Manifests, SourceLocation
 from scopewright.plan.changes import NOT_READ, Finding, Location, PlanResult
 from scopewright.plan.cluster_reader import ClusterSnapshot, read_cluster, read_objects
 from scopewright.plan.dry_run import Raw, dry_run
+from scopewright.plan.findings import marked_new
 from scopewright.plan.inputs import (
     NOTHING,
     PlanInput,
@@ -102,7 +103,7 @@ async def plan_directories(directory: str, against: str | None, settings: PlanSe
     config = settings.allowing({**before.objects, **source.manifests.objects})
     plan_input = diff_directories(declared_before, source.manifests, config, now)
     warnings = [_at(p.file, p.line, f"in --against: {p.message}: the object is ignored") for p in before.problems]
-    return await _planned(source, plan_input, config, settings, now, warnings)
+    return await _planned(source, plan_input, config, settings, now, before.objects, warnings)
 
 
 async def plan_cluster(directory: str, api: Api, settings: PlanSettings, now: datetime, *, prune: bool) -> PlanResult:
@@ -115,7 +116,7 @@ async def plan_cluster(directory: str, api: Api, settings: PlanSettings, now: da
     unknown = named_objects(every, config) - {existing.ref for existing, _ in cluster.managed}
     named = await read_objects(api, sorted(unknown), config.namespace)
     plan_input = diff_cluster(cluster, named, source.manifests, config, prune=prune)
-    return await _planned(source, plan_input, config, settings, now, [])
+    return await _planned(source, plan_input, config, settings, now, cluster.objects, [])
 
 
 async def _planned(
@@ -124,6 +125,7 @@ async def _planned(
     config: Config,
     settings: PlanSettings,
     now: datetime,
+    before: Mapping[Ref, Raw],
     warnings: list[Finding],
 ) -> PlanResult:
     result = await dry_run(plan_input.base, plan_input.changes, config, now)
@@ -134,7 +136,10 @@ async def _planned(
     warnings += [_at(printable(source.root / file), 1, TEMPLATE, "NotRendered") for file in source.manifests.templates]
     refusals = _located(source, (*broken, *plan_input.refusals, *result.refusals))
     refused = {f.subject for f in refusals}
-    unchecked = () if settings.rules else unchecked_rules(of_this_installation(source.manifests.objects, config))
+    unchecked: tuple[Finding, ...] = ()
+    if not settings.rules:
+        after, before = (of_this_installation(objects, config) for objects in (source.manifests.objects, before))
+        unchecked = marked_new(unchecked_rules(after), unchecked_rules(before))
     unknown = [f for f in unchecked if f.subject not in refused]
     return replace(
         result,

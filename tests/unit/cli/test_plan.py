@@ -128,6 +128,9 @@ def test_the_configuration_of_the_platform_refuses_redirect_hosts_and_a_skipped_
     assert plan_to_outputs(replace(request, config=None), NO_CLUSTER, START) == ACCEPTED
     warned = {w["reason"] for w in json.loads(capsys.readouterr().out)["warnings"]}
     assert warned == {"RedirectHostUnchecked", "ConsentUnchecked"}
+    unchanged = Request(str(tmp_path / "team"), against=str(tmp_path / "team"), outputs=("json",))
+    assert plan_to_outputs(unchanged, NO_CLUSTER, START) == ACCEPTED
+    assert {w["new"] for w in json.loads(capsys.readouterr().out)["warnings"]} == {False}, "they are counted only"
 
 
 def test_one_run_writes_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
