@@ -25,7 +25,7 @@ AUDIENCES = {name: f"https://{name}-api.{name}.svc" for name in ("employee", "pa
 
 def token_with(name: str, scope: str) -> str:
     """A token of a payroll manager if it may write salaries: the role comes with its scopes."""
-    roles = {"roles": ["payroll-manager"]} if "payroll.write" in scope.split() else {}
+    roles: dict[str, Any] = {"roles": ["payroll-manager"]} if "payroll.write" in scope.split() else {}
     return token(aud=AUDIENCES[name], scope=scope, **roles)
 
 
