@@ -157,11 +157,14 @@ def _gist(message: str) -> str:
 
 
 def _log_failure(key: Ref, failed_write: FailedWrite, pause: float) -> None:
-    """Log the first failures, then fewer and fewer; none in a namespace that is being deleted."""
+    """Log the first failures, then fewer and fewer; none in a namespace that is being deleted. A first conflict is no
+    problem: two objects with one target were written at once, as at the first start.
+    """
     attempt = failed_write.attempts
+    level = logging.INFO if failed_write.reason == "Conflict" and attempt == 1 else logging.WARNING
     is_shown = attempt & (attempt - 1) == 0 and failed_write.reason != "NamespaceTerminating"
     log.log(
-        logging.WARNING if is_shown else logging.DEBUG,
+        level if is_shown else logging.DEBUG,
         "%s: %s; attempt %d, retrying in %.1f s", key, failed_write.message, attempt, pause,
         extra=log_fields(key, object=str(failed_write.ref), reason=failed_write.reason, again_in=round(pause, 1)),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Pauses between retries: they grow to a limit, and end early when another object with the same cause recovers."""
 
+import logging
 from datetime import datetime, timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from scopewright.controller import object_backoff
 from scopewright.controller.object_backoff import ObjectBackoff
 from scopewright.controller.write_retries import WriteRetries
-from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Desired, Ref
 from tests.harness.clock import START
 
@@ -106,3 +107,12 @@ def test_an_object_that_recovers_from_a_refusal_wakes_none_in_another_namespace(
     fail_many(retries, 3, Rejected(reason, "no"), now)
     other = fail_many(retries, 2, Rejected(reason, "no"), now, "travel")
     assert retries.succeeded(other[0], secret_of(other[0]), now) == {other[1]}
+
+
+def test_only_a_conflict_that_repeats_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    retries = WriteRetries(ObjectBackoff(lambda: 0.5))
+    write = Desired(Ref("ConfigMap", "scopewright-system", "scopewright-jwks"), {})
+    for _ in range(2):
+        retries.failed(WORKER, write, Conflict("it has changed since it was read"), (), START)
+    assert [r.levelname for r in caplog.records] == ["INFO", "WARNING"]
