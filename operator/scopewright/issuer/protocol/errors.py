@@ -89,7 +89,7 @@ def no_credential(*, accepts_secrets: bool) -> OAuthError:
     return invalid_client(
         "no client authentication; use the method of the OAuthClient: ClientSecret (client_id and "
         "client_secret in the body, or HTTP Basic), or PrivateKeyJWT or ServiceAccount (client_assertion with "
-        "client_assertion_type)",
+        "client_assertion_type); a client with method None acts for users only",
         reason="no_credential",
         challenge=True,
     )
