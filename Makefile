@@ -12,7 +12,7 @@ SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/
 # These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.
 RERUNS := $(if $(filter true,$(CI)),--reruns 1 -r fER)
 
-.PHONY: help lock demo test node image simulate fuzz check crds docs screenshots docs-site venv cluster bench clean
+.PHONY: help lock demo test node image simulate fuzz check lint crds docs screenshots docs-site venv cluster bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -56,7 +56,10 @@ simulate: $(VENV)/installed  ## run simulated months with injected faults (SEED=
 fuzz: $(VENV)/installed  ## send 100,000 generated requests to a running issuer; takes some minutes (REQUESTS=…)
 	@FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(BIN)/python -m pytest -q tests/fuzz/test_requests.py
 
-check: $(VENV)/installed  ## check format, lint, types, layers and generated files; run the unit tests
+check: lint  ## check format, lint, types, layers and generated files; run the unit tests
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
+
+lint: $(VENV)/installed  ## `check` without the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -69,7 +72,6 @@ check: $(VENV)/installed  ## check format, lint, types, layers and generated fil
 	@$(BIN)/python docs/metrics.py --check
 	@$(BIN)/python docs/licences.py --check
 	@$(BIN)/python docs/openapi.py --check
-	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## generate crds/*.yaml from the models, and the chart's copy
 	@$(BIN)/python -m scopewright.api.crds crds

@@ -116,7 +116,7 @@ def test_by_default_the_issuer_record_has_this_cluster_and_the_audiences_of_api_
         ({"name": "eu-1", "issuer": "https://a", "tokenReview": True}, "remove it from cluster eu-1"),
         ({"name": "eu-1", "issuer": "https://a", "keys": [_RSA | {"d": "secret"}]}, "private or secret key"),
         ({"name": "eu-1", "issuer": "https://a", "keys": [{"kty": "RSA"}]}, "must have the modulus n"),
-        ({"name": "eu-1", "issuer": "https://a", "keys": "all"}, "must be a valid array"),
+        ({"name": "eu-1", "issuer": "https://a", "keys": "all"}, "must be a list"),
     ],
 )
 def test_a_malformed_cluster_is_rejected_with_the_remedy(cluster: dict[str, Any], advice: str) -> None:
