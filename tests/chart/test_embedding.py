@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,11 @@ def reused(earlier: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     """This chart with those values in place of its own, as `--reuse-values` renders it."""
     copy = tmp_path_factory.mktemp("reused") / "scopewright"
     shutil.copytree(CHART, copy)
-    (copy / "values.yaml").write_text(yaml.safe_dump(earlier))
+    values = deepcopy(earlier)
+    # A list is one value: the earlier one stays in force, and refuses clients without a credential until it has None.
+    assert "None" not in values["policies"]["limits"]["methods"]
+    values["policies"]["limits"]["methods"] = VALUES["policies"]["limits"]["methods"]
+    (copy / "values.yaml").write_text(yaml.safe_dump(values))
     return copy
 
 

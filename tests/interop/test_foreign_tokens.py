@@ -13,7 +13,8 @@ from tests.interop.json_server import JsonServer
 from tests.interop.libraries import SIGNERS
 from tests.interop.toolchains import run
 
-ORDERS = orders(time.time())
+NOW = time.time()
+ORDERS = orders(NOW)
 
 
 class Issuers:
@@ -29,7 +30,7 @@ class Issuers:
         self.server.documents[f"/{program}/jwks.json"] = signed["jwks"]
         metadata = {"issuer": issuer, "jwks_uri": f"{issuer}/jwks.json"}
         self.server.documents[f"/.well-known/oauth-authorization-server/{program}"] = metadata
-        return signed["tokens"], Verifier(issuer, AUDIENCE)
+        return signed["tokens"], Verifier(issuer, AUDIENCE, clock=lambda: NOW)
 
 
 @pytest.fixture(scope="module")
