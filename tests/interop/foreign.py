@@ -1,7 +1,6 @@
 """Tokens that other libraries sign for the verifier, valid and invalid, with the expected result."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -58,9 +57,8 @@ def orders(now: float) -> list[Order]:
     ]
 
 
-def job(issuer: str) -> dict[str, Any]:
-    """The input of a program: keys of every algorithm, and all tokens with each key."""
-    now = time.time()
+def job(issuer: str, now: float) -> dict[str, Any]:
+    """The input of a program: keys of every algorithm, and all tokens with each key, made at `now`."""
     keys: list[dict[str, Any]] = [{"name": "secret", "alg": "HS256"}]
     tokens = []
     for alg in ALGORITHMS:

@@ -26,7 +26,7 @@ class Issuers:
 
     def _signed(self, program: str) -> tuple[dict[str, Any], Verifier]:
         issuer = f"{self.server.url}/{program}"
-        signed = run(program, job(issuer))["signed"]
+        signed = run(program, job(issuer, NOW))["signed"]
         self.server.documents[f"/{program}/jwks.json"] = signed["jwks"]
         metadata = {"issuer": issuer, "jwks_uri": f"{issuer}/jwks.json"}
         self.server.documents[f"/.well-known/oauth-authorization-server/{program}"] = metadata
