@@ -15,7 +15,7 @@ from tests.interop.adapter_load import ADAPTERS, GRPC_CALLERS, Load, VerifyingAp
 from tests.unit.client.api_server import api_server
 from tests.unit.client.callers import Caller
 
-SPEED: Final = 150
+SPEED: Final = 60
 LIFETIME_SECONDS: Final = 1600
 OUTAGE_SECONDS: Final = (1190, 1490)
 """After the first token. Tokens are renewed after 1200 to 1360 seconds, so each renewal falls into the outage."""
