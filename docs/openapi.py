@@ -250,7 +250,9 @@ ENDPOINTS: Final = (
         {
             200: Response("The claims.", "Userinfo", _NO_STORE),
             **{status: _FORM_ENDPOINT[status] for status in (400, 408, 413, 503)},
-            401: Response("There is no token, or it is not valid here.", headers=(*_NO_STORE, "WWW-Authenticate")),
+            401: Response(
+                "There is no token, or it is not valid for userinfo.", headers=(*_NO_STORE, "WWW-Authenticate")
+            ),
             403: Response("The token lacks the scope openid.", headers=(*_NO_STORE, "WWW-Authenticate")),
             404: Response("No user can log in here.", headers=_NO_STORE),
             405: Response("The method is neither GET nor POST.", headers=(*_NO_STORE, "Allow")),

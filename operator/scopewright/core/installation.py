@@ -122,7 +122,7 @@ def needs_another_session_key(existing: Existing, entries: Mapping[str, bytes], 
     try:
         issued = datetime.fromisoformat(entries[ISSUE_TIME_ENTRY].decode("ascii"))
         return issued + SESSION_KEY_LIFETIME <= now
-    except (KeyError, ValueError, TypeError, OverflowError):  # somebody edited it
+    except (KeyError, ValueError, TypeError, OverflowError):  # it was edited
         return True
 
 

@@ -38,7 +38,7 @@ class FeedEndpoint:
 def _body(issuer: str, record: RevocationRecord, kids: list[str]) -> bytes:
     """The members for users are omitted if they are empty; verifiers of earlier versions ignore them.
 
-    Sessions are listed without their users: whoever knows a `sub` must not see when the user logs out.
+    Sessions are listed without their users: knowing a `sub` must not show when the user logs out.
     """
     of_users = {
         "sessions": sorted(session for sessions in record.sessions.values() for session in sessions),

@@ -1,9 +1,9 @@
 """Authorization codes (RFC 6749 §4.1.2): issued by the pages, redeemed once at the token endpoint.
 
-A code is `<sid>.<256 random bits>`, so that code and session are read in one round trip. Everything that a redemption
-must prove is checked before the code is used up: somebody who has only seen a code can neither use it nor spoil it. A
-code that was redeemed is remembered as long as its tokens live. A second redemption ends them only if it proves as much
-as the first one had to.
+A code is `<sid>.<256 random bits>`, so that code and session are read in one round trip. Client, redirect URI,
+verifier and DPoP key are checked before the code is used up: a caller that has only seen a code can neither redeem it
+nor make it unusable. A redeemed code is remembered as long as its tokens live. A second redemption ends them only if it
+passes the same checks.
 """
 
 import hashlib
