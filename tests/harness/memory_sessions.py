@@ -1,4 +1,4 @@
-"""A session store in the memory of one process, for tests. Its content ends with the process."""
+"""A session store in the memory of one process. Its content ends with the process."""
 
 import secrets
 import time

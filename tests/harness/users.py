@@ -17,10 +17,10 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Change
-from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.clock import START
 from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, Record, settle
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import ISSUER, NAMESPACE, client_record, server_record
 from tests.harness.transport import IssuerTransport
 

@@ -15,6 +15,11 @@ _DEFAULT_AUDIENCE: Final = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
 """The default audience of an API."""
 
 
+def uid_hash(uid: str) -> str:
+    """Return the hash that stands for the object with this UID: UID_HASH_LENGTH characters."""
+    return base64url.encode(hashlib.sha256(uid.encode()).digest())[:UID_HASH_LENGTH]
+
+
 def token_key(jti: str) -> str:
     """Return 64 bits of the SHA-256. That is enough among the tokens of one client, which it cannot choose."""
     return _key(jti)

@@ -16,7 +16,7 @@ from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, token_key, user_key
+from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, token_key
 from scopewright.core.revocations import MAX_ENTRIES, merge, merge_all, prune, shrink_to_limits
 from scopewright.core.user_revocations import ended_sessions, withdrawn_consent
 from scopewright.issuer.merge_write import last_write, merge_and_write
@@ -112,14 +112,6 @@ class Revocations:
     def end_consent(self, subject: str, client: str) -> None:
         """End the tokens of a user that a client has until now. `client` is the hash of its UID."""
         self.end(withdrawn_consent(subject, client, self._clock()))
-
-    def end_user(self, subject: str) -> None:
-        """End all tokens that a user has delegated until now."""
-        self.end(RevocationRecord(users={user_key(subject): int(self._clock())}))
-
-    def end_user_token(self, jti: str) -> None:
-        """End a token of a user, and those that were exchanged from it."""
-        self.end(self._user_token(jti))
 
     def end_grant(self, client: str, grant_id: str) -> None:
         """End all tokens by one authorization code and its refresh tokens. `client` is the hash of the client's UID."""

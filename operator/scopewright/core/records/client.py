@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from scopewright.api.login import ID_TOKENS
 from scopewright.core.objects import digest
 from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant, Rotate
 from scopewright.core.records.names import LOCAL_CLUSTER
@@ -75,7 +76,7 @@ class Login:
     (`login.pkce: Optional`): Basic OP modules and older applications send none (RFC 9700 §2.1.1 allows it)."""
     refresh_idle_timeout: int = 8 * 3600
     refresh_max_lifetime: int = 12 * 3600
-    id_token_signing_key: str = "id-tokens"  # noqa: S105  # the name of a SigningKey
+    id_token_signing_key: str = ID_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class RevocationEndpoint(TokenParameterEndpoint):
         if found is None:
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "unknown_or_expired"})
         delegated = found.family.delegated
-        if (delegated.client_id, delegated.client_uid_hash) != (client.client_id, client.uid_hash):
+        if not delegated.is_to(client.client_id, client.uid_hash):
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "not_theirs"})
         await families.end(found.token.family_id, delegated.subject)
         await self._revocations.revoke_grant(client.uid_hash, found.family.grant_id)

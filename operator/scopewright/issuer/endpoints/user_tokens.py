@@ -287,7 +287,7 @@ def read_user_grant(
 
 def _check_owner(client: Client, delegated: DelegatedAccess) -> None:
     """The client that the user delegated to, and not a new one of the same name."""
-    if (delegated.client_id, delegated.client_uid_hash) != (client.client_id, client.uid_hash):
+    if not delegated.is_to(client.client_id, client.uid_hash):
         raise _invalid_grant("not_theirs")
 
 
@@ -321,7 +321,7 @@ def _outcome(issued: _Issued, grant: _Grant, nonce: Headers) -> Outcome:
 
 
 def _invalid_grant(reason: str) -> OAuthError:
-    """The same text for every reason: the caller may be somebody who has found a code or a refresh token."""
+    """The same text for every reason: the caller may have found a code or a refresh token."""
     return OAuthError(
         "invalid_grant",
         "the code or refresh token is unknown, expired, used or revoked, or it is of another client, redirect_uri, "

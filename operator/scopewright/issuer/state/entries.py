@@ -1,19 +1,17 @@
 """The entry of each record in memory, with everything that is computed once for a record, not for each request."""
 
-import hashlib
 import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from scopewright import base64url
 from scopewright.core.access import default_audience, limit_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess, ServiceAccount
 from scopewright.core.records.resource_server import ResourceServerRecord
-from scopewright.core.revocation_keys import UID_HASH_LENGTH
+from scopewright.core.revocation_keys import uid_hash
 from scopewright.issuer.state.keys import LoadedKey, seconds
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet
@@ -177,11 +175,10 @@ class Client:
 
 def build_client(record: ClientRecord, resource_version: str) -> Client:
     """Raises `Rejected`."""
-    uid_hash = base64url.encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_LENGTH]
     return Client(
         client_id=record.client_id,
         namespace=sys.intern(record.namespace),
-        uid_hash=uid_hash,
+        uid_hash=uid_hash(record.uid),
         method=record.method,
         grant_types=tuple(map(sys.intern, record.grant_types)),
         disabled=record.refused,

@@ -32,7 +32,7 @@ from scopewright.issuer.tokens.authorise import (
     require_grant_type,
     single_resource,
 )
-from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
+from scopewright.issuer.tokens.inspect import InspectedToken, Inspector, TokenSummary
 from scopewright.issuer.tokens.validity import client_of, invalid_reason, is_served_by, server_of
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
@@ -144,7 +144,7 @@ class Exchange:
             raise invalid_target()
         own_ends, caller_ends = own_access.scope_ends, caller_access.scope_ends
         ends = {scope: min(end, caller_ends[scope]) for scope, end in own_ends.items() if scope in caller_ends}
-        ends = _not_widened(ends, inspected, server)
+        ends = _within(ends, *(token.scopes for token in _tokens_for(server, inspected)))
         if not ends:
             raise invalid_target()
         if not ends.keys() >= set(scopes):
@@ -176,8 +176,9 @@ class Exchange:
         user = User(session.subject, session.groups)
         # As in `authorise`: a grant that ends within this second has ended.
         access = self._registry.user_access(exchanger, requested, server, user, int(now) + 1)
-        access.scope_ends = _not_widened(access.scope_ends, inspected, server)
-        access.role_ends = _without_new_roles(access.role_ends, inspected, server)
+        earlier = _tokens_for(server, inspected)
+        access.scope_ends = _within(access.scope_ends, *(token.scopes for token in earlier))
+        access.role_ends = _within(access.role_ends, *(token.roles for token in earlier))
         left = tuple(scope for scope in scopes or requested.scopes if scope in access.scope_ends)
         if not left:
             raise invalid_target()
@@ -216,22 +217,14 @@ class Exchange:
         return self._registry.access(client, requested, server, int(now) + 1) if client and requested else None
 
 
-def _not_widened(ends: dict[str, float], inspected: InspectedToken, server: ResourceServerEntry) -> dict[str, float]:
-    """Only the scopes that every token of the chain for this API has."""
-    for token in inspected.token_chain:
-        if token.audience == server.audience:
-            ends = {scope: end for scope, end in ends.items() if scope in token.scopes}
-    return ends
+def _tokens_for(server: ResourceServerEntry, inspected: InspectedToken) -> list[TokenSummary]:
+    """The tokens of the chain for this API: the new token must not have more than any of them."""
+    return [token for token in inspected.token_chain if token.audience == server.audience]
 
 
-def _without_new_roles(
-    ends: dict[str, float], inspected: InspectedToken, server: ResourceServerEntry
-) -> dict[str, float]:
-    """As `_not_widened`, for roles."""
-    for token in inspected.token_chain:
-        if token.audience == server.audience:
-            ends = {role: end for role, end in ends.items() if role in token.roles}
-    return ends
+def _within(ends: dict[str, float], *limits: Collection[str]) -> dict[str, float]:
+    """The scopes or roles that are in each of `limits`."""
+    return {name: end for name, end in ends.items() if all(name in limit for limit in limits)}
 
 
 def _delegation(inspected: InspectedToken, exchanger: Client) -> Delegation:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.client import RequestedAccess
-from scopewright.core.revocation_keys import UID_HASH_LENGTH
+from scopewright.core.revocation_keys import uid_hash
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.users.compare_and_set import LostWrite, retry_lost, save_or_lose
 from scopewright.issuer.users.stored import DelegatedAccess
@@ -126,7 +126,7 @@ class Consents:
             if (server := self._server_of(access)) is None:
                 yield None
                 continue
-            api = _uid_hash(server.record.uid)
+            api = uid_hash(server.record.uid)
             yield replace(common, scopes=access.scopes, resource_server=server.key, api_uid_hash=api)
 
 
@@ -148,7 +148,3 @@ def _application(client: Client) -> str:
     origins = sorted({f"{parts.scheme}://{parts.netloc.lower()}" for parts in map(urlsplit, uris)})
     method = "None" if client.public else client.method
     return base64url.encode(hashlib.sha256("\n".join([method, *origins]).encode()).digest())
-
-
-def _uid_hash(uid: str) -> str:
-    return base64url.encode(hashlib.sha256(uid.encode()).digest())[:UID_HASH_LENGTH]

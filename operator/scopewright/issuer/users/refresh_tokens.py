@@ -192,7 +192,7 @@ def parse_refresh_token(sent: str) -> RefreshToken | None:
 
 def has_expired(family: Family, login: Login, now: float) -> bool:
     """By the idle timeout and the maximum lifetime that the client has now."""
-    return now >= min(family.used_time + login.refresh_idle_timeout, family.created_time + login.refresh_max_lifetime)
+    return now >= _end_time(family, login)
 
 
 def use_token(found: FoundFamily, login: Login) -> Refreshed:
@@ -231,8 +231,12 @@ def _mac(family: Family, generation: int) -> str:
 
 def _save(family_id: str, family: Family, login: Login, now: float, version: int) -> Save:
     """Stored until it expires, if it is not used again."""
-    end = min(family.created_time + login.refresh_max_lifetime, family.used_time + login.refresh_idle_timeout)
-    return Save(family_handle(family_id), encode_stored(family), max(1.0, end - now), version)
+    seconds = max(1.0, _end_time(family, login) - now)
+    return Save(family_handle(family_id), encode_stored(family), seconds, version)
+
+
+def _end_time(family: Family, login: Login) -> int:
+    return min(family.created_time + login.refresh_max_lifetime, family.used_time + login.refresh_idle_timeout)
 
 
 def _family_id(handle: str) -> str:

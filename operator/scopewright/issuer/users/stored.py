@@ -70,6 +70,10 @@ class DelegatedAccess:
     jkt: str = ""
     """Thumbprint of the DPoP key that every token is bound to; empty: of none."""
 
+    def is_to(self, client_id: str, client_uid_hash: str) -> bool:
+        """Whether it was delegated to this client, and not to an earlier one of the same name."""
+        return (self.client_id, self.client_uid_hash) == (client_id, client_uid_hash)
+
 
 @dataclass(frozen=True, slots=True)
 class Code:

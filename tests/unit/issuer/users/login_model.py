@@ -5,7 +5,7 @@ from typing import Any
 
 from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Delete, Found, Put
-from scopewright.stores.sessions.memory import MemorySessions
+from tests.harness.memory_sessions import MemorySessions
 
 CODE_SECONDS = 60
 REUSE_SECONDS = 30

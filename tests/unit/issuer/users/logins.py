@@ -23,10 +23,10 @@ from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Session
 from scopewright.stores.sessions import SessionStore
-from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.stores.sessions.sealed import SealedSessions
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import ISSUER, SECRET, client_record, server_record, sha256
 
 CALLBACK = "https://hr.example/callback"

@@ -12,8 +12,8 @@ import pytest
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.client import Login, RequestedAccess
 from scopewright.core.records.resource_server import UserGrant
-from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.issuer import IssuerHarness
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import ISSUER, PAYROLL, SECRET, server_record
 from tests.unit.issuer.users.logins import (
     CALLBACK,

@@ -20,9 +20,9 @@ from scopewright.issuer.users.user_record import (
     user_of,
     with_family,
 )
-from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.stores.sessions.sealed import Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import client_record, server_record
 
 READ, BOTH = ("payroll.read",), ("payroll.read", "payroll.write")

@@ -15,9 +15,9 @@ from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import audience_key, session_key, token_key, user_key
 from scopewright.core.user_revocations import ended_sessions
 from scopewright.issuer.users.sessions import UserSessions
-from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.clock import START, Clock
 from tests.harness.issuer import settle
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import (
     BANK_SERVICE,
     ISSUER,

@@ -11,8 +11,8 @@ import pytest
 
 from scopewright.core.records.client import Login
 from scopewright.issuer.users.user_record import MAX_FAMILIES_PER_CLIENT
-from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.stores.sessions.sqlite import SqliteSessions
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import PAYROLL
 from tests.unit.issuer.users.logins import (
     CALLBACK,

@@ -26,9 +26,9 @@ from scopewright.issuer.users.user_record import (
     with_tokens,
 )
 from scopewright.stores.sessions import Delete, Found, Put
-from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.stores.sessions.sealed import Opened, Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
+from tests.harness.memory_sessions import MemorySessions
 
 ADA = AuthenticatedUser("u-ada", "developer", "uid", ("hr-staff",), 1_800_000_000, {"name": "Ada"}, "acr", ("pwd",))
 EVE = replace(ADA, subject="u-eve")

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.issuer import settle
+from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import ISSUER, PAYROLL
 from tests.unit.issuer.users.logins import Logins, running_logins, user, web_client
 

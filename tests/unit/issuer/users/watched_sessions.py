@@ -4,8 +4,8 @@ from typing import Any
 
 from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Delete, Found, Put
-from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.clock import Clock
+from tests.harness.memory_sessions import MemorySessions
 
 
 class WatchedSessions(MemorySessions):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from scopewright.stores.sessions import SessionStore
-from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.stores.sessions.sqlite import SqliteSessions
 from tests.harness.clock import Clock
+from tests.harness.memory_sessions import MemorySessions
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Put
-from scopewright.stores.sessions.memory import MemorySessions
 from tests.harness.clock import Clock
+from tests.harness.memory_sessions import MemorySessions
 
 
 async def test_a_full_store_refuses_writes_until_values_have_ended() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Put
-from scopewright.stores.sessions.memory import MemorySessions
 from scopewright.stores.sessions.sealed import MAX_VALUE_BYTES, Forget, Opened, Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
+from tests.harness.memory_sessions import MemorySessions
 
 FIRST, SECOND, THIRD = b"1" * 32, b"2" * 32, b"3" * 32
 HANDLE, OTHER = "session:one", "session:two"
