@@ -5,6 +5,7 @@ Only origins of registered redirect URIs may read the answers. Cookies are never
 """
 
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Final
 
 from scopewright.http import Handler
@@ -65,7 +66,7 @@ def _is_preflight(http: HttpRequest) -> bool:
 
 def _with(answer: Answer, headers: Headers) -> Answer:
     """A copy: some answers are shared by all requests."""
-    return Answer(answer.status, answer.headers + headers, answer.body)
+    return replace(answer, headers=answer.headers + headers)
 
 
 async def _with_later(decided: Awaitable[Answer], headers: Headers) -> Answer:

@@ -21,7 +21,8 @@ MAX_ASSERTION_BYTES: Final = 8 * 1024
 SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 
 _NOT_REPEATABLE: Final = frozenset((b"authorization", b"content-type"))
-_FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_FORM_TYPE: Final = FORM_TYPE.encode()
 _REPEATABLE: Final = frozenset(("resource", "audience"))
 _CACHEABLE: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
 _CREDENTIAL_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")

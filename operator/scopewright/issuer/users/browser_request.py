@@ -4,10 +4,9 @@ import re
 
 from starlette.requests import Request
 
-from scopewright.issuer.protocol.request import MAX_BODY_BYTES, Form, decode_form, parse_form
+from scopewright.issuer.protocol.request import FORM_TYPE, MAX_BODY_BYTES, Form, decode_form, is_form, parse_form
 from scopewright.issuer.users.problems import PageProblem
 
-_FORM_TYPE = "application/x-www-form-urlencoded"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _OWN_SITES = (None, "same-origin", "none")
 """Of Sec-Fetch-Site: absent (older browsers, and without TLS), our own page, and a reload by the user."""
@@ -48,9 +47,8 @@ def host_name(request: Request) -> str:
 
 async def form_body(request: Request) -> bytes:
     """The body of a form, of any site; raises PageProblem if it is not one."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != _FORM_TYPE:
-        raise PageProblem(f"The request must be a form ({_FORM_TYPE}).", reason="content_type", status=415)
+    if not is_form(request.headers.get("content-type", "").encode("latin-1")):
+        raise PageProblem(f"The request must be a form ({FORM_TYPE}).", reason="content_type", status=415)
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:
         raise PageProblem("The form is too large.", reason="body_size", status=413)
