@@ -9,10 +9,8 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +20,10 @@ from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import encode
 from scopewright.core.records.names import client_record_name, resource_server_record_name
 from scopewright.core.records.resource_server import ResourceServerRecord
+from tests.harness.earlier_commit import unpack
 
 PREVIOUS: Final = "a4c4b02e2b8926295a1fefbdd0fe67c7c1248c35"
 """The last commit without users. Update it at a release, where records gain fields."""
-_REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _TIMEOUT_SECONDS: Final = 120
 
 _PROGRAM: Final = """
@@ -103,16 +101,8 @@ class PreviousRelease:
 
     def __init__(self, folder: Path) -> None:
         """Unpack it into the folder. The test is skipped in a shallow clone, which does not have the commit."""
-        done = subprocess.run(
-            ["git", "archive", "--format=tar", PREVIOUS, "operator", "tests/harness", "tests/ports.py"],
-            cwd=_REPOSITORY,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
+        if not unpack(PREVIOUS, folder, "operator", "tests/harness", "tests/ports.py"):
             pytest.skip(f"this clone does not have {PREVIOUS[:7]}: git fetch --unshallow")
-        with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
-            archive.extractall(folder, filter="data")
         self._folder = folder
 
     def tokens(
