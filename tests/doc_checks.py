@@ -35,7 +35,7 @@ _TOKEN_ARGUMENT: Final = re.compile(r"scopewright token|^Authorization:.*\$", re
 USAGE_ERROR: Final[Any] = typer.BadParameter.__bases__[0]
 """Of the click that typer contains, which does not export its name."""
 PART: Final = re.compile(r"^# [Pp]art of an? (\w+)", re.MULTILINE)
-"""Marks a block with a part of a manifest of the four kinds: `# part of an OAuthClient`."""
+"""Marks a block with a part of a manifest of the five kinds: `# part of an OAuthClient`."""
 
 
 # Links
@@ -109,7 +109,7 @@ def sources() -> list[Path]:
 
 
 def yaml_problems(block: Block) -> list[str]:
-    """Manifests of the four kinds, the platform's configuration and values of the chart must be valid; a marked part of
+    """Manifests of the five kinds, the platform's configuration and values of the chart must be valid; a marked part of
     a manifest is checked alone. `run:` and `script:` of pipelines are commands.
     """
     try:

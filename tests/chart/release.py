@@ -40,7 +40,7 @@ class Release:
         """Client id and secret of a service of the example."""
         self.processes: list[ScopewrightProcess] = []
         self.hr: list[Manifest] = []
-        """The applied objects of the example that are of the four kinds."""
+        """The applied objects of the example that are of the five kinds."""
         self.chart, self.example = CHART, HR
         self.code: Path | None = None
         """The directory of the package to run. Default: this repository's."""
@@ -66,7 +66,7 @@ class Release:
         return helm(*arguments, "--namespace", NAMESPACE, values=values, kubeconfig=self.plane.kubeconfig)
 
     def apply_hr(self) -> list[Manifest]:
-        """`kubectl apply -f examples/hr/manifests`. Returns the objects of the four kinds."""
+        """`kubectl apply -f examples/hr/manifests`. Returns the objects of the five kinds."""
         self.kubectl("apply", "--server-side", "-f", str(self.example))
         manifests = [m for file in sorted(self.example.glob("*.yaml")) for m in yaml.safe_load_all(file.read_text())]
         return [m for m in manifests if m["kind"] in SCOPEWRIGHT_KINDS]

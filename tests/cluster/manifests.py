@@ -1,4 +1,4 @@
-"""Short functions that build manifests of the four kinds."""
+"""Short functions that build manifests of the five kinds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A real API server validates the four kinds as `validate` does: the same cases as in the unit tests."""
+"""A real API server validates the five kinds as `validate` does: the same cases as in the unit tests."""
 
 import json
 import re

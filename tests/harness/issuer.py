@@ -17,8 +17,11 @@ from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import (
+    CA_ENTRY,
+    CLIENT_SECRET_ENTRY,
     CLIENT_TYPE,
     ENTRY,
+    IDENTITY_PROVIDER_TYPE,
     ISSUER_NAME,
     KEY_ENTRY,
     NONCE_KEY_NAME,
@@ -29,7 +32,9 @@ from scopewright.core.records.names import (
     SESSION_KEY_NAME,
     SESSION_KEY_TYPE,
     SIGNING_KEY_TYPE,
+    USERS_ENTRY,
     client_record_name,
+    identity_provider_record_name,
     key_record_name,
     resource_server_record_name,
 )
@@ -43,6 +48,7 @@ from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
+from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.issuer.users.settings import UserEndpointSettings
@@ -189,6 +195,16 @@ class IssuerHarness:
 
     def put_session_key(self, entries: dict[str, bytes], name: str = SESSION_KEY_NAME) -> None:
         self.put_object("Secret", name, entries, type=SESSION_KEY_TYPE)
+
+    def put_provider(self, provider: Provider) -> None:
+        """Write the record of an identity provider, with its secrets."""
+        entries = {
+            ENTRY: encode(provider.record),
+            CLIENT_SECRET_ENTRY: provider.client_secret.encode(),
+            CA_ENTRY: provider.ca_certificates.encode(),
+            USERS_ENTRY: provider.users,
+        }
+        self.put_object("Secret", identity_provider_record_name(provider.name), entries, type=IDENTITY_PROVIDER_TYPE)
 
     def install_defaults(self, issuer: str = ISSUER) -> None:
         """The issuer record, a published key, the key of DPoP nonces, `server_record()` and `client_record()`.

@@ -10,9 +10,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess
+from scopewright.core.records.identity_provider import IdentityProviderRecord, UpstreamClient
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import ResourceServerRecord, UserGrant
+from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin
 from scopewright.issuer.users.settings import UserEndpointSettings
@@ -34,6 +36,20 @@ users:
 - {id: ada, name: Ada Lovelace, email: ada@hr.example, groups: [hr-staff]}
 - {id: eve, name: Eve, email: eve@hr.example, groups: [guests]}
 """
+
+
+def provider_of(name: str = "company", **changes: Any) -> Provider:
+    """An OpenID provider. Fields of Provider and of its record may be among the changes."""
+    of_provider = {field: changes.pop(field) for field in [*changes] if field in Provider.__dataclass_fields__}
+    issuer_url = f"https://{name}.example"
+    fields: dict[str, Any] = {
+        "name": name,
+        "uid": f"uid-of-{name}",
+        "display_name": f"Login of {name}",
+        "subject_domain": issuer_url,
+        "oidc": UpstreamClient(issuer_url, "scopewright"),
+    }
+    return Provider(IdentityProviderRecord(**fields | changes), **of_provider)
 
 
 def web_record(**changes: Any) -> ClientRecord:

@@ -1,9 +1,10 @@
-"""The four kinds as pydantic models, and the schemas generated from them. No I/O and no operator logic.
+"""The five kinds as pydantic models, and the schemas generated from them. No I/O and no operator logic.
 
-Start at `oauthclient`, `resourceserver`, `scopegrant` and `signingkey`. `python -m scopewright.api.crds crds` generates
-`crds/` from them.
+Start at `oauthclient`, `resourceserver`, `scopegrant`, `signingkey` and `identityprovider`.
+`python -m scopewright.api.crds crds` generates `crds/` from them.
 """
 
+from scopewright.api.identityprovider import IdentityProvider
 from scopewright.api.meta import API_VERSION, CATEGORY, GROUP, VERSION, Kind
 from scopewright.api.oauthclient import OAuthClient
 from scopewright.api.resourceserver import ResourceServer
@@ -16,6 +17,7 @@ __all__ = [
     "GROUP",
     "KINDS",
     "VERSION",
+    "IdentityProvider",
     "Kind",
     "OAuthClient",
     "ResourceServer",
@@ -23,5 +25,7 @@ __all__ = [
     "SigningKey",
 ]
 
-KINDS: dict[str, type[Kind]] = {kind.KIND: kind for kind in (OAuthClient, ResourceServer, ScopeGrant, SigningKey)}
-"""The four kinds, by `kind`."""
+KINDS: dict[str, type[Kind]] = {
+    kind.KIND: kind for kind in (OAuthClient, ResourceServer, ScopeGrant, SigningKey, IdentityProvider)
+}
+"""The five kinds, by `kind`."""

@@ -53,7 +53,7 @@ def definition(kind: type[Kind]) -> dict[str, Any]:
 
 
 def definitions() -> dict[str, dict[str, Any]]:
-    """Return the CustomResourceDefinitions of all four kinds, by file name."""
+    """Return the CustomResourceDefinitions of all five kinds, by file name."""
     return {f"{kind.PLURAL}.yaml": definition(kind) for kind in KINDS.values()}
 
 

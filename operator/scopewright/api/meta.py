@@ -1,4 +1,4 @@
-"""Parts that all four kinds share: group and version, base model, metadata, conditions."""
+"""Parts that all five kinds share: group and version, base model, metadata, conditions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -171,7 +171,7 @@ Metadata = Annotated[ObjectMeta, WithJsonSchema({"type": "object"})]
 
 
 class Kind(Model):
-    """Base model of the four kinds."""
+    """Base model of the five kinds."""
 
     KIND: ClassVar[str]
     PLURAL: ClassVar[str]

@@ -163,13 +163,13 @@ def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
     login = DeveloperLogin(file, report)
     login.users()
     check_file(sessions := state / SESSIONS_FILE)
-    return UserEndpointSettings(SqliteSessions(sessions), login)
+    return UserEndpointSettings(SqliteSessions(sessions), login, allow_loopback=True)
 
 
 async def _check_users(users: UserEndpointSettings | None) -> None:
     """Report a mistake in the file when it is made, and not at the next login."""
-    while users is not None:
-        users.login.users()
+    while users is not None and users.developer is not None:
+        users.developer.users()
         await asyncio.sleep(_CHECK_USERS_SECONDS)
 
 
@@ -192,7 +192,7 @@ async def _announce(issuer: Issuer, report: "Report", users: UserEndpointSetting
     await report.first.wait()
     url = await issuer.ready()
     report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
-    if users is not None and not users.login.users().problem:
+    if users is not None and users.developer is not None and not users.developer.users().problem:
         hint = f"the users of {USERS_FILE} log in without a password: start at an application"
         report.console.print(Text(hint), soft_wrap=True)
 

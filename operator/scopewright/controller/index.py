@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.core.access import requested_access
 from scopewright.core.declared import Declared, ref_of
 from scopewright.core.objects import Ref
@@ -12,7 +12,7 @@ from scopewright.core.records.names import LOCAL_CLUSTER
 
 Keys = set[Ref]
 DeclaredByKind = Mapping[str, Mapping[Ref, Declared]]
-K = TypeVar("K", OAuthClient, ResourceServer, ScopeGrant, SigningKey)
+K = TypeVar("K", OAuthClient, ResourceServer, ScopeGrant, SigningKey, IdentityProvider)
 
 
 def all_of(declared: DeclaredByKind, kind: type[K]) -> Iterable[K]:

@@ -13,7 +13,7 @@ from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import CLIENT_LABEL, Ref
 from scopewright.core.records.names import USAGE_NAME
 
-_ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
+_ORDER: Final = ("SigningKey", "IdentityProvider", "ResourceServer", "ScopeGrant", "OAuthClient")
 
 
 def precedence(key: Ref) -> tuple[int, Ref]:

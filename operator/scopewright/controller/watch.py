@@ -1,4 +1,4 @@
-"""Watches the four kinds and Namespaces with kopf, in a separate thread and event loop.
+"""Watches the five kinds and Namespaces with kopf, in a separate thread and event loop.
 
 Handlers are `on.event` only, return nothing and decide nothing: so kopf writes no finalizer, annotation or patch to any
 object. It watches on every replica, leader or not; if it ends, the process must.

@@ -1,18 +1,18 @@
-"""Declared objects: the four kinds, read from their manifests."""
+"""Declared objects: the five kinds, read from their manifests."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import KINDS, IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.api.names import MAX_SCOPES
 from scopewright.core.client.restrictions import too_many_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import MAX_FINALIZERS
 from scopewright.core.objects import PAUSED_ANNOTATION, ROTATE_ANNOTATION, Ref, is_paused, requested_rotation
 
-Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey
+Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey | IdentityProvider
 
 
 def ref_of(obj: Declared) -> Ref:
@@ -52,7 +52,7 @@ def _annotations(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_declared(raw: Any) -> Declared:
-    """The object that a store holds. `Rejected` if it is none of the four kinds of this version."""
+    """The object that a store holds. `Rejected` if it is none of the five kinds of this version."""
     kind = KINDS.get(raw.get("kind", ""))
     if kind is None:
         raise Rejected("UnknownKind", f"not one of {', '.join(KINDS)}")
@@ -63,5 +63,5 @@ def parse_declared(raw: Any) -> Declared:
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise Rejected("Invalid", f"{where}: {message} (is the CRD of this version installed?)") from None
-    assert isinstance(obj, Declared)  # noqa: S101 (KINDS holds these four)
+    assert isinstance(obj, Declared)  # noqa: S101 (KINDS holds these five)
     return obj

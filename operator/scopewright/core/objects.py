@@ -57,7 +57,7 @@ def digest(value: bytes | str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """Reference to an object. `kind` is `Secret`, `ConfigMap`, `ServiceAccount`, or one of the four kinds."""
+    """Reference to an object. `kind` is `Secret`, `ConfigMap`, `ServiceAccount`, or one of the five kinds."""
 
     kind: str
     namespace: str
@@ -69,7 +69,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Owner reference to one of the four kinds; it never blocks the owner's deletion."""
+    """Owner reference to one of the five kinds; it never blocks the owner's deletion."""
 
     kind: str
     name: str

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.core.claims import Claim, served_names
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import is_paused
 from scopewright.core.plan import merge_conditions, stalled
@@ -16,7 +16,7 @@ MAX_NAMES: Final = 10
 
 
 def unserved_status(
-    obj: OAuthClient | ResourceServer | ScopeGrant | SigningKey,
+    obj: Declared,
     claims: Iterable[Claim],
     config: Config,
     now: datetime,

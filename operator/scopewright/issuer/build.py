@@ -40,7 +40,7 @@ from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.users.id_tokens import IdTokens
-from scopewright.issuer.users.login_policy import refusal_of
+from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import RefreshTokenFamilies
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
@@ -170,17 +170,27 @@ def build_issuer(
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
         from scopewright.issuer.users.assembly import UserState, build_application
 
-        id_tokens = IdTokens(registry)
+        id_tokens, policy = IdTokens(registry), LoginPolicy(registry.providers, settings.users.developer is not None)
         state = UserState.of(settings.users, registry, revocations, clock)
-        users = build_application(settings.users, state, registry, id_tokens.verify_hint, clock, sink)
+        users = build_application(settings.users, state, registry, policy, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
-        subjects = SubjectUsers(state.sessions, refusal_of)
+        subjects = SubjectUsers(state.sessions, policy.refusal_of)
         user_grants = UserGrants(
-            registry, state.sealed, state.sessions, state.consents, families, proofs, signer, revocations, id_tokens
+            registry,
+            policy,
+            state.sealed,
+            state.sessions,
+            state.consents,
+            families,
+            proofs,
+            signer,
+            revocations,
+            id_tokens,
         )
         made = UserinfoEndpoint(
             *validation,
             state.sessions,
+            policy,
             proofs,
             metrics.endpoint(UserinfoEndpoint.name),
             clock=clock,

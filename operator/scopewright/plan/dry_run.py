@@ -40,7 +40,7 @@ NO_SEAL_KEY: Final = bytes(KEY_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class PlanBase:
-    """The state before. `objects` are of the four kinds, `managed` Secrets and ConfigMaps as read.
+    """The state before. `objects` are of the five kinds, `managed` Secrets and ConfigMaps as read.
 
     `as_of` is when an object was last reconciled, where that is not just before the change.
     """

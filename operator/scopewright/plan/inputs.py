@@ -102,7 +102,7 @@ def count_other_installations(wanted: Manifests, config: Config) -> int:
 
 
 def of_this_installation(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
-    """Objects of the four kinds whose `spec.issuer` names this installation."""
+    """Objects of the five kinds whose `spec.issuer` names this installation."""
     return {ref: raw for ref, raw in objects.items() if ref.kind in KINDS and issuer_of(raw) == config.name}
 
 

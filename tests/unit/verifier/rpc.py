@@ -1,4 +1,4 @@
-"""gRPC servers on loopback, synchronous and aio, with handlers of all four kinds; messages are bytes.
+"""gRPC servers on loopback, synchronous and aio, with handlers of all five kinds; messages are bytes.
 
 Each handler responds with the client of `current_token()`. What it requires is its request: `payroll.write`.
 """

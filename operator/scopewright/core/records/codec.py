@@ -7,13 +7,23 @@ from pydantic import TypeAdapter, ValidationError
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref
 from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL
 from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord, UsageRecord
 
-Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | UsageRecord | RevocationRecord | IssuerRecord
+Record = (
+    ClientRecord
+    | ResourceServerRecord
+    | AudienceClaim
+    | KeyRecord
+    | IdentityProviderRecord
+    | UsageRecord
+    | RevocationRecord
+    | IssuerRecord
+)
 R = TypeVar("R", bound=Record)
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in get_args(Record)}

@@ -19,6 +19,12 @@ SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
 SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
 NONCE_KEY_TYPE: Final = "scopewright.dev/nonce-key"
 SESSION_KEY_TYPE: Final = "scopewright.dev/session-key"
+IDENTITY_PROVIDER_TYPE: Final = "scopewright.dev/identity-provider-record"
+
+CLIENT_SECRET_ENTRY: Final = "client_secret"  # noqa: S105  # the name of an entry
+CA_ENTRY: Final = "ca.crt"
+USERS_ENTRY: Final = "users.json"
+"""Beside the record of an IdentityProvider: its client secret, the certificates of its CA, its static users."""
 
 RECORD_LABEL: Final = "scopewright.dev/record"
 """On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. Watches select by
@@ -28,6 +34,7 @@ CLIENT_PREFIX: Final = "client."
 SERVER_PREFIX: Final = "resourceserver."
 AUDIENCE_PREFIX: Final = "audience."
 KEY_PREFIX: Final = "signingkey."
+PROVIDER_PREFIX: Final = "identityprovider."
 ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
 REVOCATIONS_NAME: Final = "scopewright-revocations"
@@ -59,6 +66,10 @@ def audience_claim_name(audience: str) -> str:
 def key_record_name(kid: str) -> str:
     """Return a name from the digest of the `kid`, which is case-sensitive, while names of objects are lower-case."""
     return f"{KEY_PREFIX}{digest(kid)[:32]}"
+
+
+def identity_provider_record_name(name: str) -> str:
+    return f"{PROVIDER_PREFIX}{name}"
 
 
 def previous_key_entry(number: int) -> str:

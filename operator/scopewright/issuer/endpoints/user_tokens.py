@@ -29,7 +29,7 @@ from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
-from scopewright.issuer.users.login_policy import refusal_of
+from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import (
     BegunFamily,
     NewFamily,
@@ -88,6 +88,7 @@ class UserGrants:
     def __init__(
         self,
         registry: Registry,
+        policy: LoginPolicy,
         store: SealedSessions,
         sessions: UserSessions,
         consents: Consents,
@@ -98,6 +99,7 @@ class UserGrants:
         id_tokens: IdTokens,
     ) -> None:
         self._registry = registry
+        self._policy = policy
         self._store = store
         self._sessions = sessions
         self._consents = consents
@@ -241,7 +243,7 @@ class UserGrants:
             raise _invalid_grant("user_gone")
         if not redirect_uris.is_registered(redirect_uri, login.redirect_uris, public=client.public):
             raise _invalid_grant("redirect_uri_withdrawn")
-        if refusal_of(login, session.provider, session.groups):
+        if self._policy.refusal_of(login, session):
             raise _invalid_grant("login_policy")
         return session
 

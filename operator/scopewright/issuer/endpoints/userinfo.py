@@ -26,7 +26,7 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
 from scopewright.issuer.tokens.validity import client_of, invalid_reason, is_for_userinfo
 from scopewright.issuer.users.claims import claims_of
-from scopewright.issuer.users.login_policy import refusal_of
+from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.verifier.bearer import sent_token
 from scopewright.verifier.check import ACCESS_TOKEN_TYPES
@@ -58,6 +58,7 @@ class UserinfoEndpoint:
         inspector: Inspector,
         revocations: Revocations,
         sessions: UserSessions,
+        policy: LoginPolicy,
         dpop: DpopProofs,
         metrics: EndpointMetrics,
         *,
@@ -69,6 +70,7 @@ class UserinfoEndpoint:
         self._inspector = inspector
         self._revocations = revocations
         self._sessions = sessions
+        self._policy = policy
         self._dpop = dpop
         self._metrics = metrics
         self._clock = clock
@@ -123,7 +125,7 @@ class UserinfoEndpoint:
         if "openid" not in summary.scopes:
             raise TokenRejected(Reason.SCOPE, scopes=("openid",), scheme=_scheme(request))
         session = await self._sessions.of_sid(inspected.sid)
-        if session is None or session.subject != subject or refusal_of(client.login, session.provider, session.groups):
+        if session is None or session.subject != subject or self._policy.refusal_of(client.login, session):
             raise TokenRejected(Reason.REVOKED, scheme=_scheme(request))
         content = claims_of(session, summary.scopes) | {"sub": session.subject}
         return Answer(200, NO_STORE + self._nonce(request, now), orjson.dumps(content))

@@ -15,20 +15,24 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, ManagedKind, Ref
 from scopewright.core.records.client import ClientRecord, RequestedAccess
 from scopewright.core.records.codec import decode
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
+    IDENTITY_PROVIDER_TYPE,
     ISSUER_NAME,
     KEY_ENTRY,
     NONCE_KEY_NAME,
     NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
+    PROVIDER_PREFIX,
     RECORD_LABEL,
     SESSION_KEY_NAME,
     SESSION_KEY_TYPE,
     SIGNING_KEY_TYPE,
     client_record_name,
+    identity_provider_record_name,
     key_record_name,
     resource_server_record_name,
 )
@@ -52,6 +56,7 @@ from scopewright.issuer.state.entries import (
 )
 from scopewright.issuer.state.keyring import Keyring, published_kids
 from scopewright.issuer.state.keys import load_key
+from scopewright.issuer.state.providers import ProviderIndex, load_provider
 from scopewright.issuer.state.resource_servers import ResourceServerIndex
 from scopewright.issuer.state.session_keys import load_session_keys
 from scopewright.stores import Change, Entries
@@ -82,6 +87,7 @@ class Registry:
         self.keys = Keyring()
         self.servers = ResourceServerIndex()
         self.clients = ClientIndex()
+        self.providers = ProviderIndex()
         self._read_versions: dict[str, tuple[int, float]] = {}
         """By name of the Secret: the version of a read ahead of the watch, and when to drop the entry."""
         self._malformed: dict[Ref, str] = {}
@@ -127,6 +133,7 @@ class Registry:
     def refs(self, kind: ManagedKind) -> Iterable[Ref]:
         if kind == "Secret":
             names = [*map(_CLIENT_PREFIX.__add__, self.clients.ids()), *self.keys.names()]
+            names += [identity_provider_record_name(provider.name) for provider in self.providers]
         else:
             names = [*self.servers.names(), *self.keys.config_maps(), *([ISSUER_NAME] if self.issuer else [])]
         return [Ref(kind, self.namespace, name) for name in names]
@@ -151,6 +158,8 @@ class Registry:
                 self._put_client(existing, entries, now)
             elif existing.type == SIGNING_KEY_TYPE:
                 self._put_key(existing, entries)
+            elif existing.type == IDENTITY_PROVIDER_TYPE:
+                self._put_provider(existing, entries)
             elif existing.type == NONCE_KEY_TYPE:
                 self._put_nonce_key(existing, entries)
             elif existing.type == SESSION_KEY_TYPE:
@@ -180,6 +189,11 @@ class Registry:
         record = decode(KeyRecord, _entry(entries))
         _require_name(existing, key_record_name(record.kid))
         self.keys.put(name, load_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
+
+    def _put_provider(self, existing: Existing, entries: Entries) -> None:
+        record = decode(IdentityProviderRecord, _entry(entries))
+        _require_name(existing, identity_provider_record_name(record.name))
+        self.providers.put(load_provider(record, entries))
 
     def _put_nonce_key(self, existing: Existing, entries: Entries) -> None:
         _require_name(existing, NONCE_KEY_NAME)
@@ -218,7 +232,9 @@ class Registry:
             client_id = ref.name.removeprefix(_CLIENT_PREFIX)
             client = self.clients.remove(client_id) if client_id != ref.name else None
             self._client_changed(client, None, now)
-            return client is not None or self.keys.remove(ref.name)
+            provider = ref.name.removeprefix(PROVIDER_PREFIX)
+            removed = provider != ref.name and self.providers.remove(provider)
+            return client is not None or removed or self.keys.remove(ref.name)
         if ref.name == ISSUER_NAME:
             log.warning("%s was deleted; its last version stays valid", ref)
             return False

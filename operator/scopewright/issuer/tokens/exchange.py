@@ -68,6 +68,9 @@ class SubjectSession(Protocol):
     def provider(self) -> str: ...
 
     @property
+    def provider_uid(self) -> str: ...
+
+    @property
     def groups(self) -> tuple[str, ...]: ...
 
     @property
@@ -80,8 +83,8 @@ class SubjectSessions(Protocol):
     async def of_sid(self, sid: str) -> SubjectSession | None: ...
 
 
-LoginRule = Callable[[Login | None, str, Collection[str]], str]
-"""Returns why users of this provider and these groups may not use a client with this login; empty if they may."""
+LoginRule = Callable[[Login | None, SubjectSession], str]
+"""Returns why the user may not use a client with this login; empty if the user may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class Exchange:
         first = client_of(inspected.token_chain[0], self._registry)
         if session is None or self._users is None or first is None or session.subject != inspected.subject:
             raise _bad_subject("session_ended")
-        if self._users.login_refusal(first.login, session.provider, session.groups):
+        if self._users.login_refusal(first.login, session):
             raise _bad_subject("login_policy")
         requested = exchanger.requested_from(server)
         if requested is None:

@@ -12,6 +12,7 @@ from scopewright.issuer.users.attempts import Attempts
 from scopewright.issuer.users.authorize import Authorize
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consents import Consents
+from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.sessions import SessionTimes, UserSessions
@@ -33,9 +34,8 @@ class UserState:
         cls, settings: UserEndpointSettings, registry: Registry, revocations: Revocations, clock: Clock
     ) -> "UserState":
         sealed = SealedSessions(settings.store, lambda: registry.session_keys, clock)
-        sessions = UserSessions(
-            sealed, revocations.end_sessions, lambda: _session_times(registry), settings.login.current
-        )
+        current = settings.developer.current if settings.developer else lambda session: session
+        sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry), current)
         consents = Consents(sealed, registry.server_of, revocations.end_consent)
         return cls(sealed, sessions, consents, Codes(sealed))
 
@@ -49,6 +49,7 @@ def build_application(
     settings: UserEndpointSettings,
     state: UserState,
     registry: Registry,
+    policy: LoginPolicy,
     read_hint: ReadHint,
     clock: Clock,
     sink: audit.Sink,
@@ -66,7 +67,8 @@ def build_application(
         consents=state.consents,
         codes=state.codes,
         attempts=Attempts(lambda: registry.session_keys),
-        login=settings.login,
+        policy=policy,
+        developer=settings.developer,
         hinted_subject=hinted_subject,
         clock=clock,
         log=log,

@@ -28,7 +28,7 @@ from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.cookies import Cookies
 from scopewright.issuer.users.developer_login import DeveloperLogin, ListedUser
 from scopewright.issuer.users.flow import IssueCode, SendError, ShowConsent, ShowLogin, ShowRefusal
-from scopewright.issuer.users.login_policy import refusal_of
+from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.pages import (
     Application,
     ConsentPage,
@@ -67,7 +67,8 @@ class Authorize:
     consents: Consents
     codes: Codes
     attempts: Attempts
-    login: DeveloperLogin
+    policy: LoginPolicy
+    developer: DeveloperLogin | None
     hinted_subject: HintedSubject
     clock: Clock
     log: Log
@@ -117,7 +118,7 @@ class Authorize:
             raise PageProblem("This user is not in users.yaml any more.", reason="unknown_user")
         authenticated = user.authenticated(int(self.clock()))
         audited = {"client": request.client.client_id, "subject": user.subject, "provider": authenticated.provider}
-        if reason := refusal_of(request.login, authenticated.provider, authenticated.groups):
+        if reason := self.policy.refusal_of(request.login, authenticated):
             self.log(http, "login", "access_denied", {**audited, "reason": reason})
             return self._not_admitted(request, attempt, authenticated.display_name)
         before = await self._session(http, idle_too=True)
@@ -169,7 +170,7 @@ class Authorize:
         session, now = await self._session(http), self.clock()
         fresh = session is not None and attempt is not None and session.sid == attempt.sid
         scopes_of = flow.scopes_of_user(request, self.registry, now)
-        decided = flow.decide(request, session, scopes_of, now, fresh=fresh)
+        decided = flow.decide(request, session, self.policy, scopes_of, now, fresh=fresh)
         if not isinstance(decided, flow.AskConsent):
             return Step(request, session, attempt, decided)
         covered = await self.consents.covers(request.client, decided.delegated)
@@ -224,7 +225,9 @@ class Authorize:
 
     def _listed(self, request: AuthorizationRequest) -> Mapping[str, ListedUser]:
         """The users of the developer login, by id; raises PageProblem."""
-        listed = self.login.users()
+        if self.developer is None or not self.policy.offers_developer_login:
+            raise PageProblem("The developer login is not offered here.", reason="no_developer_login", status=404)
+        listed = self.developer.users()
         if listed.problem:
             raise PageProblem(listed.problem, reason="users_file", status=500, client_id=request.client.client_id)
         return listed.users

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from scopewright.core.users import subject_of
-from scopewright.issuer.users.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.login_policy import DEVELOPER
 from scopewright.issuer.users.stored import Session
 from scopewright.manifests.files import Signature, read_regular, signature

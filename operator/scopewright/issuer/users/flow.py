@@ -7,7 +7,7 @@ from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import User
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users.authorization_request import AuthorizationErrorCode, AuthorizationRequest
-from scopewright.issuer.users.login_policy import refusal_of
+from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.stored import DelegatedAccess, Session
 
 ScopesOfUser = Callable[[RequestedAccess, User], frozenset[str]]
@@ -60,7 +60,13 @@ class SendError:
 
 
 def decide(
-    request: AuthorizationRequest, session: Session | None, scopes_of: ScopesOfUser, now: float, *, fresh: bool
+    request: AuthorizationRequest,
+    session: Session | None,
+    policy: LoginPolicy,
+    scopes_of: ScopesOfUser,
+    now: float,
+    *,
+    fresh: bool,
 ) -> ShowLogin | ShowRefusal | AskConsent | SendError:
     """Decide everything but consent. `fresh`: the session began with a login for this very request.
 
@@ -73,7 +79,7 @@ def decide(
         return SendError("login_required", "the user is not logged in, or the login is too old")
     if request.hinted_subject and request.hinted_subject != session.subject:
         return SendError("login_required", "another user than that of id_token_hint is logged in")
-    if reason := refusal_of(request.login, session.provider, session.groups):
+    if reason := policy.refusal_of(request.login, session):
         return _refused(request, ShowRefusal(reason))
     granted = _granted(request, session, scopes_of)
     if request.access and not granted:

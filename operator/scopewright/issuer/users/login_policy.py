@@ -1,22 +1,69 @@
-"""Which users may log in through a client: one rule for login, code, refresh and exchange."""
+"""Which users may log in through a client, and where: one rule for login, code, refresh and exchange."""
 
-from collections.abc import Collection
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from scopewright.core.records.client import Login
+from scopewright.issuer.state.providers import Provider, ProviderIndex
 
 DEVELOPER: Final = "developer login"
 """The provider of the developer login. It stands in for every provider; the space keeps it apart from their names."""
 
 
-def refusal_of(login: Login | None, provider: str, groups: Collection[str]) -> str:
-    """Return why users of this provider with these groups may not use the client, for its page; empty if they may."""
-    if login is None:
-        return "The application does not log users in: its OAuthClient has no login."
-    if login.identity_providers and provider != DEVELOPER and provider not in login.identity_providers:
-        allowed = ", ".join(login.identity_providers)
-        return f"The application accepts users of {allowed} only. You are logged in by {provider}."
-    if login.allowed_groups is not None and not set(login.allowed_groups).intersection(groups):
-        allowed = ", ".join(login.allowed_groups) or "no group at all"
-        return f"The application is for members of {allowed} only. You are not a member."
-    return ""
+class ProvenUser(Protocol):
+    """A session, or a user who has just logged in."""
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def provider_uid(self) -> str: ...
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoginPolicy:
+    """`providers` are those in force now. Without any, `developer` says whether the developer login is offered."""
+
+    providers: ProviderIndex
+    developer: bool = False
+
+    @property
+    def offers_developer_login(self) -> bool:
+        return self.developer and not self.providers
+
+    @property
+    def offers_login(self) -> bool:
+        """Whether any user can log in: only then does the metadata have the endpoints of users."""
+        return self.offers_developer_login or len(self.providers) > 0
+
+    def offered(self, login: Login) -> tuple[Provider, ...]:
+        """The providers whose users may log in through a client. One that names none has the only one."""
+        if login.identity_providers:
+            return tuple(p for p in self.providers if p.name in login.identity_providers)
+        return tuple(self.providers) if len(self.providers) == 1 else ()
+
+    def refusal_of(self, login: Login | None, user: ProvenUser) -> str:
+        """Return why the user may not use the client, for its page; empty if the user may."""
+        if login is None:
+            return "The application does not log users in: its OAuthClient has no login."
+        if user.provider == DEVELOPER:
+            if not self.offers_developer_login:
+                return "The developer login is not offered any more. Log in again."
+        elif self.providers.find(user.provider, user.provider_uid) is None:
+            return "The provider that logged you in is not in use any more. Log in again."
+        elif all(provider.name != user.provider for provider in self.offered(login)):
+            return _other_provider(login, user.provider)
+        if login.allowed_groups is not None and not set(login.allowed_groups).intersection(user.groups):
+            allowed = ", ".join(login.allowed_groups) or "no group at all"
+            return f"The application is for members of {allowed} only. You are not a member."
+        return ""
+
+
+def _other_provider(login: Login, provider: str) -> str:
+    if not login.identity_providers:
+        return "The application does not say whose users may log in: its OAuthClient must name identityProviders."
+    allowed = ", ".join(login.identity_providers)
+    return f"The application accepts users of {allowed} only. You are logged in by {provider}."

@@ -11,7 +11,7 @@ from typing import Final
 
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.users.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.stored import Session, decode_stored, encode_stored
 from scopewright.issuer.users.user_record import (
@@ -167,6 +167,7 @@ class UserSessions:
             claims=user.claims,
             acr=user.acr,
             amr=user.amr,
+            upstream=user.upstream,
             earlier=earlier,
         )
         record, dropped = with_session(stored.record, ListedSession(sid, now, session.end_time))

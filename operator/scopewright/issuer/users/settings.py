@@ -11,4 +11,7 @@ class UserEndpointSettings:
     """Where sessions are stored, and how users log in."""
 
     store: SessionStore
-    login: DeveloperLogin
+    developer: DeveloperLogin | None = None
+    """Of `scopewright dev`: offered while there is no IdentityProvider."""
+    allow_loopback: bool = False
+    """Whether providers may be on loopback and plain http: those of `scopewright dev` and of tests may."""

@@ -1,6 +1,6 @@
 """What the session store holds, as values of the kinds below, in JSON.
 
-Times are whole seconds since the epoch. No value has a token, a code, or the secret of a cookie.
+Times are whole seconds since the epoch. No value has a token of ours, a code, or the secret of a cookie.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from scopewright.core.records.client import RequestedAccess
+from scopewright.issuer.upstream.authenticated_user import UpstreamTokens
 from scopewright.stores.sessions.sealed import Opened
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ class Session:
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
     acr: str = ""
     amr: tuple[str, ...] = ()
+    upstream: UpstreamTokens | None = None
+    """For the next question to the provider."""
     earlier: tuple[str, ...] = ()
     """Sessions of the user's earlier logins in this browser (`prompt=login`). They end with it."""
 

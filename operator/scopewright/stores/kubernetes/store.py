@@ -24,7 +24,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def declared_path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
-    """Return the path of objects of one of the four kinds."""
+    """Return the path of objects of one of the five kinds."""
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"/apis/{GROUP}/{VERSION}{within}/{KINDS[kind].PLURAL}" + (f"/{name}" if name else "")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from scopewright.issuer.users.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.stored import Session
 from tests.harness.html_page import Page
 from tests.unit.issuer.users.logins import Logins, user

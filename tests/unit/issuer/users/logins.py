@@ -15,7 +15,7 @@ from scopewright.core.records.client import ClientRecord, Credential, Login, Req
 from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import Role, UserGrant
 from scopewright.core.users import subject_of
-from scopewright.issuer.users.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.developer_login import DeveloperLogin

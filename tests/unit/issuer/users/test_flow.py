@@ -7,6 +7,7 @@ import pytest
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import User
 from scopewright.issuer.protocol.request import decode_form
+from scopewright.issuer.state.providers import ProviderIndex
 from scopewright.issuer.users.authorization_request import AuthorizationRequest, read
 from scopewright.issuer.users.flow import (
     AskConsent,
@@ -18,13 +19,14 @@ from scopewright.issuer.users.flow import (
     after_consent,
     decide,
 )
-from scopewright.issuer.users.login_policy import DEVELOPER, refusal_of
+from scopewright.issuer.users.login_policy import DEVELOPER, LoginPolicy
 from scopewright.issuer.users.stored import Session
-from tests.harness.users import REDIRECT_URI, delegating_record, parameters, registry_of, web_record
+from tests.harness.users import REDIRECT_URI, delegating_record, parameters, provider_of, registry_of, web_record
 
 NOW = 1_000_000.0
 LOOPBACK = "http://127.0.0.1/callback"
 READ = frozenset(("payroll.read",))
+DEVELOPERS = LoginPolicy(ProviderIndex(), developer=True)
 PAYROLL_READ = RequestedAccess("payroll/payroll-api", ("payroll.read",))
 
 
@@ -61,8 +63,9 @@ def decided(
     *,
     fresh: bool = False,
     covered: bool = False,
+    policy: LoginPolicy = DEVELOPERS,
 ) -> object:
-    found = decide(request, session, lambda requested, user: scopes, NOW, fresh=fresh)
+    found = decide(request, session, policy, lambda requested, user: scopes, NOW, fresh=fresh)
     return after_consent(request, found, covered=covered) if isinstance(found, AskConsent) else found
 
 
@@ -117,30 +120,54 @@ def test_a_hint_shows_the_login_if_nobody_is_logged_in() -> None:
 # Login policy and access
 
 
+COMPANY = {"identity_providers": ("company",)}
+
+
 @pytest.mark.parametrize(
-    ("login", "provider", "groups", "allowed"),
+    ("login", "of_user", "allowed"),
     [
-        ({}, "company", (), True),
-        ({"allowed_groups": ("hr-staff",)}, "company", ("hr-staff", "x"), True),
-        ({"allowed_groups": ("hr-staff",)}, "company", ("hr-staff2",), False),
-        ({"allowed_groups": ()}, "company", ("hr-staff",), False),
-        ({"identity_providers": ("company",)}, "company", (), True),
-        ({"identity_providers": ("company",)}, "other", (), False),
-        ({"identity_providers": ("company",)}, DEVELOPER, (), True),
-        ({"identity_providers": ("company",), "allowed_groups": ("hr-staff",)}, DEVELOPER, (), False),
+        (COMPANY, {}, True),
+        (COMPANY, {"provider": "other"}, False),
+        (COMPANY, {"provider_uid": "that of an earlier company"}, False),
+        ({"identity_providers": ("other",)}, {"provider": "other"}, True),
+        ({"identity_providers": ("deleted",)}, {"provider": "deleted"}, False),
+        ({}, {}, False),  # two providers, and none is named
+        (COMPANY, {"provider": DEVELOPER, "provider_uid": DEVELOPER}, False),
+        (COMPANY | {"allowed_groups": ("hr-staff",)}, {"groups": ("hr-staff", "x")}, True),
+        (COMPANY | {"allowed_groups": ("hr-staff",)}, {"groups": ("hr-staff2",)}, False),
+        (COMPANY | {"allowed_groups": ()}, {}, False),
     ],
 )
-def test_the_login_policy(login: dict[str, Any], provider: str, groups: tuple[str, ...], allowed: bool) -> None:
-    record = web_record(**login)
-    assert (refusal_of(record.login, provider, groups) == "") is allowed
-    session = session_of(provider=provider, groups=groups)
-    assert isinstance(decided(request_of(record), session), ShowRefusal) is not allowed
-    silent = decided(request_of(record, prompt="none"), session, covered=True)
+def test_the_login_policy(login: dict[str, Any], of_user: dict[str, Any], allowed: bool) -> None:
+    record, providers = web_record(**login), ProviderIndex()
+    for name in ("company", "other"):
+        providers.put(provider_of(name))
+    policy = LoginPolicy(providers, developer=True)
+    session = session_of(
+        **{"provider": "company", "provider_uid": f"uid-of-{of_user.get('provider', 'company')}"} | of_user
+    )
+    assert (policy.refusal_of(record.login, session) == "") is allowed
+    assert isinstance(decided(request_of(record), session, policy=policy), ShowRefusal) is not allowed
+    silent = decided(request_of(record, prompt="none"), session, covered=True, policy=policy)
     assert isinstance(silent, IssueCode) if allowed else error_of(silent) == "access_denied"
 
 
+def test_the_only_provider_needs_no_name() -> None:
+    providers = ProviderIndex()
+    providers.put(company := provider_of("company"))
+    policy, login = LoginPolicy(providers), web_record().login
+    assert login is not None
+    assert policy.offered(login) == (company,)
+    assert policy.refusal_of(login, session_of(provider="company", provider_uid="uid-of-company")) == ""
+
+
+def test_the_developer_login_stands_in_for_every_provider() -> None:
+    assert DEVELOPERS.refusal_of(web_record(**COMPANY).login, session_of()) == ""
+    assert LoginPolicy(ProviderIndex()).refusal_of(web_record().login, session_of()) != ""
+
+
 def test_a_client_without_login_admits_nobody() -> None:
-    assert refusal_of(None, DEVELOPER, ()) != ""
+    assert DEVELOPERS.refusal_of(None, session_of()) != ""
 
 
 def test_no_provider_of_a_cluster_can_have_the_name_of_the_developer_login() -> None:
@@ -161,7 +188,7 @@ def test_the_access_is_that_of_this_user() -> None:
         asked.append((requested, user))
         return READ
 
-    decide(request_of(), session_of("u-eve", groups=("guests",)), scopes_of, NOW, fresh=False)
+    decide(request_of(), session_of("u-eve", groups=("guests",)), DEVELOPERS, scopes_of, NOW, fresh=False)
     assert asked == [(PAYROLL_READ, User("u-eve", ("guests",)))]
 
 

@@ -9,7 +9,7 @@ import pytest
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.user_revocations import ended_sessions, user_token_has_ended
-from scopewright.issuer.users.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.compare_and_set import save_or_lose
 from scopewright.issuer.users.sessions import UserSessions, save_session
 from scopewright.issuer.users.stored import Session, decode_stored, encode_stored

@@ -6,12 +6,21 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamTokens:
+    """Tokens of the provider for one login. Stored in the session; only the provider gets them."""
+
+    refresh_token: str = field(default="", repr=False)
+    access_token: str = field(default="", repr=False)
+    """For userinfo, if there is no refresh token."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuthenticatedUser:
     """`subject` is our `sub` (`core.users.subject_of`); times are seconds since the epoch."""
 
     subject: str
     provider: str
-    """Name of the identity provider; that of the developer login is `developer`."""
+    """Name of the identity provider, or DEVELOPER."""
     provider_uid: str
     groups: tuple[str, ...]
     auth_time: int
@@ -20,6 +29,8 @@ class AuthenticatedUser:
     email_verified and so on, without `sub` and `groups`."""
     acr: str = ""
     amr: tuple[str, ...] = ()
+    upstream: "UpstreamTokens | None" = None
+    """What the provider gave to ask it again. None for static users and the developer login."""
 
     @property
     def display_name(self) -> str:

@@ -1,0 +1,80 @@
+"""A login at an OpenID provider, as the pages use it. `issuer.upstream.client` implements `UpstreamLogins`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
+
+CHECK_SECONDS: Final = 2.0
+"""How long a refresh waits for the provider to confirm its user."""
+
+RefusedReason = Literal[
+    "provider_denied",
+    "provider_error",
+    "response_iss",
+    "id_token",
+    "userinfo",
+    "subject",
+    "too_many_groups",
+    "login_too_old",
+    "code",
+]
+"""For the audit log and the page: each has a text of its own in `users/texts.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One visit to the provider. `state`, `nonce` and `code_verifier` are secrets of the attempt in the browser."""
+
+    redirect_uri: str
+    """`<issuer>/callback/<provider>`."""
+    state: str
+    nonce: str
+    code_verifier: str = field(repr=False)
+    started: float
+    """Seconds since the epoch: a login that must be fresh is not older than this, minus the clock skew."""
+    fresh: bool = False
+    """Whether the user must log in again, whatever session the provider has (`prompt=login`, `max_age` exceeded)."""
+    max_age: int | None = None
+    """Seconds; sent to the provider, and checked in its answer."""
+    prompt: tuple[str, ...] = ()
+    """Of `login` and `select_account`."""
+    login_hint: str = ""
+    acr_values: str = ""
+    ui_locales: str = ""
+
+
+class LoginRefused(Exception):
+    """The provider did not log the user in, or its answer is not acceptable. `detail` is for the audit log."""
+
+    def __init__(self, reason: RefusedReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: Final = reason
+        self.detail: Final = detail
+
+
+class UserGone(Exception):
+    """The provider says that the login has ended, or that it is another user's: the session ends."""
+
+
+class UpstreamLogins(Protocol):
+    """The issuer as a client of OpenID providers. All methods raise `scopewright.upstream.UpstreamFailed`."""
+
+    async def authorization_url(self, provider: Provider, request: UpstreamRequest) -> str:
+        """Return where to send the browser."""
+        ...
+
+    async def redeem(
+        self, provider: Provider, request: UpstreamRequest, parameters: Mapping[str, str]
+    ) -> AuthenticatedUser:
+        """Return the user of the authorization response, whose `state` was checked. Raises `LoginRefused`."""
+        ...
+
+    async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
+        """Return the user with the groups, claims and tokens as they are now. `subject` is our `sub` of the session.
+
+        Raises `UserGone`, or `LoginRefused` with `too_many_groups`.
+        """
+        ...
