@@ -78,3 +78,30 @@ class UpstreamLogins(Protocol):
         Raises `UserGone`, or `LoginRefused` with `too_many_groups`.
         """
         ...
+
+
+class WrongPassword(Exception):
+    """No such user, or another password: which one is not said."""
+
+
+class TooManyAttempts(Exception):
+    """The budget of the user and the address is used up. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"retry after {retry_after:.0f} s")
+        self.retry_after: Final = retry_after
+
+
+class PasswordsBusy(Exception):
+    """Too many passwords are checked at the moment."""
+
+
+class PasswordLogins(Protocol):
+    """The logins of static users. `issuer.upstream.passwords` implements it."""
+
+    async def verify(self, provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
+        """Return the user of a static provider. Raises `WrongPassword`, `TooManyAttempts` or `PasswordsBusy`.
+
+        `address` is that of the browser.
+        """
+        ...

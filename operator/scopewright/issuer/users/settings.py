@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scopewright.issuer.upstream.login import PasswordLogins, UpstreamLogins
 from scopewright.issuer.users.developer_login import DeveloperLogin
 from scopewright.stores.sessions import SessionStore
 
@@ -15,3 +16,7 @@ class UserEndpointSettings:
     """Of `scopewright dev`: offered while there is no IdentityProvider."""
     allow_loopback: bool = False
     """Whether providers may be on loopback and plain http: those of `scopewright dev` and of tests may."""
+    upstreams: UpstreamLogins | None = None
+    """Logs users in at OpenID providers. Tests replace it; None: the client that the issuer makes itself."""
+    passwords: PasswordLogins | None = None
+    """Logs static users in, with None as above."""
