@@ -21,6 +21,7 @@ from scopewright.cli.settings import (
     replay_memory,
     reserve,
     set_up_logging,
+    user_endpoints,
     worker_count,
 )
 from scopewright.config_file import load_config
@@ -101,6 +102,7 @@ def issuer(
     metrics_listen: options.MetricsListen = None,
     snapshot: options.Snapshot = None,
     workers: options.IssuerWorkers = "1",
+    sessions: options.Sessions = None,
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
     replay: options.Replay = "memory",
@@ -127,6 +129,8 @@ def issuer(
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
     remember = replay_memory(replay, count, replay_capacity(entries))
+    is_of_dev = source != "kubernetes"
+    users = user_endpoints(sessions, allow_loopback=is_of_dev)
     limits = replace(
         LIMITS, connections_per_peer=connections_per_address(per_address), memory=connection_memory(memory)
     )
@@ -134,14 +138,14 @@ def issuer(
         namespace=namespace or "scopewright-system",
         snapshot=snapshot,
         usage_interval=reports_every,
-        allow_http=source != "kubernetes",  # `dev` has decided it for its STATE
+        allow_http=is_of_dev,  # `dev` has decided it for its STATE
         proxies=trusted_proxies(proxies),
     )
 
     def work(worker: Worker) -> None:
         run(
             lambda: opened_store(source, kubeconfig),
-            settings,
+            replace(settings, users=users()),
             worker,
             limits=limits,
             certificate=certificate,

@@ -21,6 +21,7 @@ from scopewright.tracing import current_ids
 
 if TYPE_CHECKING:
     from scopewright.issuer.authentication.replay import ReplayStore
+    from scopewright.issuer.users.settings import UserEndpointSettings
 
 LogFormat = Literal["text", "json"]
 
@@ -168,3 +169,19 @@ def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Call
         return lambda: LocalReplay(time.time, capacity=capacity or LOCAL_CAPACITY)
     SharedReplay(text)
     return lambda: SharedReplay(text, capacity=capacity or SHARED_CAPACITY)
+
+
+def user_endpoints(
+    sessions: Path | None, *, allow_loopback: bool = False
+) -> "Callable[[], UserEndpointSettings | None]":
+    """Return the factory of each process's settings for users; it returns None without `--sessions`.
+
+    Called before processes are started that share the file: an unusable file is reported once, with what to do.
+    """
+    if sessions is None:
+        return lambda: None
+    from scopewright.issuer.users.settings import UserEndpointSettings
+    from scopewright.stores.sessions.sqlite import SqliteSessions, check_file
+
+    check_file(sessions)
+    return lambda: UserEndpointSettings(SqliteSessions(sessions), allow_loopback=allow_loopback)

@@ -16,6 +16,7 @@ from scopewright.cli.settings import (
     replay_capacity,
     replay_memory,
     reserve,
+    user_endpoints,
     worker_count,
 )
 from scopewright.config_file import load_config
@@ -192,3 +193,21 @@ def test_the_memory_of_connections_is_a_kubernetes_quantity() -> None:
     for text in ("", "64", "3Mi", "64M", "-64Mi", "1.5Gi", "Mi", "６４Mi"):
         with pytest.raises(Rejected, match="must be a quantity such as 64Mi, and at least 4Mi"):
             connection_memory(text)
+
+
+def test_users_log_in_only_with_a_session_store(tmp_path: Path) -> None:
+    assert user_endpoints(None)() is None
+    file = tmp_path / "volume" / "sessions.db"
+    users = user_endpoints(file)
+    assert file.exists(), "the file is checked before processes are started that share it"
+    first, second = users(), users()
+    assert first is not None
+    assert second is not None
+    assert first.store is not second.store, "a process must not use the store of the one that started it"
+    assert (first.developer, first.allow_loopback) == (None, False)
+
+
+def test_a_session_store_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Rejected, match=r"cannot be opened: Not a directory\. Choose a path on a local volume"):
+        user_endpoints(tmp_path / "file" / "sessions.db")

@@ -19,6 +19,7 @@ from scopewright.issuer.protocol.errors import ErrorCode, OAuthError, unavailabl
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.workers import HEARTBEAT_INTERVAL_SECONDS, OnReady, Worker
+from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import ServiceAccountIssuer, Store
 from scopewright.tracing import tracing
 
@@ -102,7 +103,7 @@ def run(
         if worker.parent_pipe is not None:
             loop.add_reader(worker.parent_pipe, stop.set)
         heartbeats = asyncio.create_task(_send_heartbeats(worker.heartbeat), name="heartbeat")
-        async with open_store() as store:
+        async with open_store() as store, _closed_at_end(settings.users):
             built = build_issuer(
                 replace(settings, writes_snapshot=worker.writes_snapshot),
                 store,
@@ -130,6 +131,16 @@ def run(
     allowed = _within_open_files(limits)
     with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
+
+
+@asynccontextmanager
+async def _closed_at_end(users: UserEndpointSettings | None) -> AsyncIterator[None]:
+    """Close the session store after the block, when no request needs it."""
+    try:
+        yield
+    finally:
+        if users is not None:
+            await users.store.close()
 
 
 async def _send_heartbeats(heartbeat: Callable[[], None]) -> None:

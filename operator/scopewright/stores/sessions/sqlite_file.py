@@ -109,8 +109,19 @@ def _create(path: Path) -> None:
             raise Rejected(
                 "SessionStoreNotWritable", f"the session store {path} is not a regular file: choose another path"
             ) from None
+        _require_owner(path, found.st_uid)
         if stat.S_IMODE(found.st_mode) != PRIVATE_FILE:
             path.chmod(PRIVATE_FILE)
+
+
+def _require_owner(path: Path, owner: int) -> None:
+    user = os.geteuid()
+    if user not in (owner, 0):
+        raise Rejected(
+            "SessionStoreNotWritable",
+            f"the session store {path} belongs to user id {owner}, and this process has {user}: run it as that user, "
+            "or move the file away; users then log in again",
+        )
 
 
 def _configure(connection: sqlite3.Connection, path: Path, max_bytes: int) -> None:

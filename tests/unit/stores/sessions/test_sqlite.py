@@ -128,6 +128,15 @@ def test_a_path_that_cannot_be_written_is_refused_with_advice(tmp_path: Path) ->
         check_file(tmp_path / "file" / "sessions")
 
 
+def test_a_file_of_another_user_is_refused_with_advice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_file(path)
+    owner = path.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 65532)
+    message = f"belongs to user id {owner}, and this process has {owner + 65532}: run it as that user"
+    with pytest.raises(Rejected, match=message):
+        check_file(path)
+
+
 # What happens under a running process
 
 
