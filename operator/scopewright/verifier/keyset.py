@@ -75,6 +75,11 @@ class KeySet:
             return None
         return (by_algorithm.get(algorithm) if algorithm else None) or next(iter(by_algorithm.values()))
 
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """The algorithms that the keys may verify."""
+        return frozenset(algorithm for by_algorithm in self._keys.values() for algorithm in by_algorithm)
+
     def of(self, kid: str) -> tuple[Key, ...]:
         """All keys with this id."""
         return tuple(dict.fromkeys(self._keys.get(kid, {}).values()))
