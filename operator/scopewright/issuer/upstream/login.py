@@ -105,3 +105,10 @@ class PasswordLogins(Protocol):
         `address` is that of the browser.
         """
         ...
+
+    def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
+        """Return a user with the groups and claims that the record has now; None if the user is not in it any more.
+
+        `subject` is our `sub`. `auth_time` is 0: it is no login.
+        """
+        ...
