@@ -1,5 +1,6 @@
 """A browser without JavaScript, which walks through the issuer's pages as the OpenID Foundation's suite does."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self
@@ -39,10 +40,19 @@ class FormBrowser:
     another site; and it refuses a form, or the redirect after it, that the page's `form-action` does not allow.
     """
 
-    def __init__(self, issuer: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        trust: ssl.SSLContext | bool = True,
+        secure_on_loopback: bool = False,
+    ) -> None:
+        """`secure_on_loopback`: send Secure cookies to http on loopback, as Chromium and Firefox do, but not Safari."""
         self.issuer = issuer
         self._origin = origin_of(issuer)
-        self._http = httpx.Client(timeout=30, transport=transport)
+        self._secure_on_loopback = secure_on_loopback
+        self._http = httpx.Client(timeout=30, transport=transport, verify=trust)
         self.shown: list[Page] = []
         """Every page that was shown, in order."""
 
@@ -88,10 +98,17 @@ class FormBrowser:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        response = self._http.send(request)
+        if self._secure_on_loopback:
+            for cookie in self._http.cookies.jar:
+                cookie.secure = False
+        return response
+
     def _follow(self, request: httpx.Request, page: Page | None = None) -> Page | Away:
         for _ in range(_MAX_REDIRECTS):
             _check_form_action(page, str(request.url))
-            response = self._http.send(request)
+            response = self._send(request)
             if not response.has_redirect_location:
                 self.shown.append(shown := Page(response))
                 return shown

@@ -1,6 +1,7 @@
 """Applications of other projects' libraries that log users in, as processes; and oauth2-proxy."""
 
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -42,13 +43,15 @@ def oauth2_proxy() -> Path:
 
 
 @contextmanager
-def running(command: list[str], home: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """The process, once it answers at `home`. Its output goes to `log`."""
+def running(
+    command: list[str], home: str, environment: Mapping[str, str], log: Path, trust: ssl.SSLContext | bool = True
+) -> Iterator[None]:
+    """The process, once it answers at `home`, whose certificate is checked by `trust`. Its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT)
     try:
         end = time.monotonic() + 60
-        while not _answers(home):
+        while not _answers(home, trust):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
@@ -62,9 +65,9 @@ def running(command: list[str], home: str, environment: Mapping[str, str], log: 
             process.wait()
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, trust: ssl.SSLContext | bool) -> bool:
     try:
-        httpx.get(url, timeout=5)
+        httpx.get(url, timeout=5, verify=trust)
     except httpx.TransportError:
         return False
     return True
