@@ -13,6 +13,7 @@ from scopewright.api import API_VERSION, KINDS
 from scopewright.api.meta import Model
 from scopewright.api.rules import Rule
 from tests.cases.login_rules import ACCEPTED, MALFORMED_URIS, PRIVATE_USE, REFUSED, WEB, login, public
+from tests.cases.provider_rules import MALFORMED_PROVIDERS, OPENID, PROVIDER_RULES, PROVIDER_UPDATES
 
 Manifest = dict[str, Any]
 
@@ -25,6 +26,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "to": [{"namespace": "leave", "client": "leave-worker"}],
     },
     "SigningKey": {"algorithm": "ES256"},
+    "IdentityProvider": {"oidc": OPENID},
 }
 """A valid spec of each kind; a case replaces members of it, or removes them with None."""
 
@@ -640,6 +642,15 @@ _KEY_ROTATION = [
     ),
 ]
 
+_PROVIDER = [
+    *(Case(rule, "IdentityProvider", spec) for rule, (kept, _) in PROVIDER_RULES.items() for spec in kept),
+    *(
+        Case(rule, "IdentityProvider", spec, path)
+        for rule, (_, broken) in PROVIDER_RULES.items()
+        for spec, path in broken
+    ),
+]
+
 _INSTANTS = [
     case
     for kind, name, path, spec in (
@@ -656,7 +667,18 @@ _INSTANTS = [
     )
 ]
 
-CASES = [*_NAMES, *_AUTHENTICATION, *_JWKS, *_CLIENT, *_LOGIN, *_SERVER, *_GRANT, *_KEY_ROTATION, *_INSTANTS]
+CASES = [
+    *_NAMES,
+    *_AUTHENTICATION,
+    *_JWKS,
+    *_CLIENT,
+    *_LOGIN,
+    *_SERVER,
+    *_GRANT,
+    *_KEY_ROTATION,
+    *_PROVIDER,
+    *_INSTANTS,
+]
 
 UPDATES = [
     *(
@@ -675,6 +697,7 @@ UPDATES = [
     Case("algorithm-immutable", "SigningKey", {"algorithm": "ES256"}, before={"algorithm": None}),
     Case("algorithm-immutable", "SigningKey", {"algorithm": "RS256"}, "spec.algorithm", before={"algorithm": None}),
     Case("algorithm-immutable", "SigningKey", {"algorithm": None}, "spec.algorithm", before={"algorithm": "RS256"}),
+    *(Case(rule, "IdentityProvider", after, path, before=before) for rule, before, after, path in PROVIDER_UPDATES),
 ]
 """Updates, for the transition rules."""
 
@@ -801,4 +824,5 @@ MALFORMED = [
     Malformed("SigningKey", {"algorithm": "HS256"}, "spec.algorithm"),
     Malformed("SigningKey", {"algorithm": "EdDSA"}, "spec.algorithm"),
     Malformed("SigningKey", {"jwks": {"configMapName": "A"}}, "spec.jwks.configMapName"),
+    *(Malformed("IdentityProvider", spec, path) for spec, path in MALFORMED_PROVIDERS),
 ]

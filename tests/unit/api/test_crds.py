@@ -48,7 +48,7 @@ def test_members_of_a_jwk_are_not_booleans() -> None:
 def test_names_do_not_collide_with_other_kinds() -> None:
     """In particular with OpenShift's OAuthClient and with `rs`, the short name of ReplicaSet."""
     names = [definition["spec"]["names"] for definition in definitions().values()]
-    assert [name["shortNames"] for name in names] == [["swc"], ["swr"], ["swg"], ["swk"]]
+    assert [name["shortNames"] for name in names] == [["swc"], ["swr"], ["swg"], ["swk"], ["swi"]]
     assert all(name["categories"] == ["oauth"] for name in names)
 
 
