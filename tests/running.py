@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,19 +20,26 @@ _TROUBLE: Final = ("Traceback", "ERROR", "request failed")
 class Running:
     """A context manager. Inside, the issuer answers at `url`."""
 
-    def __init__(self, folder: Path, manifests: Mapping[str, str], config: str = "{}") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifests: Mapping[str, str],
+        config: str = "{}",
+        program: Sequence[str | Path] = (_SCOPEWRIGHT,),
+    ) -> None:
         """`manifests` is YAML by file name, `config` the configuration file."""
+        self._program = program
         self._manifests, self.state, self._log = folder / "manifests", folder / "state", folder / "log"
         self._config = folder / "config.yaml"
         self._config.write_text(config)
         self._manifests.mkdir()
         for name, text in manifests.items():
-            (self._manifests / name).write_text(text)
+            self.write_manifest(name, text)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        command: list[str | Path] = [_SCOPEWRIGHT, "dev", self._manifests, "--state", self.state]
+        command = [*self._program, "dev", self._manifests, "--state", self.state]
         command += ["--listen", f"127.0.0.1:{self.port}", "--config", self._config]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -50,6 +57,12 @@ class Running:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def write_manifest(self, name: str, text: str) -> None:
+        """Write a file of the directory, which a running process follows."""
+        replacement = self._manifests.parent / f"new-{name}"
+        replacement.write_text(text)
+        replacement.rename(self._manifests / name)
 
     def printed(self) -> str:
         return self._log.read_text(errors="replace")

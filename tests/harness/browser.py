@@ -70,6 +70,13 @@ class FormBrowser:
         assert isinstance(page, Page), f"the browser was redirected: {page}"
         return page
 
+    def click(self, page: Page, link: str) -> Page | Away:
+        """Follow a link of the page."""
+        assert link in page.links, f"no link {link} among {list(page.links)} of {page!r}"
+        return self._follow(
+            self._http.build_request("GET", page.links[link], headers={"Sec-Fetch-Site": "same-origin"})
+        )
+
     def post(self, url: str, fields: Mapping[str, str]) -> Page | Away:
         """Submit a form of another site: Lax cookies are not sent with it, but with a redirect that follows."""
         headers = {"Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.example"}

@@ -1,4 +1,4 @@
-"""A page as a browser without JavaScript sees it: text by id, and forms with their fields and buttons."""
+"""A page as a browser without JavaScript sees it: texts and links by id, and forms with their fields and buttons."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -31,13 +31,15 @@ class Form:
 
 
 class Page(HTMLParser):
-    """An HTML response. Forms and texts are found by id only."""
+    """An HTML response. Forms, links and texts are found by id only."""
 
     def __init__(self, response: httpx.Response) -> None:
         super().__init__()
         self.url, self.status, self.headers, self.html = str(response.url), response.status_code, response.headers, ""
         self.forms: dict[str, Form] = {}
         self.texts: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        """URLs by id."""
         self.title = ""
         self._open: list[tuple[str, str]] = []
         self._form: Form | None = None
@@ -58,6 +60,8 @@ class Page(HTMLParser):
             case "form":
                 target = urljoin(self.url, given.get("action") or self.url)
                 self._form = self.forms[name] = Form(target, given.get("method", "get").upper())
+            case "a" if name and "href" in given:
+                self.links[name] = urljoin(self.url, given["href"])
             case "input":
                 self._input(given)
             case "button" if given.get("type", "submit") == "submit":

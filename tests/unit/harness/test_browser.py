@@ -91,3 +91,28 @@ def test_unknown_button_fails_with_those_there_are() -> None:
 def test_parameter_twice_in_a_redirect_fails() -> None:
     with pytest.raises(AssertionError, match="repeated"):
         _ = Away("https://hr.example/cb?state=1&state=2").parameters
+
+
+def test_link_is_followed() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        received.append(request)
+        return httpx.Response(200, html='<a id="next" href="/next?a=1&amp;b=2">Next</a>')
+
+    received: list[httpx.Request] = []
+    walking = FormBrowser(ISSUER, httpx.MockTransport(answer))
+    walking.click(walking.page(f"{ISSUER}/first"), "next")
+    assert str(received[1].url) == f"{ISSUER}/next?a=1&b=2"
+    assert received[1].headers["Sec-Fetch-Site"] == "same-origin"
+
+
+@pytest.mark.parametrize("secure_on_loopback", [False, True])
+def test_secure_cookie_is_sent_over_http_on_loopback_if_wanted(secure_on_loopback: bool) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        received.append(request.headers.get("Cookie", ""))
+        return httpx.Response(200, html="", headers={"Set-Cookie": "session=1; Path=/; Secure"})
+
+    received: list[str] = []
+    walking = FormBrowser(ISSUER, httpx.MockTransport(answer), secure_on_loopback=secure_on_loopback)
+    walking.page(ISSUER)
+    walking.page(ISSUER)
+    assert received == ["", "session=1" if secure_on_loopback else ""]
