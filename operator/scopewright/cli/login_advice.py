@@ -23,7 +23,10 @@ LOGIN_ADVICE: Final = {
     "not_theirs": "it was issued to another client; send the client_id of the login",
     "session_ended": "the user logged out, or the login is too old; log in again",
     "consent_withdrawn": "the user withdrew the consent; log in again",
-    "user_gone": "the user is not in users.yaml any more",
+    "user_gone": "the user is not in users.yaml any more, the identity provider no longer confirms the login, or its "
+    "IdentityProvider was deleted or created again; log in again",
+    "too_many_groups": "the provider lists too many groups of the user; narrow claimMappings.groups.allow of the "
+    "IdentityProvider",
     "redirect_uri_withdrawn": "login.redirectURIs no longer lists the redirect URI of this login",
     "login_policy": "spec.login of the OAuthClient does not admit this user",
 }

@@ -168,10 +168,11 @@ def build_issuer(
     users, user_grants, userinfo, families, subjects = None, None, None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
-        from scopewright.issuer.users.assembly import UserState, build_application
+        from scopewright.issuer.users.assembly import UserLogins, UserState, build_application
 
         id_tokens, policy = IdTokens(registry), LoginPolicy(registry.providers, settings.users.developer is not None)
-        state = UserState.of(settings.users, registry, revocations, clock)
+        logins = UserLogins.of(settings.users, clock)
+        state = UserState.of(settings.users, logins, registry, policy, revocations, clock)
         users = build_application(settings.users, state, registry, policy, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
         subjects = SubjectUsers(state.sessions, policy.refusal_of)

@@ -25,12 +25,14 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, require_grant_type
 from scopewright.issuer.tokens.sign import IssuedToken
 from scopewright.issuer.tokens.signer import Signer
+from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import (
+    OFFLINE_ACCESS,
     BegunFamily,
     NewFamily,
     RefreshTokenFamilies,
@@ -39,7 +41,8 @@ from scopewright.issuer.users.refresh_tokens import (
     use_token,
 )
 from scopewright.issuer.users.sessions import UserSessions
-from scopewright.issuer.users.stored import DelegatedAccess, Redemption, Session
+from scopewright.issuer.users.stored import Code, DelegatedAccess, Redemption, Session
+from scopewright.issuer.users.upstream_logins import VersionedLogin, read_login
 from scopewright.issuer.users.user_authorisation import UserAuthorisation, authorise_user
 from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
 from scopewright.stores.sessions.sealed import SealedSessions
@@ -159,9 +162,11 @@ class UserGrants:
             # This redemption has proven as much as the first one.
             await self._end_family(client, grant_id, code.redemption.family, code.delegated.subject)
             raise _invalid_grant("code_replayed")
-        session = self._check_current(grant, code.redirect_uri, found.session)
+        session = await self._confirm(grant, code.redirect_uri, found.session, found.store_now)
         user = await self._user(grant, code.delegated, session)
-        family = self._begin_family(grant, found, session, jkt, user) if REFRESH_TOKEN in client.grant_types else None
+        family = None
+        if REFRESH_TOKEN in client.grant_types:
+            family = self._begin_family(grant, found, session, jkt, user, await self._shared_login(code, session))
         issued = self._sign(grant, code.delegated, family.session if family else session, grant_id, jkt)
         self._add_id_token(issued, grant, session.sid, code.nonce)
         issued.refresh_token = family.token if family else ""
@@ -189,14 +194,29 @@ class UserGrants:
         return replace(user, record=with_tokens(user.record, session.sid, until + MAX_LEEWAY_SECONDS))
 
     def _begin_family(
-        self, grant: _Grant, found: FoundCode, session: Session, jkt: str, user: VersionedUser
+        self,
+        grant: _Grant,
+        found: FoundCode,
+        session: Session,
+        jkt: str,
+        user: VersionedUser,
+        login: VersionedLogin | None,
     ) -> BegunFamily:
         """Public clients have a token that rotates, or one that is bound to their key."""
         code, public = found.code, grant.client.public
         delegated = replace(code.delegated, jkt=jkt) if public and jkt else code.delegated
         rotates = public and not jkt
-        new = NewFamily(delegated, session, grant_id_of(found.handle), code.redirect_uri, rotates=rotates)
+        new = NewFamily(delegated, session, grant_id_of(found.handle), code.redirect_uri, rotates=rotates, login=login)
         return self._families.begin(new, grant.login, user)
+
+    async def _shared_login(self, code: Code, session: Session) -> VersionedLogin | None:
+        """What the provider said of the login, for a refresh token that outlives the session of the browser."""
+        if OFFLINE_ACCESS not in code.delegated.scopes or not session.login:
+            return None
+        login = await read_login(self._store, session.login)
+        if login is None:
+            raise _invalid_grant("session_ended")
+        return login
 
     # Refresh tokens
 
@@ -217,7 +237,7 @@ class UserGrants:
         if refreshed.use is Use.REPLAYED:
             await self._end_family(client, family.grant_id, found.token.family_id, family.delegated.subject)
             raise _invalid_grant("refresh_token_replayed")
-        session = self._check_current(grant, family.redirect_uri, found.session)
+        session = await self._confirm(grant, family.redirect_uri, found.session, found.store_now)
         issued = self._sign(grant, family.delegated, session, family.grant_id, jkt)
         self._add_id_token(issued, grant, family.login_sid)
         issued.refresh_token = refreshed.token
@@ -233,13 +253,24 @@ class UserGrants:
         if family_id:
             await self._families.end(family_id, subject)
 
-    def _check_current(self, grant: _Grant, redirect_uri: str, session: Session | None) -> Session:
-        """The session as its user is now, if it has not ended and the client may still have it; raises OAuthError."""
+    async def _confirm(self, grant: _Grant, redirect_uri: str, session: Session | None, now: float) -> Session:
+        """The session as its user is now, if it has not ended and the client may still have it; raises OAuthError.
+
+        The provider is asked if it last confirmed the user too long ago. `now` is the clock of the store.
+        """
         client, login = grant.client, grant.login
-        self._check_unchanged(client)
         if session is None:
             raise _invalid_grant("session_ended")
-        if (session := self._sessions.current(session)) is None:
+        try:
+            session = await self._sessions.checks.confirmed(session, now)
+        except LoginRefused as refused:
+            raise OAuthError(
+                "invalid_grant",
+                "the identity provider's answer about the user is refused; the user must log in again, which shows why",
+                reason=refused.reason,
+            ) from None
+        self._check_unchanged(client)
+        if session is None:
             raise _invalid_grant("user_gone")
         if not redirect_uris.is_registered(redirect_uri, login.redirect_uris, public=client.public):
             raise _invalid_grant("redirect_uri_withdrawn")

@@ -127,7 +127,7 @@ def unavailable(description: str, *, reason: str, retry_after: float = 1.0) -> O
 
 
 def from_failure(failure: Rejected | Unavailable) -> OAuthError:
-    """503 after a failure of the store. The answer has no details.
+    """503 after a failure of the store, or of an identity provider. The answer has no details.
 
     `Slowed` gets the same answer; its own `result` is for the operators of the issuer.
     """
@@ -136,7 +136,8 @@ def from_failure(failure: Rejected | Unavailable) -> OAuthError:
         error.result = SLOWED
         return error
     if isinstance(failure, Unavailable):
-        return unavailable("try again shortly", reason="store_unavailable", retry_after=failure.retry_after)
+        reason = "provider_unavailable" if failure.reason == "ProviderUnavailable" else "store_unavailable"
+        return unavailable("try again shortly", reason=reason, retry_after=failure.retry_after)
     return unavailable("try again later", reason=f"store_rejected_{failure.reason}", retry_after=30.0)
 
 

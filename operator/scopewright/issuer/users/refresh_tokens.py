@@ -24,6 +24,7 @@ from scopewright.core.records.client import Login
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import DelegatedAccess, Family, Session, decode_stored, encode_stored
+from scopewright.issuer.users.upstream_logins import VersionedLogin
 from scopewright.issuer.users.user_record import (
     ListedFamily,
     VersionedUser,
@@ -38,6 +39,8 @@ from scopewright.stores.sessions.sealed import Forget, Save, SealedSessions
 
 log: Final = logging.getLogger(__name__)
 
+OFFLINE_ACCESS: Final = "offline_access"
+"""The scope of refresh tokens that outlive the session of the browser."""
 REUSE_SECONDS: Final = 30
 """For this long after a rotation, the token before the current one gives the current one."""
 MAX_USE_INTERVAL_SECONDS: Final = 300
@@ -99,6 +102,8 @@ class NewFamily:
     grant_id: str
     redirect_uri: str
     rotates: bool
+    login: VersionedLogin | None = None
+    """With `offline_access`: the login of the session, if it is one at an OpenID provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +147,14 @@ class RefreshTokenFamilies:
         delegated, session = new.delegated, new.session
         now = int(user.now)
         writes: list[Save | Forget] = []
-        if "offline_access" in delegated.scopes:
+        if OFFLINE_ACCESS in delegated.scopes:
             end = now + login.refresh_max_lifetime
-            session = replace(
-                session, sid=base64url.encode(secrets.token_bytes(_SID_BYTES)), end_time=end, secret_sha256=""
-            )
+            sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
+            session = replace(session, sid=sid, end_time=end, secret_sha256="", earlier=())
             delegated = replace(delegated, sid=session.sid)
             writes.append(save_session(session, 0, user.now))
+            if new.login is not None:
+                writes.append(new.login.extended(end))
         handle = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
         family = Family(
             delegated=delegated,
@@ -163,7 +169,8 @@ class RefreshTokenFamilies:
         )
         family_id = _family_id(handle)
         end_time = min(session.end_time, now + login.refresh_max_lifetime)
-        listed = ListedFamily(family_id, delegated.sid, delegated.client_uid_hash, now, end_time)
+        login_sid = session.login if session is not new.session else ""
+        listed = ListedFamily(family_id, delegated.sid, delegated.client_uid_hash, now, end_time, login_sid)
         record, dropped = with_family(user.record, listed)
         writes += [_save(family_id, family, login, now, 0), user.save(record)]
         writes += forget_families(dropped, record)

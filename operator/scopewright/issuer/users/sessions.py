@@ -7,13 +7,15 @@ import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.stored import Session, decode_stored, encode_stored
+from scopewright.issuer.users.upstream_logins import new_login, save_login
 from scopewright.issuer.users.user_record import (
     MAX_SESSIONS,
     ListedSession,
@@ -24,7 +26,7 @@ from scopewright.issuer.users.user_record import (
     with_session,
     without_sessions,
 )
-from scopewright.stores.sessions.sealed import Forget, Opened, Save, SealedSessions
+from scopewright.stores.sessions.sealed import Opened, Save, SealedSessions
 
 SEEN_INTERVAL_SECONDS: Final = 300
 """`seen_time` is written when it is older than this."""
@@ -43,13 +45,45 @@ class SessionTimes:
     longest: int = 12 * 3600
 
 
-CurrentUser = Callable[[Session], Session | None]
+class ProviderAway(Unavailable):
+    """The provider has not confirmed the user of a session for longer than it may."""
+
+    def __init__(self, provider: str, retry_after: float) -> None:
+        super().__init__(
+            f"the identity provider {provider} does not answer", retry_after=retry_after, reason="ProviderUnavailable"
+        )
+
+
+class SessionChecks(Protocol):
+    """What the provider of a session says of its user. Both raise `ProviderAway` and return None if the session is
+    over: its provider is not in force any more, or does not know the user.
+    """
+
+    def stored(self, session: Session, now: float) -> Session | None:
+        """Return the session with what is known of the user, without I/O."""
+        ...
+
+    async def confirmed(self, session: Session, now: float) -> Session | None:
+        """As `stored`, after a question to the provider if one is due.
+
+        Raises `LoginRefused` if the provider's answer is not acceptable, and `Unavailable` while the store is away.
+        """
+        ...
+
+
+class _NoChecks:
+    def stored(self, session: Session, now: float) -> Session | None:
+        return session
+
+    async def confirmed(self, session: Session, now: float) -> Session | None:
+        return session
 
 
 class UserSessions:
     """All methods raise `Unavailable` while the store is away.
 
-    `on_ended` ends the tokens of sessions of a user, given by `sub` and `sid`. `current` is `UserSessions.current`.
+    `on_ended` ends the tokens of sessions of a user, given by `sub` and `sid`. Without `checks`, sessions are as they
+    are stored.
     """
 
     def __init__(
@@ -57,13 +91,12 @@ class UserSessions:
         store: SealedSessions,
         on_ended: Callable[[str, Iterable[str]], None] = lambda subject, sids: None,
         times: Callable[[], SessionTimes] = SessionTimes,
-        current: CurrentUser = lambda session: session,
+        checks: SessionChecks | None = None,
     ) -> None:
         self._store = store
         self._on_ended = on_ended
         self._times = times
-        self.current: Final = current
-        """Returns a session with what the provider says of its user now; None if there is no such user any more."""
+        self.checks: Final = checks or _NoChecks()
 
     async def begin(self, user: AuthenticatedUser, before: Session | None = None) -> tuple[str, Session]:
         """Store a session for the user, who has just logged in. Return the value of the cookie, `sid.secret`, and it.
@@ -83,10 +116,11 @@ class UserSessions:
         return f"{sid}.{secret}", session
 
     async def of_cookie(self, cookie: str, *, idle_too: bool = False) -> Session | None:
-        """Return the session of the browser; None if it has ended, is idle, or the cookie is wrong.
+        """Return the session of the browser; None if it has ended, is idle, or the cookie is wrong. None too if the
+        provider does not confirm the user: a new login shows why.
 
         `idle_too`: for a logout. An idle session counts, because its refresh tokens are valid, and so does that of a
-        user whom the provider does not know any more.
+        user whom the provider does not confirm.
         """
         match = _COOKIE.fullmatch(cookie)
         if match is None:
@@ -102,13 +136,26 @@ class UserSessions:
             session = replace(session, seen_time=int(now))
             with suppress(Unavailable):  # a store that is full still has the session
                 if not await self._store.write(save_session(session, opened.version, now)):
-                    return await self.of_sid(session.sid)  # another request has written it, or ended it
-        return session if idle_too else self.current(session)
+                    stored = await self._live(session.sid)  # another request has written it, or ended it
+                    if stored is None:
+                        return None
+                    session = stored
+        if idle_too:
+            return session
+        try:
+            return await self.checks.confirmed(session, now)
+        except (ProviderAway, LoginRefused):
+            return None
 
     async def of_sid(self, sid: str) -> Session | None:
-        """Return the session; None if it has ended. An idle one is found: its refresh tokens stay valid."""
-        session = await self._live(sid)
-        return self.current(session) if session is not None else None
+        """Return the session, by one read of the store and no other I/O; None if it has ended. An idle one is found:
+        its refresh tokens stay valid. Raises `ProviderAway`.
+        """
+        if len(sid) > _MAX_SID:
+            return None
+        read = await self._store.read(session_handle(sid))
+        session = live_session(read.values[0], read.now)
+        return self.checks.stored(session, read.now) if session is not None else None
 
     async def of_user(self, subject: str) -> tuple[Session, ...]:
         """Return the sessions of the user, the oldest first."""
@@ -167,17 +214,18 @@ class UserSessions:
             claims=user.claims,
             acr=user.acr,
             amr=user.amr,
-            upstream=user.upstream,
+            login=sid if user.upstream else "",
             earlier=earlier,
         )
+        logins = [save_login(new_login(session, user.upstream), 0, stored.now)] if user.upstream else []
         record, dropped = with_session(stored.record, ListedSession(sid, now, session.end_time))
         record, families = without_sessions(record, (listed.sid for listed in dropped))
         await save_or_lose(
             self._store,
             save_session(session, 0, stored.now),
+            *logins,
             stored.save(record),
-            *(Forget(session_handle(listed.sid)) for listed in dropped),
-            *forget_families(families, record),
+            *forget_families(families, record, (listed.sid for listed in dropped)),
         )
         ended = (listed.sid for listed in dropped)
         return session, tuple(sid for sid in ended if stored.record.may_have_tokens(sid, stored.now))
@@ -203,8 +251,7 @@ class UserSessions:
             await save_or_lose(
                 self._store,
                 stored.save(record),
-                *(Forget(session_handle(sid)) for sid in sids),
-                *forget_families(families, record),
+                *forget_families(families, record, sids),
             )
 
         await retry_lost(attempt)

@@ -5,7 +5,7 @@ Times are whole seconds since the epoch. No value has a token of ours, a code, o
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +14,9 @@ from scopewright.issuer.upstream.authenticated_user import UpstreamTokens
 from scopewright.stores.sessions.sealed import Opened
 
 T = TypeVar("T")
+
+CheckProblem = Literal["", "no_answer", "too_many_groups"]
+"""Why the last check of a login did not confirm it."""
 
 _VERSION: Final = b"1"
 """In front of the JSON. A value of another version counts as not stored."""
@@ -42,8 +45,8 @@ class Session:
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
     acr: str = ""
     amr: tuple[str, ...] = ()
-    upstream: UpstreamTokens | None = None
-    """For the next question to the provider."""
+    login: str = ""
+    """The `UpstreamLogin` that the groups and claims are a copy of; empty: there is no provider to ask."""
     earlier: tuple[str, ...] = ()
     """Sessions of the user's earlier logins in this browser (`prompt=login`). They end with it."""
 
@@ -56,6 +59,29 @@ class Session:
     def display_name(self) -> str:
         """The user's name for pages."""
         return str(self.claims.get("name") or self.claims.get("preferred_username") or self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLogin:
+    """What an OpenID provider last said of a login, under `login:<sid>`, and the tokens to ask it again.
+
+    The session of the browser and those of its refresh tokens with `offline_access` share it: a refresh token that the
+    provider rotates must not be stored twice.
+    """
+
+    sid: str
+    """Of the session of the browser, which may have ended."""
+    subject: str
+    tokens: UpstreamTokens
+    groups: tuple[str, ...]
+    claims: Mapping[str, Any] = field(repr=False)
+    checked_time: int
+    """When the provider last confirmed the user, the groups and the claims."""
+    end_time: int
+    """The latest end of the sessions that share it."""
+    pause_until: int = 0
+    """Until then no other request asks: one is asking, or `problem` was the answer to the last one."""
+    problem: CheckProblem = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class ListedFamily:
     client_uid_hash: str
     begin_time: int
     end_time: int
+    login: str = ""
+    """The `UpstreamLogin` of its session, if the session is its own: that of `offline_access`."""
 
     @property
     def handle(self) -> str:
@@ -110,6 +112,11 @@ def family_handle(family: str) -> str:
     return f"family:{family}"
 
 
+def login_handle(sid: str) -> str:
+    """Of the `UpstreamLogin` that began with a session."""
+    return f"login:{sid}"
+
+
 def user_handle(subject: str) -> str:
     return f"user:{subject}"
 
@@ -131,13 +138,23 @@ def user_of(subject: str, opened: Opened | None, now: float) -> VersionedUser:
     return VersionedUser(subject, opened.version if opened else 0, current, now)
 
 
-def forget_families(families: Iterable[ListedFamily], record: UserRecord) -> tuple[Forget, ...]:
-    """The deletion of families that `record`, the one after it, lists no longer. A session that had only them ends too:
-    that of a family with `offline_access`.
+def forget_families(
+    families: Iterable[ListedFamily], record: UserRecord, sids: Iterable[str] = ()
+) -> tuple[Forget, ...]:
+    """The deletion of families and sessions that `record`, the one after it, lists no longer.
+
+    A session that had only these families ends too: that of a family with `offline_access`. So does what is known of
+    a login that no other session shares.
     """
     ended = tuple(families)
-    sids = {family.sid for family in ended}.difference(record.sids)
-    return (*(Forget(family.handle) for family in ended), *(Forget(session_handle(sid)) for sid in sorted(sids)))
+    sessions = {*sids, *(family.sid for family in ended)}.difference(record.sids)
+    shared = {*record.sids, *(family.login for family in record.families)}
+    logins = {*sessions, *(family.login for family in ended if family.login)}.difference(shared)
+    return (
+        *(Forget(family.handle) for family in ended),
+        *(Forget(session_handle(sid)) for sid in sorted(sessions)),
+        *(Forget(login_handle(sid)) for sid in sorted(logins)),
+    )
 
 
 def with_session(record: UserRecord, session: ListedSession) -> tuple[UserRecord, tuple[ListedSession, ...]]:

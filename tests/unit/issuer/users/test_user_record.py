@@ -51,7 +51,7 @@ def test_a_session_that_had_only_the_ended_families_ends_with_them() -> None:
     one, ended = without_family(record, "b")
     assert forget_families(ended, one) == (Forget("family:b"),)
     none, ended = without_family(one, "c")
-    assert forget_families(ended, none) == (Forget("family:c"), Forget("session:own"))
+    assert forget_families(ended, none) == (Forget("family:c"), Forget("session:own"), Forget("login:own"))
     none, ended = without_family(none, "a")
     assert forget_families(ended, none) == (Forget("family:a"),)
     assert without_family(none, "a") == (none, ())

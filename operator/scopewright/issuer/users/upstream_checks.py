@@ -1,0 +1,260 @@
+"""Asks OpenID providers whether the users of sessions still exist, and for their groups and claims.
+
+A question is due when the last answer is older than the provider's `check_interval`. At most one is on its way for a
+login, in all processes that share the store: the request that asks writes `pause_until` first, and only then sends the
+provider's refresh token, which the provider may rotate. Requests that come meanwhile use the stored groups. The request
+waits CHECK_SECONDS at most. The question goes on, because its answer may have the only valid refresh token, and it is
+stored as soon as the store takes it.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from scopewright.core.failures import Unavailable
+from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.login import CHECK_SECONDS, LoginRefused, UpstreamLogins, UserGone
+from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
+from scopewright.issuer.users.sessions import live_session, save_session
+from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
+from scopewright.issuer.users.upstream_logins import VersionedLogin, confirmed_login, login_of, with_login
+from scopewright.issuer.users.user_record import login_handle, session_handle
+from scopewright.stores.sessions.sealed import SealedSessions
+from scopewright.upstream import UpstreamFailed
+
+log: Final = logging.getLogger(__name__)
+
+ASK_SECONDS: Final = 20.0
+"""After it, the question counts as not answered."""
+LEASE_SECONDS: Final = 30
+"""For this long nobody else asks: longer than a question takes, by clocks that differ a little."""
+RETRY_SECONDS: Final = 15
+"""The pause for a login after a question without an answer."""
+MAX_CHECKS_PER_PROVIDER: Final = 32
+"""Questions at once in a process. Above it, the stored groups count, as if the provider did not answer."""
+SAVE_SECONDS: Final = 600.0
+"""How long an answer is kept in memory while the store takes no writes."""
+CLOSE_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.1
+_SAVE_PAUSES_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+EndSession = Callable[[str, str], Awaitable[None]]
+"""Ends a session, given by `sid` and `sub`."""
+
+
+class NotConfirmed(Exception):
+    """The provider has not answered, or another process asks it."""
+
+
+class _BeingChecked(NotConfirmed):
+    """Another process asks."""
+
+
+@dataclass(slots=True, eq=False)
+class _Check:
+    """A question on its way. `answer` is None if the session is over. It may be there before it is stored."""
+
+    sid: str
+    login_sid: str
+    provider: Provider
+    answer: "asyncio.Future[UpstreamLogin | None]"
+    task: "asyncio.Task[None] | None" = field(default=None)
+
+
+class UpstreamChecks:
+    """Of one process. `logins` is its client of providers, `end` is `UserSessions.end`."""
+
+    def __init__(self, store: SealedSessions, logins: UpstreamLogins, end: EndSession) -> None:
+        self._store = store
+        self._logins = logins
+        self._end = end
+        self._checks: dict[str, _Check] = {}
+        """By `sid`."""
+        self._of_provider = Counter[str]()
+        """By UID of the provider."""
+
+    async def check(self, session: Session, provider: Provider, now: float) -> Session | None:
+        """Return the session as its provider has last confirmed it; None if it is over.
+
+        Without an answer it is the stored one. Raises `LoginRefused` and, while the store is away, `Unavailable`.
+        """
+        if now < session.checked_time + provider.record.check_interval or not session.login:
+            return session
+        is_usable = now < session.checked_time + provider.record.check_max_age
+        with suppress(NotConfirmed, TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                login = await self._confirmed(session, provider, wait=not is_usable)
+                return with_login(session, login) if login is not None else None
+        return session
+
+    async def close(self) -> None:
+        """Wait a while for answers that are not stored yet."""
+        tasks = [check.task for check in self._checks.values() if check.task is not None]
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _confirmed(self, session: Session, provider: Provider, *, wait: bool) -> UpstreamLogin | None:
+        """`wait`: for the answer to another process too."""
+        while True:
+            try:
+                answer = self._joined(session, provider).answer
+                await asyncio.wait((answer,))  # others wait for it too: a timeout must not cancel it
+                return answer.result()
+            except _BeingChecked:
+                if not wait:
+                    raise
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _joined(self, session: Session, provider: Provider) -> _Check:
+        """The check of the session that is on its way, or a new one."""
+        check = self._checks.get(session.sid)
+        if check is None:
+            if self._of_provider[provider.uid] >= MAX_CHECKS_PER_PROVIDER:
+                raise NotConfirmed
+            answer = asyncio.get_running_loop().create_future()
+            check = self._checks[session.sid] = _Check(session.sid, session.login, provider, answer)
+            self._of_provider[provider.uid] += 1
+            check.task = asyncio.create_task(self._run(check), name="upstream check")
+        return check
+
+    async def _run(self, check: _Check) -> None:
+        try:
+            await self._ask_and_store(check)
+        except (NotConfirmed, LoginRefused, Unavailable) as failure:
+            _fail(check, failure)
+        except Exception:
+            log.exception("a question to the provider %s failed", check.provider.name)
+        finally:
+            _fail(check, NotConfirmed())
+            del self._checks[check.sid]
+            self._of_provider[check.provider.uid] -= 1
+            self._of_provider += Counter()  # without zeros
+
+    async def _ask_and_store(self, check: _Check) -> None:
+        asked = await retry_lost(lambda: self._reserve(check))
+        if asked is None:
+            return
+        try:
+            user = await self._ask(check.provider, asked.login)
+        except UserGone:
+            await self._until_stored(check, lambda: self._over(check, asked.login))
+        except LoginRefused as refused:
+            await self._pause(asked, "too_many_groups")
+            _fail(check, refused)
+        except (UpstreamFailed, TimeoutError):
+            await self._pause(asked, "no_answer")
+            _fail(check, NotConfirmed())
+        else:
+            login = confirmed_login(asked.login, user, asked.now)
+            await self._until_stored(check, lambda: self._save(check, asked.login, user, asked.now), login)
+
+    async def _ask(self, provider: Provider, login: UpstreamLogin) -> AuthenticatedUser:
+        async with asyncio.timeout(ASK_SECONDS):
+            user = await self._logins.confirm(provider, login.subject, login.tokens)
+        if user.subject != login.subject:
+            raise UserGone
+        return user
+
+    # Before the question
+
+    async def _reserve(self, check: _Check) -> VersionedLogin | None:
+        """The login to ask about, which nobody else asks about now; None if there is an answer without a question."""
+        session, found, version = await self._read(check)
+        if session is None or found is None:
+            _answer(check, None)
+            return None
+        login, now = found.login, found.now
+        if now < login.checked_time + check.provider.record.check_interval:
+            await self._copy(session, login, version, now)
+            _answer(check, login)
+            return None
+        if now < login.pause_until:
+            raise _paused(login.problem)
+        reserved = replace(login, pause_until=int(now) + LEASE_SECONDS, problem="")
+        try:
+            await save_or_lose(self._store, found.save(reserved))
+        except Unavailable:  # such as a full store: the refresh token that follows could not be stored either
+            raise NotConfirmed from None
+        return VersionedLogin(found.version + 1, reserved, now)
+
+    async def _copy(self, session: Session, login: UpstreamLogin, version: int, now: float) -> None:
+        """Another session of the login has asked."""
+        if login.checked_time > session.checked_time:
+            with suppress(Unavailable):
+                await save_or_lose(self._store, save_session(with_login(session, login), version, now))
+
+    # After it
+
+    async def _until_stored(
+        self, check: _Check, store: Callable[[], Awaitable[UpstreamLogin | None]], known: UpstreamLogin | None = None
+    ) -> None:
+        """Repeat `store` while the store takes no writes. Requests get `known` meanwhile; None: the session is over."""
+        try:
+            async with asyncio.timeout(SAVE_SECONDS):
+                for attempt in range(1 << 30):
+                    try:
+                        return _answer(check, await retry_lost(store))
+                    except Unavailable:
+                        _answer(check, known)
+                    await asyncio.sleep(_SAVE_PAUSES_SECONDS[min(attempt, len(_SAVE_PAUSES_SECONDS) - 1)])
+        except TimeoutError:
+            log.warning("the answer of the provider %s could not be stored", check.provider.name)
+
+    async def _save(
+        self, check: _Check, asked: UpstreamLogin, user: AuthenticatedUser, now: float
+    ) -> UpstreamLogin | None:
+        """Store the answer in the login and in the session. A logout meanwhile is not undone."""
+        session, found, version = await self._read(check)
+        if found is None:
+            return None
+        if found.login.checked_time > asked.checked_time:
+            return found.login
+        login = confirmed_login(found.login, user, now)
+        sessions = [save_session(with_login(session, login), version, found.now)] if session is not None else []
+        await save_or_lose(self._store, found.save(login), *sessions)
+        return login if session is not None else None
+
+    async def _over(self, check: _Check, asked: UpstreamLogin) -> UpstreamLogin | None:
+        """End the session, unless another process got another answer in the meantime."""
+        _, found, _ = await self._read(check)
+        if found is not None and found.login.checked_time > asked.checked_time:
+            return found.login
+        await self._end(check.sid, asked.subject)
+        return None
+
+    async def _pause(self, asked: VersionedLogin, problem: CheckProblem) -> None:
+        """Without the write, the pause is that of the question."""
+        until = int(asked.now) + RETRY_SECONDS
+        with suppress(Unavailable):
+            await self._store.write(asked.save(replace(asked.login, pause_until=until, problem=problem)))
+
+    async def _read(self, check: _Check) -> tuple[Session | None, VersionedLogin | None, int]:
+        """The session, its login, and the version of the session."""
+        read = await self._store.read(session_handle(check.sid), login_handle(check.login_sid))
+        opened, login = read.values
+        return live_session(opened, read.now), login_of(login, read.now), opened.version if opened else 0
+
+
+def _paused(problem: CheckProblem) -> Exception:
+    if problem == "too_many_groups":
+        return LoginRefused("too_many_groups", "the provider says more groups than allowed: narrow groups.allow")
+    return NotConfirmed() if problem else _BeingChecked()
+
+
+def _answer(check: _Check, login: UpstreamLogin | None) -> None:
+    if not check.answer.done():
+        check.answer.set_result(login)
+
+
+def _fail(check: _Check, failure: Exception) -> None:
+    if not check.answer.done():
+        check.answer.set_exception(failure)
+        check.answer.exception()  # retrieved: the request that began it may have stopped waiting
