@@ -4,7 +4,8 @@ import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from scopewright.issuer.users.pages import STYLE_SOURCE, Page, render
+from scopewright.issuer.users.pages import Page
+from scopewright.issuer.users.rendering import STYLE_SOURCE, render
 
 
 class PageServer:

@@ -14,21 +14,16 @@ from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.users import texts
 from scopewright.issuer.users.application import UserLog
 from scopewright.issuer.users.browser_request import own_form, sent_cookies
 from scopewright.issuer.users.consent_view import apis_on_page
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.cookies import Cookies
+from scopewright.issuer.users.login_policy import DEVELOPER
 from scopewright.issuer.users.own_forms import csrf_token, require_csrf_token
-from scopewright.issuer.users.pages import (
-    AccountPage,
-    Application,
-    ConsentOnPage,
-    LoggedOutPage,
-    LoginOnPage,
-    NotLoggedInPage,
-    ScopeOnPage,
-)
+from scopewright.issuer.users.page_values import Application, ScopeOnPage
+from scopewright.issuer.users.pages import AccountPage, ConsentOnPage, LoggedOutPage, LoginOnPage, NotLoggedInPage
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.responses import page_response, redirect
 from scopewright.issuer.users.sessions import UserSessions
@@ -66,7 +61,13 @@ class Account:
             email=str(session.claims.get("email") or ""),
             groups=session.groups,
             logins=tuple(
-                LoginOnPage(login.sid, login.auth_time, login.seen_time, login.sid in session.sids)
+                LoginOnPage(
+                    login.sid,
+                    login.auth_time,
+                    login.seen_time,
+                    current=login.sid in session.sids,
+                    provider=self._provider_of(login),
+                )
                 for login in sorted(logins, key=lambda login: (login.sid != session.sid, -login.auth_time))
             ),
             consents=await self._consents(session.subject),
@@ -131,6 +132,13 @@ class Account:
         openid = (ScopeOnPage(scope) for scope in OPENID_SCOPES if scope in allowed)
         access = (RequestedAccess(c.resource_server, c.scopes) for c in given if c.resource_server)
         return ConsentOnPage(Application(client_id), tuple(openid), apis_on_page(self.registry, access))
+
+    def _provider_of(self, session: Session) -> str:
+        """The display name; empty if the provider was deleted."""
+        if session.provider == DEVELOPER:
+            return texts.ACCOUNT_DEVELOPER
+        provider = self.registry.providers.find(session.provider, session.provider_uid)
+        return provider.record.display_name if provider else ""
 
     async def _session(self, http: Request) -> tuple[str, Session | None]:
         cookie = sent_cookies(http).get(self._cookies.session, "")

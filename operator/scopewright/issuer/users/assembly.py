@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from starlette.routing import Route
+
 from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
@@ -14,14 +16,24 @@ from scopewright.issuer.users.account import Account
 from scopewright.issuer.users.application import UserApplication, UserLog
 from scopewright.issuer.users.attempts import Attempts
 from scopewright.issuer.users.authorize import Authorize
+from scopewright.issuer.users.callback import Callback
 from scopewright.issuer.users.codes import Codes
+from scopewright.issuer.users.completed_login import CompletedLogin
 from scopewright.issuer.users.consents import Consents
+from scopewright.issuer.users.decision_pages import DecisionPages
+from scopewright.issuer.users.developer_form import DeveloperForm
+from scopewright.issuer.users.developer_login import DeveloperLogin
+from scopewright.issuer.users.failed_login import FailedLogin
+from scopewright.issuer.users.login import Login
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.logout import Logout, ReadHint
+from scopewright.issuer.users.password_form import PasswordForm
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.sessions import SessionTimes, UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
+from scopewright.issuer.users.step_context import StepContext
 from scopewright.issuer.users.upstream_checks import UpstreamChecks
+from scopewright.issuer.users.upstream_visit import UpstreamVisits
 from scopewright.issuer.users.user_checks import UserChecks
 from scopewright.stores.sessions.sealed import SealedSessions
 from scopewright.upstream import UpstreamFailed
@@ -111,19 +123,26 @@ def build_application(
         hint = read_hint(token, clock())
         return hint.subject if hint else None
 
-    authorize = Authorize(
-        registry=registry,
-        sessions=state.sessions,
-        consents=state.consents,
-        codes=state.codes,
-        attempts=Attempts(lambda: registry.session_keys),
-        policy=policy,
-        developer=settings.developer,
-        hinted_subject=hinted_subject,
-        clock=clock,
-        log=log,
-    )
+    context = StepContext(registry, state.sessions, Attempts(lambda: registry.session_keys), clock, log)
+    pages = DecisionPages(context, state.consents, policy)
+    authorize = Authorize(context, state.consents, state.codes, policy, pages, hinted_subject)
     logout = Logout(registry, state.sessions, read_hint, clock, log)
     account = Account(registry, state.sessions, state.consents, log)
-    routes = [*authorize.routes(), *logout.routes(), *account.routes()]
+    logins = login_routes(context, policy, CompletedLogin(context, policy, pages), state.logins, settings.developer)
+    routes = [*authorize.routes(), *logins, *logout.routes(), *account.routes()]
     return UserApplication(registry, log, routes, UserPool())
+
+
+def login_routes(
+    context: StepContext,
+    policy: LoginPolicy,
+    completed: CompletedLogin,
+    logins: UserLogins,
+    developer: DeveloperLogin | None,
+) -> list[Route]:
+    """The pages on which users log in, and the way back from providers."""
+    visits, failed = UpstreamVisits(context, logins.upstreams), FailedLogin(context, policy)
+    passwords = PasswordForm(context, logins.passwords, completed)
+    developers = DeveloperForm(context, developer, completed) if developer else None
+    login = Login(context, policy, developers, passwords, visits, failed)
+    return [*login.routes(), *Callback(context, policy, visits, completed, failed).routes()]

@@ -35,6 +35,11 @@ _NONCE_BYTES: Final = 12
 _ID_BYTES: Final = 12
 
 
+def attempt_of_state(state: str) -> str:
+    """Return the id of the attempt whose visit to a provider had this `state`. It is not verified."""
+    return state.partition(".")[0]
+
+
 class TooLarge(Exception):
     """The request does not fit into a cookie."""
 
@@ -54,11 +59,32 @@ class PendingLogin:
 
     def csrf_token(self, *bound_to: str) -> str:
         """Return the token of a form. It is bound to the attempt, and to everything that the form's page showed."""
-        message = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in (self.id, *bound_to))
-        return base64url.encode(hmac.digest(self.secret.encode(), message, "sha256"))
+        return self._derived("csrf", *bound_to)
 
     def accepts(self, token: str, *bound_to: str) -> bool:
         return hmac.compare_digest(token.encode(), self.csrf_token(*bound_to).encode())
+
+    def state(self, provider_uid: str) -> str:
+        """Return the `state` of a visit to a provider (RFC 6749 §10.12): the callback finds the attempt by the part
+        before the dot. A login ends the visits before it, so no answer of a provider is of use twice.
+        """
+        return f"{self.id}.{self._derived('state', provider_uid, self.sid)}"
+
+    def accepts_state(self, state: str, provider_uid: str) -> bool:
+        return hmac.compare_digest(state.encode(), self.state(provider_uid).encode())
+
+    def nonce(self, provider_uid: str) -> str:
+        """Return the `nonce` of a visit, which the ID token must have (OpenID Connect Core §15.5.2)."""
+        return self._derived("nonce", provider_uid, self.sid)
+
+    def code_verifier(self, provider_uid: str) -> str:
+        """Return the PKCE verifier of a visit (RFC 7636 §4.1): 43 characters."""
+        return self._derived("code_verifier", provider_uid, self.sid)
+
+    def _derived(self, *parts: str) -> str:
+        """An HMAC-SHA-256 over the length-prefixed parts, of which the first one is what the value is for."""
+        message = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in (self.id, *parts))
+        return base64url.encode(hmac.digest(self.secret.encode(), message, "sha256"))
 
 
 _CONTENT: Final = TypeAdapter(PendingLogin)

@@ -35,8 +35,10 @@ PARAMETERS: Final = (
     "login_hint",
     "id_token_hint",
     "dpop_jkt",
+    "acr_values",
+    "ui_locales",
 )
-"""The parameters that matter. `acr_values`, `claims_locales`, `display`, `ui_locales` and unknown ones are ignored."""
+"""The parameters that matter. `claims_locales`, `display` and unknown ones are ignored."""
 PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
 
 _SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -102,6 +104,9 @@ class AuthorizationRequest:
     hinted_subject: str
     """The user of `id_token_hint`; empty without one."""
     dpop_jkt: str
+    acr_values: str = ""
+    """For the provider, as `ui_locales`."""
+    ui_locales: str = ""
 
     @property
     def client(self) -> Client:
@@ -153,6 +158,8 @@ def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> Autho
         login_hint=parameter(form, "login_hint"),
         hinted_subject=subject,
         dpop_jkt=_dpop_jkt(form, refused),
+        acr_values=parameter(form, "acr_values"),
+        ui_locales=parameter(form, "ui_locales"),
     )
 
 

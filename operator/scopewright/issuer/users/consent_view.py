@@ -6,7 +6,7 @@ from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import User
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.users.pages import ApiOnPage, RoleOnPage, ScopeOnPage
+from scopewright.issuer.users.page_values import ApiOnPage, RoleOnPage, ScopeOnPage
 from scopewright.issuer.users.stored import DelegatedAccess, Session
 
 Known = Collection[tuple[str, str]]

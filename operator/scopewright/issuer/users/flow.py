@@ -128,12 +128,15 @@ def scopes_of_user(request: AuthorizationRequest, registry: Registry, now: float
     return scopes_of
 
 
+def must_authenticate(request: AuthorizationRequest, session: Session | None, now: float) -> bool:
+    """Whether the user must prove again who they are: a login that a provider remembers is not enough."""
+    if "login" in request.prompt or request.max_age == 0:  # both mean the same (OpenID Connect Core §3.1.2.1)
+        return True
+    return session is not None and request.max_age is not None and now - session.auth_time > request.max_age
+
+
 def _is_recent_enough(request: AuthorizationRequest, session: Session, now: float) -> bool:
-    if not request.prompt.isdisjoint(("login", "select_account")):
-        return False
-    if request.max_age == 0:  # the same as prompt=login, also within the second of the last login
-        return False
-    return request.max_age is None or now - session.auth_time <= request.max_age
+    return "select_account" not in request.prompt and not must_authenticate(request, session, now)
 
 
 def _refused(request: AuthorizationRequest, page: ShowRefusal) -> ShowRefusal | SendError:

@@ -24,7 +24,8 @@ from scopewright.issuer.users.application import UserLog
 from scopewright.issuer.users.browser_request import form_body, own_form, sent_cookies
 from scopewright.issuer.users.cookies import Cookies
 from scopewright.issuer.users.own_forms import csrf_token, require_csrf_token
-from scopewright.issuer.users.pages import Application, LoggedOutPage, LogoutPage
+from scopewright.issuer.users.page_values import Application
+from scopewright.issuer.users.pages import LoggedOutPage, LogoutPage
 from scopewright.issuer.users.responses import page_response, redirect
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session

@@ -3,7 +3,7 @@
 from typing import Final
 
 from scopewright.api.redirect_uris import redirect_origin
-from scopewright.issuer.users.pages import STYLE_SOURCE
+from scopewright.issuer.users.rendering import STYLE_SOURCE
 
 SECURITY_HEADERS: Final = {
     "cache-control": "no-store",

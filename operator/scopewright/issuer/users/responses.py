@@ -8,7 +8,8 @@ from starlette.responses import RedirectResponse, Response
 
 from scopewright.issuer.users.authorization_request import AuthorizationErrorCode, ResponseTarget
 from scopewright.issuer.users.page_headers import SECURITY_HEADERS, content_security_policy
-from scopewright.issuer.users.pages import Page, render
+from scopewright.issuer.users.pages import Page
+from scopewright.issuer.users.rendering import render
 
 
 def page_response(

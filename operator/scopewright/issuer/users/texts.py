@@ -37,6 +37,49 @@ LOGIN_DEVELOPER: Final = (
 )
 LOGIN_USERS: Final = "Users"
 LOGIN_NO_USERS: Final = "There are no users. Add them to the file <code>users.yaml</code> and reload this page."
+LOGIN_PROVIDERS: Final = "Choose how to log in"
+LOGIN_OTHER_PROVIDERS: Final = "Other ways to log in"
+
+LOGIN_USERNAME: Final = "User name"
+LOGIN_HIDDEN_FIELD: Final = "Password"
+LOGIN_BUTTON: Final = "Log in"
+LOGIN_FORM_PROBLEMS: Final = {
+    "wrong": "The user name or the password is wrong.",
+    "too_many": "Too many wrong passwords. Wait a few minutes, then try again.",
+    "busy": "Too many people log in at the moment. Try again shortly.",
+}
+"""By the problem of the last try. An unknown user is a wrong password."""
+
+LOGIN_REFUSED_HEADING: Final = "You are not logged in"
+LOGIN_UNAVAILABLE_HEADING: Final = "No login at the moment"
+LOGIN_PROBLEMS: Final = {
+    "provider_denied": "<strong>{provider}</strong> did not log you in, or you cancelled the login there.",
+    "provider_error": "<strong>{provider}</strong> reported an error instead of logging you in.",
+    "response_iss": "The answer did not come from <strong>{provider}</strong>. Log in again.",
+    "id_token": (
+        "The answer of <strong>{provider}</strong> is not valid: its ID token was refused. If this happens again, its "
+        "settings do not fit to those here."
+    ),
+    "userinfo": "<strong>{provider}</strong> did not say who you are: its answer about you is not valid.",
+    "subject": (
+        "<strong>{provider}</strong> did not say who you are: its answer has no user id where the mapping of claims "
+        "expects it."
+    ),
+    "too_many_groups": (
+        "<strong>{provider}</strong> lists more groups of you than are accepted here, or one with a name that is too "
+        "long. The platform team can narrow them (claimMappings.groups.allow)."
+    ),
+    "login_too_old": (
+        "The application asks you to prove again who you are, and <strong>{provider}</strong> does not say that you "
+        "just did."
+    ),
+    "code": "The answer of <strong>{provider}</strong> has expired or was used already. Log in again.",
+    "unavailable": "<strong>{provider}</strong> does not answer. You can try again shortly.",
+    "busy": "Too many logins wait for <strong>{provider}</strong>. You can try again shortly.",
+}
+"""By why the provider has logged nobody in."""
+LOGIN_AGAIN: Final = "Try again"
+LOGIN_ERROR_ID: Final = "If that does not help, give this id to the team that runs the application:"
 
 CONSENT_HEADING: Final = "Allow {application} to act for you?"
 CONSENT_LEAD: Final = "<strong>{application}</strong> asks to do this on your behalf:"
@@ -109,6 +152,7 @@ ACCOUNT_GROUPS: Final = "Groups"
 ACCOUNT_SESSIONS: Final = "Logins"
 ACCOUNT_THIS_BROWSER: Final = "This browser"
 ACCOUNT_OTHER_BROWSER: Final = "Another browser"
+ACCOUNT_DEVELOPER: Final = "Developer login"
 ACCOUNT_LOGIN: Final = "Logged in {begin}<br>Last used {seen}"
 ACCOUNT_END: Final = "Log out"
 ACCOUNT_END_LABEL: Final = "Log out {browser}, logged in {begin}"

@@ -1,15 +1,21 @@
 """Each page of users once, in all its states, with values that a test chooses."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from scopewright.issuer.users.pages import (
-    AccountPage,
-    ApiOnPage,
-    Application,
-    ConsentOnPage,
-    ConsentPage,
+from scopewright.issuer.users.login_pages import (
     DeveloperLoginPage,
     DeveloperUser,
+    LoginFailedPage,
+    PasswordPage,
+    ProviderChoicePage,
+    ProviderOnPage,
+)
+from scopewright.issuer.users.page_values import ApiOnPage, Application, RoleOnPage, ScopeOnPage
+from scopewright.issuer.users.pages import (
+    AccountPage,
+    ConsentOnPage,
+    ConsentPage,
     ErrorPage,
     LoggedOutPage,
     LoginOnPage,
@@ -18,8 +24,6 @@ from scopewright.issuer.users.pages import (
     NotAdmittedPage,
     NotLoggedInPage,
     Page,
-    RoleOnPage,
-    ScopeOnPage,
 )
 
 HR = Application("hr.hr-web", "https://hr.example/callback")
@@ -39,9 +43,39 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
     openid = (ScopeOnPage("openid", allowed=True), ScopeOnPage("email"))
     users = (DeveloperUser(f"id-{text}", f"Ada {text}", f"ada@{text}", (f"staff {text}",)), DeveloperUser("bob", "Bob"))
     action, csrf, login_path = f"/path/{text}", f"csrf-{text}", f"/login/{text}"
+    provider = ProviderOnPage(f"a-{text}", f"Login of {text}", login_path)
+    password = PasswordPage(
+        action=action,
+        csrf=csrf,
+        back_action=action,
+        back_csrf=csrf,
+        application=application,
+        provider=f"Users of {text}",
+    )
+    failed = LoginFailedPage(
+        action=action,
+        csrf=csrf,
+        application=application,
+        provider=f"Login of {text}",
+        problem="provider_denied",
+        error_id=f"id {text}",
+        again_path=login_path,
+        login_path=login_path,
+    )
     return {
         "login": DeveloperLoginPage(action=action, csrf=csrf, application=application, users=users),
         "login-without-users": DeveloperLoginPage(action=action, csrf=csrf, application=application, users=()),
+        "providers": ProviderChoicePage(
+            action=action,
+            csrf=csrf,
+            application=application,
+            providers=(provider, ProviderOnPage("b", "B", login_path)),
+        ),
+        "password": password,
+        "password-wrong": replace(password, username=f"ada {text}", problem="wrong"),
+        "login-failed": failed,
+        "login-failed-of-several": replace(failed, others=(provider,)),
+        "login-unavailable": replace(failed, problem="unavailable"),
         "consent": ConsentPage(
             action=action,
             csrf=csrf,
@@ -98,7 +132,9 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
             email=text,
             groups=(text,),
             logins=(
-                LoginOnPage(f"sid-{text}", auth_time=1_790_000_000, seen_time=1_790_000_600, current=True),
+                LoginOnPage(
+                    f"sid-{text}", auth_time=1_790_000_000, seen_time=1_790_000_600, current=True, provider=text
+                ),
                 LoginOnPage("other", auth_time=1_780_000_000, seen_time=1_780_000_600, current=False),
             ),
             consents=(ConsentOnPage(application, openid, apis), ConsentOnPage(Application("hr.desk"))),

@@ -347,10 +347,15 @@ def test_a_request_for_nothing_is_refused() -> None:
 # What is accepted
 
 
-@pytest.mark.parametrize("name", ["display", "ui_locales", "claims_locales", "acr_values", "claims", "extra"])
+@pytest.mark.parametrize("name", ["display", "claims_locales", "claims", "extra"])
 def test_parameters_without_effect_are_accepted(name: str) -> None:
     registry = registry_of()
     assert parsed(registry, raw=f"&{name}=page") == parsed(registry)
+
+
+def test_what_is_for_the_provider_is_kept() -> None:
+    request = parsed(acr_values="urn:mfa silver", ui_locales="el de")
+    assert (request.acr_values, request.ui_locales) == ("urn:mfa silver", "el de")
 
 
 @pytest.mark.parametrize("length", [128, 384, 1000])

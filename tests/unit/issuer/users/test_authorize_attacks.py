@@ -235,7 +235,7 @@ async def test_every_answer_has_the_headers_that_protect_it(users: UsersHarness)
     consent = await users.submit(login, "login", "user-ada")
     away = await users.submit(consent, "consent", "allow")
     error = await users.authorize(client_id=None)
-    missing = await users.browser.get("/login/x/y")
+    missing = await users.browser.get("/login/x/y/z")
     for answer in (begun, login, consent, away, error, missing):
         policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
         assert (policy["default-src"], policy["frame-ancestors"], policy["base-uri"]) == ("'none'",) * 3

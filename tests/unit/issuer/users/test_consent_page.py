@@ -54,7 +54,7 @@ async def test_roles_are_shown_if_the_token_may_have_all_of_their_scopes(users: 
 async def test_a_user_without_access_logs_in_as_another_one(users: UsersHarness) -> None:
     refused = await users.log_in("eve")
     assert "no-access" in Page(refused).texts
-    path = f"/login/{refused.url.path.removeprefix('/consent/')}"
+    path = f"/login/{refused.url.path.removeprefix('/consent/')}?user=another"
     assert f'href="{path}"' in refused.text
     login = await users.browser.get(path)
     consent = await users.submit(login, "login", "user-ada")

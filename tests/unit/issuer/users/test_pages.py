@@ -16,8 +16,12 @@ import pytest
 
 from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.state.entries import build_client
+from scopewright.issuer.upstream.login import RefusedReason
 from scopewright.issuer.users import pages, texts
-from scopewright.issuer.users.pages import Application, ErrorPage, Page, render
+from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME, LoginFailedPage, LoginProblem
+from scopewright.issuer.users.page_values import ApiOnPage, Application, ScopeOnPage
+from scopewright.issuer.users.pages import ErrorPage, Page
+from scopewright.issuer.users.rendering import STYLE_SOURCE, render
 from tests.base_install import build_wheel
 from tests.harness.samples import client_record
 from tests.unit.issuer.users.sample_pages import sample_pages
@@ -89,8 +93,8 @@ def test_pages_have_no_code_and_load_nothing(name: str) -> None:
 def test_the_hash_allows_the_style_of_each_page(name: str) -> None:
     html = render(sample_pages(HOSTILE)[name])
     [style] = re.findall(b"<style>(.*?)</style>", html, re.DOTALL)
-    assert base64.b64encode(hashlib.sha256(style).digest()).decode() in pages.STYLE_SOURCE
-    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", pages.STYLE_SOURCE)
+    assert base64.b64encode(hashlib.sha256(style).digest()).decode() in STYLE_SOURCE
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", STYLE_SOURCE)
     assert not re.search(rb"url\(|@import|</", style)
 
 
@@ -101,7 +105,8 @@ def test_forms_post_the_csrf_token_to_the_action(name: str) -> None:
         assert (form["method"], form["action"]) == ("post", "/path/text")
     tokens = [field for field in page.of("input") if field["name"] == "csrf"]
     assert [field["value"] for field in tokens] == ["csrf-text"] * len(page.of("form"))
-    assert {field["type"] for field in page.of("input")} <= {"hidden"}
+    shown = {field["id"]: field["type"] for field in page.of("input") if field["type"] != "hidden"}
+    assert shown == ({"username": "text", "password": "password"} if name.startswith("password") else {})
     assert all(button["id"] for button in page.of("button"))
 
 
@@ -119,7 +124,7 @@ def test_pages_have_what_assistive_technology_reads(name: str) -> None:
 
 @pytest.mark.parametrize("description", ["", " ", "\u200b", "\u200d\u3164", "\xa0.", "\U000e0041"])
 def test_a_scope_whose_description_nobody_can_see_is_shown_by_its_name(description: str) -> None:
-    apis = (pages.ApiOnPage("api", "team", (pages.ScopeOnPage("payroll.write", description),)),)
+    apis = (ApiOnPage("api", "team", (ScopeOnPage("payroll.write", description),)),)
     consent = pages.ConsentOnPage(Application("hr.hr-web"), apis=apis)
     account = sample_pages()["account"]
     assert isinstance(account, pages.AccountPage)
@@ -174,12 +179,31 @@ def test_a_consent_that_asks_for_nothing_more_asks_whether_to_continue_as_the_us
     assert decisions == [("deny", "deny"), ("allow", "allow")]
 
 
+def test_fields_of_a_password_have_labels_bounds_and_the_names_that_password_managers_know() -> None:
+    page = elements(sample_pages("ada")["password-wrong"])
+    fields = {field["id"]: field for field in page.of("input") if field["type"] != "hidden"}
+    assert [label["for"] for label in page.of("label")] == [*fields] == ["username", "password"]
+    assert (fields["username"]["autocomplete"], fields["username"]["value"]) == ("username", "ada ada")
+    assert (fields["password"]["autocomplete"], "value" in fields["password"]) == ("current-password", False)
+    assert {int(field["maxlength"]) for field in fields.values()} == {MAX_USERNAME, MAX_PASSWORD}
+    assert {field["aria-describedby"] for field in fields.values()} == {"password-problem"}
+
+
+@pytest.mark.parametrize("problem", [*get_args(RefusedReason), "unavailable", "busy"])
+def test_each_failed_login_has_a_text(problem: LoginProblem) -> None:
+    page = sample_pages()["login-failed"]
+    assert isinstance(page, LoginFailedPage)
+    assert "Login of text" in elements(replace(page, problem=problem)).text
+    assert texts.LOGIN_PROBLEMS[problem] not in [text for p, text in texts.LOGIN_PROBLEMS.items() if p != problem]
+
+
 def test_each_openid_scope_has_a_text() -> None:
     assert set(texts.OPENID_SCOPES) == set(OPENID_SCOPES)
 
 
 def test_each_text_is_used() -> None:
-    used = "".join(file.read_text() for file in TEMPLATES.glob("*.html")) + Path(pages.__file__).read_text()
+    files = [*TEMPLATES.glob("*.html"), *TEMPLATES.parent.glob("*.py")]
+    used = "".join(file.read_text() for file in files)
     names = {name for name in vars(texts) if name.isupper()}
     assert {name for name in names if f"texts.{name}" not in used} == set()
 
@@ -188,8 +212,8 @@ def test_pages_are_in_the_wheel(tmp_path: Path) -> None:
     """Python imports the package from the wheel, as from any zip file."""
     wheel = build_wheel(tmp_path)
     program = (
-        "from scopewright.issuer.users import pages;"
-        "print(pages.__file__); print(pages.render(pages.LoggedOutPage()).decode())"
+        "from scopewright.issuer.users import pages, rendering;"
+        "print(pages.__file__); print(rendering.render(pages.LoggedOutPage()).decode())"
     )
     environment = {**os.environ, "PYTHONPATH": str(wheel)}
     done = subprocess.run(

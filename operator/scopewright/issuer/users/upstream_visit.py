@@ -1,0 +1,81 @@
+"""A visit of the browser to an OpenID provider: what the issuer asks there, and the user with whom it returns."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.login import UpstreamLogins, UpstreamRequest
+from scopewright.issuer.users import flow
+from scopewright.issuer.users.authorization_request import AuthorizationRequest
+from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
+from scopewright.issuer.users.stored import Session
+
+MAX_VISITS: Final = 32
+"""Requests that wait for providers at once: half of UserPool, so that slow providers do not stop other logins."""
+
+
+class TooManyVisits(Exception):
+    """Too many requests wait for providers."""
+
+
+class UpstreamVisits:
+    """Raises `UpstreamFailed` and TooManyVisits."""
+
+    def __init__(self, context: StepContext, upstreams: UpstreamLogins) -> None:
+        self._context = context
+        self._upstreams = upstreams
+        self._free = MAX_VISITS
+
+    async def authorization_url(
+        self, resumed: ResumedAttempt, provider: Provider, session: Session | None, *, another_user: bool = False
+    ) -> str:
+        """Return where the browser logs in. The provider is known to take the answer back to `/callback/<provider>`."""
+        async with self._visit():
+            return await self._upstreams.authorization_url(
+                provider, self._request(resumed, provider, session, another_user=another_user)
+            )
+
+    async def redeem(
+        self, resumed: ResumedAttempt, provider: Provider, session: Session | None, parameters: Mapping[str, str]
+    ) -> AuthenticatedUser:
+        """Return the user of the provider's answer. Raises `LoginRefused`."""
+        async with self._visit():
+            return await self._upstreams.redeem(provider, self._request(resumed, provider, session), parameters)
+
+    def _request(
+        self, resumed: ResumedAttempt, provider: Provider, session: Session | None, *, another_user: bool = False
+    ) -> UpstreamRequest:
+        attempt, request = resumed.attempt, resumed.request
+        fresh = flow.must_authenticate(request, session, self._context.clock())
+        return UpstreamRequest(
+            redirect_uri=self._context.url(f"callback/{provider.name}"),
+            state=attempt.state(provider.uid),
+            nonce=attempt.nonce(provider.uid),
+            code_verifier=attempt.code_verifier(provider.uid),
+            started=attempt.started,
+            fresh=fresh,
+            max_age=request.max_age,
+            prompt=_prompt(request, fresh=fresh, another_user=another_user),
+            login_hint="" if another_user else request.login_hint,
+            acr_values=request.acr_values,
+            ui_locales=request.ui_locales,
+        )
+
+    @asynccontextmanager
+    async def _visit(self) -> AsyncIterator[None]:
+        if not self._free:
+            raise TooManyVisits
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+def _prompt(request: AuthorizationRequest, *, fresh: bool, another_user: bool) -> tuple[str, ...]:
+    """For another user both: providers that do not know `select_account` would return the same one without a page."""
+    login = ("login",) if fresh or another_user else ()
+    select = ("select_account",) if another_user or "select_account" in request.prompt else ()
+    return login + select
