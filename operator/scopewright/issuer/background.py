@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability.metrics import IssuerMetrics
@@ -19,6 +19,13 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 
 log: Final = logging.getLogger(__name__)
+
+
+class UserParts(Protocol):
+    """What is stored about users, and the clients of identity providers."""
+
+    async def close(self) -> None:
+        """Store what is not stored yet, and close connections to providers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class Background:
     snapshots: SnapshotFile | None
     usage: CredentialUsage | None
     store_timeout: float
+    users: UserParts | None = None
+    """None: there are no endpoints for users."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -59,6 +68,8 @@ class Background:
         finally:
             if fallback is not None:
                 fallback.cancel()
+            if self.users is not None:
+                await self.users.close()
             await self.tasks.stop()
             if self.usage is not None:
                 await self.revocations.finish()

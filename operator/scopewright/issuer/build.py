@@ -114,7 +114,7 @@ def build_issuer(
     tasks = SupervisedTasks(monotonic)
     listener = reader if isinstance(reader, Listener) else None
     contact = listener.contact if listener else None
-    readiness = Readiness(registry, tasks, clock, lambda: follower.incomplete, contact)
+    readiness = Readiness(registry, tasks, clock, lambda: follower.incomplete, contact, lambda: failing_providers())
     follower = Follower(reader, registry, revocations, snapshots, clock=clock, changed=readiness.update)
     metrics = IssuerMetrics(
         registry,
@@ -162,16 +162,23 @@ def build_issuer(
 
     def shared(endpoint: AnyEndpoint) -> AnyEndpoint:
         """For browsers too, if users can log in."""
-        return CrossOrigin(endpoint.decide, registry) if settings.users else endpoint
+        return CrossOrigin(endpoint.decide, registry, offers_login) if settings.users else endpoint
+
+    def offers_login() -> bool:
+        return settings.users is not None and policy.offers_login
+
+    def failing_providers() -> list[str]:
+        return state.logins.upstreams.failing if state else []
 
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
-    users, user_grants, userinfo, families, subjects = None, None, None, None, None
+    policy = LoginPolicy(registry.providers, settings.users is not None and settings.users.developer is not None)
+    state, users, user_grants, userinfo, families, subjects = None, None, None, None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
         from scopewright.issuer.users.assembly import UserLogins, UserState, build_application
 
-        id_tokens, policy = IdTokens(registry), LoginPolicy(registry.providers, settings.users.developer is not None)
-        logins = UserLogins.of(settings.users, clock)
+        id_tokens = IdTokens(registry)
+        logins = UserLogins.of(settings.users, metrics.providers, registry.providers, clock)
         state = UserState.of(settings.users, logins, registry, policy, revocations, clock)
         users = build_application(settings.users, state, registry, policy, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)
@@ -217,6 +224,19 @@ def build_issuer(
         snapshots=snapshots,
         usage=usage,
         store_timeout=settings.store_timeout,
+        users=state,
     )
     feed = FeedEndpoint(revocations, registry.keys)
-    return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies, users, userinfo)
+    return Issuer(
+        registry,
+        endpoints,
+        feed,
+        metrics,
+        readiness,
+        background,
+        clock,
+        settings.proxies,
+        users,
+        userinfo,
+        offers_login,
+    )

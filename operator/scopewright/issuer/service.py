@@ -1,7 +1,7 @@
 """The issuer: answers each request from memory, by its path."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -66,6 +66,8 @@ class Issuer:
     """None: no user can log in."""
     userinfo: AnyEndpoint | None = None
     """None if no user can log in."""
+    offers_login: Callable[[], bool] = lambda: False
+    """Whether users can log in now: without an identity provider their endpoints are not there."""
     _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
 
     @contextlib.asynccontextmanager
@@ -94,14 +96,22 @@ class Issuer:
                 return endpoints.introspection.decide(http)
             if http.path == paths.revocation and endpoints.revocation:
                 return endpoints.revocation.decide(http)
-            if self.users is not None and self.users.serves(http.path, record.issuer):
-                return self.users.answer(http) if self.readiness.started else _starting()
-            if http.path == paths.userinfo and self.userinfo:
-                return self.userinfo.decide(http)
-            document = self._document(http, record, paths)
-            if document is not None:
-                return document
+            answer = self._of_users(http, record, paths) or self._document(http, record, paths)
+            if answer is not None:
+                return answer
         return self._health(http) or (metadata.not_found() if record else _starting())
+
+    def _of_users(
+        self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths
+    ) -> Answer | Awaitable[Answer] | None:
+        """The answer of a page or of userinfo; None for other paths, and while no user can log in."""
+        if self.users is not None and self.users.serves(http.path, record.issuer):
+            if not self.readiness.started:
+                return _starting()
+            return self.users.answer(http) if self.offers_login() else None
+        if http.path == paths.userinfo and self.userinfo is not None and self.offers_login():
+            return self.userinfo.decide(http)
+        return None
 
     def observe(self, http: HttpRequest) -> Answer:
         """Answers for operators of the issuer, on a listener of its own: `/metrics` and health."""
@@ -117,7 +127,7 @@ class Issuer:
     def _document(self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths) -> Answer | None:
         if http.path not in (paths.jwks, paths.feed, paths.oauth_metadata, paths.openid_metadata):
             return None
-        if http.path != paths.feed and self.users is not None:
+        if http.path != paths.feed and self.offers_login():
             return any_origin(http, self._public_document(http, record, paths))
         return self._public_document(http, record, paths)
 
@@ -126,7 +136,7 @@ class Issuer:
             return _only_get()
         if http.path == paths.feed:
             return self.feed.answer(record.issuer, http)
-        offered = {"revoking": self.endpoints.revocation is not None, "users": self.users is not None}
+        offered = {"revoking": self.endpoints.revocation is not None, "users": self.offers_login()}
         if http.path == paths.oauth_metadata:
             return metadata.document(metadata.oauth_metadata(record, **offered), record)
         jwks = self.registry.keys.jwks(self.clock())

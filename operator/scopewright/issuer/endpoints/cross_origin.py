@@ -4,7 +4,7 @@ An application that runs in a browser is a public client: its scripts call the t
 Only origins of registered redirect URIs may read the answers. Cookies are never involved: no answer allows credentials.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -26,15 +26,16 @@ _ANY: Final = (b"access-control-allow-origin", b"*")
 
 class CrossOrigin:
     """Wraps the function that answers an endpoint's requests. Those without the header Origin are passed on as they
-    are.
+    are, and so are all while no user can log in.
     """
 
-    def __init__(self, decide: Handler, registry: Registry) -> None:
+    def __init__(self, decide: Handler, registry: Registry, offers_login: Callable[[], bool]) -> None:
         self._decide = decide
         self._registry = registry
+        self._offers_login = offers_login
 
     def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
-        if b"origin" not in http.headers:
+        if b"origin" not in http.headers or not self._offers_login():
             return self._decide(http)
         allowed = self._allowed(http)
         if _is_preflight(http):

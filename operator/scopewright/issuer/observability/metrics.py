@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scopewright.issuer.observability import connections
+from scopewright.issuer.observability import connections, providers
 from scopewright.issuer.protocol.errors import SLOWED, ErrorCode
 from scopewright.issuer.protocol.responses import Answer
 from scopewright.issuer.rate_budget import Clock
@@ -66,7 +66,8 @@ _READY: Final = 0
 _ACTIVITY: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KINDS)}
 _CONTACT: Final = 1 + len(KINDS)
 _CONNECTIONS: Final = _CONTACT + 1
-_FIRST: Final = _CONNECTIONS + connections.COLUMNS
+_PROVIDERS: Final = _CONNECTIONS + connections.COLUMNS
+_FIRST: Final = _PROVIDERS + providers.COLUMNS
 _COLUMNS, _COLUMN_COUNT = _layout()
 
 UPDATE_INTERVAL_SECONDS: Final = 5.0
@@ -116,6 +117,7 @@ class IssuerMetrics(Collector):
         self._clock = clock
         self._counters = counters or shared_counters(1).row()
         self.connections = connections.ConnectionMetrics(self._counters, _CONNECTIONS)
+        self.providers = providers.ProviderMetrics(self._counters, _PROVIDERS, registry.providers)
         self._is_ready = ready
         self._last_activity = last_activity
         self._last_contact = last_contact
@@ -184,6 +186,7 @@ class IssuerMetrics(Collector):
         yield known
         yield seconds
         yield from self.connections.collect()
+        yield from self.providers.collect()
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from starlette.routing import Route
 
 from scopewright.issuer.observability import audit
+from scopewright.issuer.observability.providers import ObservedLogins, ProviderMetrics
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.state.providers import Provider, ProviderIndex
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import PasswordLogins, UpstreamLogins, UpstreamRequest, WrongPassword
+from scopewright.issuer.upstream.login import PasswordLogins, UpstreamRequest, WrongPassword
 from scopewright.issuer.users.account import Account
 from scopewright.issuer.users.application import UserApplication, UserLog
 from scopewright.issuer.users.attempts import Attempts
@@ -64,12 +65,15 @@ class _Pending:
 class UserLogins:
     """How users log in: at OpenID providers, with a password, or by the developer login."""
 
-    upstreams: UpstreamLogins
+    upstreams: ObservedLogins
     passwords: PasswordLogins
 
     @classmethod
-    def of(cls, settings: UserEndpointSettings, clock: Clock) -> "UserLogins":
-        return cls(settings.upstreams or _Pending(), settings.passwords or _Pending())
+    def of(
+        cls, settings: UserEndpointSettings, metrics: ProviderMetrics, providers: ProviderIndex, clock: Clock
+    ) -> "UserLogins":
+        upstreams = ObservedLogins(settings.upstreams or _Pending(), metrics, providers, clock)
+        return cls(upstreams, settings.passwords or _Pending())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,10 @@ class UserState:
         sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry), checks)
         consents = Consents(sealed, registry.server_of, revocations.end_consent)
         return cls(sealed, sessions, consents, Codes(sealed), logins, upstream)
+
+    async def close(self) -> None:
+        """Wait a while for answers of providers that are not stored yet."""
+        await self.checks.close()
 
 
 def _session_times(registry: Registry) -> SessionTimes:

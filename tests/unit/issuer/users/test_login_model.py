@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scopewright.core.revocation_keys import audience_key
 from scopewright.core.user_revocations import user_token_has_ended
 from scopewright.issuer.users.refresh_tokens import parse_refresh_token
-from scopewright.issuer.users.user_record import family_handle, user_handle, user_of
+from scopewright.issuer.users.user_record import MAX_SESSIONS, family_handle, user_handle, user_of
 from tests.harness.clock import Clock
 from tests.harness.samples import SECRET
 from tests.unit.issuer.users.login_model import (
@@ -91,12 +91,14 @@ class LoginMachine(RuleBasedStateMachine):
             for offline in (False, True):
                 self.begin_anew(client_id, offline)
 
+    @precondition(lambda self: self.has_room())
     @rule(client_id=st.sampled_from([PUBLIC, CONFIDENTIAL]), offline=st.booleans())
     def begin_anew(self, client_id: str, offline: bool) -> None:
         self.log_in("ada")
         self.add_code(self.sessions[-1], client_id, offline)
         self.begin_family(self.codes[-1], self.runner.run(self.redeem(self.codes[-1])))
 
+    @precondition(lambda self: self.has_room())
     @rule(name=st.sampled_from(["ada", "grace"]))
     def log_in(self, name: str) -> None:
         cookie, session = self.runner.run(self.user_sessions.begin(user(name)))
@@ -330,6 +332,10 @@ class LoginMachine(RuleBasedStateMachine):
                     assert has_ended == family.ended
 
     # Helpers
+
+    def has_room(self) -> bool:
+        """With more sessions the oldest one ends, which is a test of its own."""
+        return len(self.alive_sessions()) < MAX_SESSIONS
 
     def add_code(self, session: ModelSession, client_id: str, offline: bool) -> None:
         scopes = (*SCOPES, "offline_access") if offline else SCOPES
