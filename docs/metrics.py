@@ -27,9 +27,11 @@ from scopewright.core.config import Config
 from scopewright.core.declared import parse_declared
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records.codec import encode
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, key_record_name
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.issuer.observability.metrics import IssuerMetrics
+from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.state.registry import Registry
 
 PAGE: Final = Path(__file__).with_name("metrics.md")
@@ -42,6 +44,7 @@ OPEN: Final = {
     "problem": ", ".join(f"`{problem}`" for problem in ObjectProblem),
     "condition_reason": "[reasons of a status](configuration.md#status-conditions), causes of a rotation, or empty",
     "version": "the version of this package",
+    "provider": "names of at most 64 identity providers in force",
     "owner_namespace": "at most 20 namespaces of tenants: those with the highest values",
 }
 """Labels whose values the code does not list, with their bounds."""
@@ -122,6 +125,10 @@ REMEDIES: Final = {
         "See [ScopewrightTokensFailing](#scopewrighttokensfailing); [errors.md](errors.md) has each error."
     ),
     "scopewright_issuer_refusals_of_known_clients": "See [ScopewrightClientRefused](#scopewrightclientrefused).",
+    "scopewright_issuer_provider_requests": (
+        "failed: check the provider, and the network from the issuer's Pods to it; `status` of the IdentityProvider "
+        "says what the operator sees. refused: the audit log has the reason of each refused login."
+    ),
     "scopewright_issuer_request_seconds": "See [ScopewrightTokensSlow](#scopewrighttokensslow).",
     "scopewright_issuer_connections": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",
     "scopewright_issuer_connection_memory_bytes": (
@@ -302,6 +309,7 @@ def issuer() -> list[Exported]:
 
 def issuer_families() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
+    registry.providers.put(Provider(IdentityProviderRecord("company", "1", "Company", "https://login.example")))
     return IssuerMetrics(registry, lambda: 1.0, last_activity=lambda kind: 1.0, last_contact=lambda: 1.0).collect()
 
 

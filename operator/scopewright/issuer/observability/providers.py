@@ -55,7 +55,7 @@ class ProviderMetrics:
     def collect(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "scopewright_issuer_provider_requests",
-            "Questions to identity providers: where to log in (begin_login), who has logged in (login), and whether the "
+            "Questions to identity providers: where to log in (begin_login), who has logged in (login), whether the "
             "user of a session still exists (check). ended: the provider has ended the login of a session.",
             labels=["provider", "operation", "result"],
         )
