@@ -85,13 +85,24 @@ EVERYTHING: Final[dict[str, Any]] = {
     "dashboard": {"enabled": True, "labels": {"team": "platform"}, "annotations": {"grafana_folder": "Platform"}},
 }
 
+_APART: Final = {"mode": "deployment", "autoscaling": {"enabled": False}}
+_USERS: Final = {
+    "users": {"enabled": True},
+    "config": {"users": {"applications": [{"namespaces": ["hr"], "hosts": ["*.hr.example"]}]}},
+}
 MODES: Final[dict[str, dict[str, Any]]] = {
     "sidecar": {},
     "deployment": {"issuer": {"mode": "deployment"}},
     "both, on the way from one to the other": {"issuer": {"mode": "both"}},
-    "deployment of a fixed size": {"issuer": {"mode": "deployment", "autoscaling": {"enabled": False}}},
+    "deployment of a fixed size": {"issuer": _APART},
     "everything, sidecar": EVERYTHING,
     "everything, deployment": {**EVERYTHING, "issuer": {**EVERYTHING["issuer"], "mode": "deployment"}},
+    "users, sidecar": {**_USERS, "operator": {"replicas": 1}},
+    "users, deployment": {**_USERS, "issuer": {**_APART, "replicas": 1}},
+    "users, without a claim": {
+        "users": {"enabled": True, "sessions": {"persistence": {"enabled": False}}},
+        "operator": {"replicas": 1},
+    },
     "some namespaces": {"watchNamespaces": ["payroll", "leave"]},
     "a given certificate": {
         "tls": {"enabled": True, "secretName": "given", "certManager": {"issuerRef": {"name": "platform"}}},

@@ -233,6 +233,14 @@ def test_the_operator_may_create_tokens_for_the_sidecar_issuer(release: Release,
             OPERATOR_LABELS,
             "no Secret of type scopewright.dev/client-record in payroll",
         ),
+        *(
+            (space, f"scopewright.dev/{kind}", OPERATOR_LABELS, f"no Secret of type scopewright.dev/{kind} in {space}")
+            for space, kind in (
+                (NAMESPACE, "identity-provider"),
+                (NAMESPACE, "static-users"),
+                (TEAM, "identity-provider-record"),
+            )
+        ),
         (TEAM, "servicebinding.io/oauth2", {}, "the operator labels every Secret that it writes"),
     ],
 )
@@ -246,7 +254,11 @@ def test_the_operator_may_not_create_secrets_of_other_types(
 
 
 def test_the_operator_may_create_secrets_of_its_types(release: Release, operator: Account) -> None:
-    for namespace, kind in ((TEAM, "servicebinding.io/oauth2"), (NAMESPACE, "scopewright.dev/client-record")):
+    for namespace, kind in (
+        (TEAM, "servicebinding.io/oauth2"),
+        (NAMESPACE, "scopewright.dev/client-record"),
+        (NAMESPACE, "scopewright.dev/identity-provider-record"),
+    ):
         path = f"/api/v1/namespaces/{namespace}/secrets?dryRun=All"
         assert operator.request("POST", path, secret(namespace, "new", kind, OPERATOR_LABELS))[0] == 201
 
@@ -255,8 +267,9 @@ def test_the_operator_may_not_change_or_delete_foreign_secrets(release: Release,
     for kind, message_part in (
         ("Opaque", "no Secret of type Opaque"),
         ("servicebinding.io/oauth2", "Scopewright does not manage this Secret"),
+        ("scopewright.dev/static-users", "no Secret of type scopewright.dev/static-users"),
     ):
-        foreign = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
+        foreign = release.kube.create(secret(TEAM, f"theirs-{kind.rpartition('/')[2].lower()}", kind))
         path = f"/api/v1/namespaces/{TEAM}/secrets/{foreign['metadata']['name']}"
         labelled = {**foreign, "metadata": {**foreign["metadata"], "labels": OPERATOR_LABELS}}
         for method, body in (("PUT", labelled), ("DELETE", None)):
@@ -454,6 +467,35 @@ def test_an_operator_of_some_namespaces_serves_those_and_has_no_rights_elsewhere
     credential = secret("elsewhere", "s", "servicebinding.io/oauth2", OPERATOR_LABELS)
     assert operator.request("POST", "/api/v1/namespaces/elsewhere/secrets", credential)[0] == 403
     release.kube.delete("Namespace", "", "elsewhere")
+
+
+def test_an_upgrade_gives_the_only_pod_a_volume_for_sessions_and_another_takes_it_away(release: Release) -> None:
+    def strategy() -> dict[str, Any]:
+        found = release.kube.get("Deployment", NAMESPACE, "scopewright-operator")
+        assert found is not None
+        strategy: dict[str, Any] = found["spec"]["strategy"]
+        return strategy
+
+    def claim() -> Manifest | None:
+        """None also while it waits for Pods that use it."""
+        found = release.kube.get("PersistentVolumeClaim", NAMESPACE, "scopewright-sessions")
+        return found if found and "deletionTimestamp" not in found["metadata"] else None
+
+    release.upgrade(users={"enabled": True}, operator={"replicas": 1})
+    assert (strategy(), claim() is None) == ({"type": "Recreate"}, False)
+    release.upgrade(users={"enabled": False}, operator={"replicas": 2})
+    assert strategy() == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    assert claim() is None
+
+
+def test_the_notes_say_how_users_log_in(release: Release) -> None:
+    users = {"users": {"enabled": True}, "operator": {"replicas": 1}}
+    output = notes_of(release, users)
+    assert f"register {release.issuer_url}/callback/NAME at your OpenID provider" in output
+    assert "every update logs all users out" not in output
+    brief = {"users": {"sessions": {"persistence": {"enabled": False}}}}
+    assert "every update logs all users out" in notes_of(release, merged(users, brief))
+    assert "IdentityProvider" not in notes_of(release, {})
 
 
 def test_the_issuer_moves_to_its_own_deployment_and_the_operator_loses_the_right_to_create_tokens(

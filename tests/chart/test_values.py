@@ -82,6 +82,30 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
             {"issuer": {"mode": "deployment", "autoscaling": {"minReplicas": 9}}},
             "issuer.autoscaling.minReplicas is more than maxReplicas",
         ),
+        (
+            {"users": {"enabled": True}},
+            "exactly one issuer Pod, because the sessions of users are in a file: with issuer.mode=sidecar the issuer",
+        ),
+        (
+            {"users": {"enabled": True}, "issuer": {"mode": "deployment", "replicas": 1}},
+            "set issuer.replicas=1 and issuer.autoscaling.enabled=false",
+        ),
+        ({"users": {"enabled": True}, "operator": {"replicas": 3}}, "so set operator.replicas=1"),
+        (
+            {"users": {"enabled": True}, "issuer": {"mode": "deployment", "autoscaling": {"enabled": False}}},
+            "set issuer.replicas=1 and issuer.autoscaling.enabled=false",
+        ),
+        (
+            {"users": {"enabled": True}, "issuer": {"mode": "both"}},
+            "issuer.mode=both has several. Set users.enabled=false until",
+        ),
+        ({"users": {"sessions": {"persistence": {"size": "much"}}}}, "'/users/sessions/persistence/size'"),
+        (
+            {"users": {"sessions": {"persistence": {"accessModes": ["ReadWriteMany"]}}}},
+            "'/users/sessions/persistence/accessModes/0'",
+        ),
+        ({"users": {"sessions": {"file": "x"}}}, "additional properties 'file' not allowed"),
+        ({"issuer": {"extraVolumes": [{"name": "sessions"}]}}, "the volume name sessions is reserved by the chart"),
     ],
     ids=str,
 )
@@ -145,7 +169,13 @@ def test_token_review_sets_both_the_right_and_the_configuration() -> None:
 
 def test_every_value_has_an_effect() -> None:
     """A change of each value changes the rendered objects in some mode."""
-    modes = ("everything, sidecar", "everything, deployment", "deployment of a fixed size", "a given certificate")
+    modes = (
+        "everything, sidecar",
+        "everything, deployment",
+        "deployment of a fixed size",
+        "a given certificate",
+        "users, sidecar",
+    )
     bases = [MODES[mode] for mode in modes]
     before = [template(base) for base in bases]
 
@@ -229,6 +259,10 @@ def other(path: str, value: Any) -> Any:
         "issuer.trustedProxies": ["10.2.0.0/24"],
         "networkPolicy.apiServer.cidrs": ["10.0.0.2/32"],
         "networkPolicy.apiServer.ports": [8443],
+        "networkPolicy.identityProviders.cidrs": ["10.0.0.3/32"],
+        "networkPolicy.identityProviders.ports": [8443],
+        "users.sessions.persistence.size": "2Gi",
+        "users.sessions.persistence.accessModes": ["ReadWriteOncePod"],
         "tracing.endpoint": "http://other.example:4318",
         "tracing.env": {"OTEL_TRACES_SAMPLER": "always_on"},
         "service.clusterIP": "10.96.0.7",

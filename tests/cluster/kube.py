@@ -24,6 +24,7 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ScopeGrant": (_SCOPEWRIGHT, "scopegrants"),
     "SigningKey": (_SCOPEWRIGHT, "signingkeys"),
     "Pod": (_CORE, "pods"),
+    "PersistentVolumeClaim": (_CORE, "persistentvolumeclaims"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "Event": ("/apis/events.k8s.io/v1", "events"),

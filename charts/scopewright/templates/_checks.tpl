@@ -34,9 +34,19 @@
 {{- if and (ne $v.service.type "LoadBalancer") (or $v.service.loadBalancerClass $v.service.loadBalancerSourceRanges (not (kindIs "invalid" $v.service.allocateLoadBalancerNodePorts))) -}}
 {{- fail "service.loadBalancerClass, loadBalancerSourceRanges and allocateLoadBalancerNodePorts need service.type LoadBalancer" -}}
 {{- end -}}
+{{- if $v.users.enabled -}}
+{{- $one := "users.enabled needs exactly one issuer Pod, because the sessions of users are in a file: " -}}
+{{- if eq $v.issuer.mode "both" -}}
+{{- fail (print $one "issuer.mode=both has several. Set users.enabled=false until the change of the mode is complete; users log in again afterwards") -}}
+{{- else if and (eq $v.issuer.mode "sidecar") (ne (int $v.operator.replicas) 1) -}}
+{{- fail (print $one "with issuer.mode=sidecar the issuer is in the Pods of the operator, so set operator.replicas=1") -}}
+{{- else if and (eq $v.issuer.mode "deployment") (or $v.issuer.autoscaling.enabled (ne (int $v.issuer.replicas) 1)) -}}
+{{- fail (print $one "set issuer.replicas=1 and issuer.autoscaling.enabled=false") -}}
+{{- end -}}
+{{- end -}}
 {{- $volumes := dict -}}
 {{- range concat $v.operator.extraVolumes $v.issuer.extraVolumes -}}
-{{- if has .name (list "identity" "config" "issuer-identity" "snapshot" "tls") -}}
+{{- if has .name (list "identity" "config" "issuer-identity" "snapshot" "sessions" "tls") -}}
 {{- fail (printf "extraVolumes: the volume name %s is reserved by the chart: choose another name" .name) -}}
 {{- end -}}
 {{- if and (hasKey $volumes .name) (ne (toJson (index $volumes .name)) (toJson .)) -}}

@@ -19,6 +19,9 @@ env:
   # In memory, because it contains private keys. It survives the container: after a restart the issuer serves from it
   # while the API server is unavailable.
   - {name: SCOPEWRIGHT_SNAPSHOT, value: /var/run/scopewright/snapshot/issuer.json}
+  {{- if $.Values.users.enabled }}
+  - {name: SCOPEWRIGHT_SESSIONS, value: /var/lib/scopewright/sessions.db}
+  {{- end }}
   {{- if $.Values.tls.enabled }}
   - {name: SCOPEWRIGHT_TLS_CERT, value: /var/run/scopewright/tls/tls.crt}
   - {name: SCOPEWRIGHT_TLS_KEY, value: /var/run/scopewright/tls/tls.key}
@@ -58,6 +61,9 @@ resources:
 volumeMounts:
   - {name: {{ index . 1 }}, mountPath: {{ include "scopewright.identityPath" $ }}, readOnly: true}
   - {name: snapshot, mountPath: /var/run/scopewright/snapshot}
+  {{- if $.Values.users.enabled }}
+  - {name: sessions, mountPath: /var/lib/scopewright}
+  {{- end }}
   {{- if $.Values.tls.enabled }}
   - {name: tls, mountPath: /var/run/scopewright/tls, readOnly: true}
   {{- end }}
@@ -66,7 +72,26 @@ volumeMounts:
 
 {{- define "scopewright.issuerVolumes" -}}
 - {name: snapshot, emptyDir: {medium: Memory, sizeLimit: 128Mi}}
+{{- if .Values.users.enabled }}
+{{- with .Values.users.sessions.persistence }}
+{{- if .enabled }}
+- {name: sessions, persistentVolumeClaim: {claimName: {{ .existingClaim | default (include "scopewright.sessions" $) }}}}
+{{- else }}
+- {name: sessions, emptyDir: {sizeLimit: {{ .size }}}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if .Values.tls.enabled }}
 - {name: tls, secret: {secretName: {{ include "scopewright.tlsSecret" . }}}}
 {{- end }}
+{{- end }}
+
+{{/* How a Deployment replaces its Pods: two must not use the file with the sessions at one time. (list $ "operator" or "issuer") */}}
+{{- define "scopewright.strategy" -}}
+{{- $ := index . 0 -}}
+{{- if and $.Values.users.enabled (eq (index . 1) (eq $.Values.issuer.mode "sidecar" | ternary "operator" "issuer")) -}}
+{type: Recreate}
+{{- else -}}
+{type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
+{{- end -}}
 {{- end }}

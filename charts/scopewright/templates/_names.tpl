@@ -75,11 +75,14 @@ labels:
 {{- end -}}
 {{- end }}
 
+{{/* The PersistentVolumeClaim that the chart creates. */}}
+{{- define "scopewright.sessions" -}}{{ include "scopewright.fullname" . }}-sessions{{- end }}
+
 {{/* Host without port, and path, of issuer.url. */}}
 {{- define "scopewright.host" -}}{{ (urlParse .Values.issuer.url).hostname }}{{- end }}
 {{- define "scopewright.path" -}}{{ (urlParse .Values.issuer.url).path }}{{- end }}
 
-{{/* Paths that callers need, one on each line; see docs/protocol.md. */}}
+{{/* Paths that callers need, one on each line; see docs/protocol.md. Those below a path with a slash at its end too. */}}
 {{- define "scopewright.paths" -}}
 {{- $path := include "scopewright.path" . -}}
 {{ $path }}/token
@@ -89,6 +92,15 @@ labels:
 {{ $path }}/jwks.json
 {{ $path }}/.well-known/openid-configuration
 /.well-known/oauth-authorization-server{{ $path }}
+{{- if .Values.users.enabled }}
+{{ $path }}/authorize
+{{ $path }}/login/
+{{ $path }}/consent/
+{{ $path }}/callback/
+{{ $path }}/logout
+{{ $path }}/account
+{{ $path }}/userinfo
+{{- end }}
 {{- end }}
 
 {{- define "scopewright.servicePort" -}}

@@ -32,6 +32,10 @@ securityContext:
   runAsGroup: {{ . }}
   fsGroup: {{ . }}
   {{- end }}
+  {{- if $.Values.users.enabled }}
+  # Otherwise each start would make the file with the sessions readable for the group.
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 {{- with $.Values.pods.priorityClassName }}
 priorityClassName: {{ . }}
