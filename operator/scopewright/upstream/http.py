@@ -65,11 +65,12 @@ class UpstreamHttp:
     def __init__(
         self, ca_certificates: str = "", *, allow_loopback: bool = False, resolve: Resolve | None = None
     ) -> None:
-        """`ca_certificates` is PEM; empty: the authorities of the system. `resolve` is for tests."""
-        self._resolver = Resolver()
-        transport = CheckedTransport(
-            _context(ca_certificates), resolve or self._resolver, allow_loopback=allow_loopback
-        )
+        """`ca_certificates` is PEM; empty: the authorities of the system. `resolve` is not closed with it."""
+        context = _context(ca_certificates)
+        self._resolver: Resolver | None = None
+        if resolve is None:
+            resolve = self._resolver = Resolver()
+        transport = CheckedTransport(context, resolve, allow_loopback=allow_loopback)
         self._client = httpx.AsyncClient(
             transport=transport,
             headers=_HEADERS,
@@ -87,7 +88,8 @@ class UpstreamHttp:
         return await self._answer(self._client.build_request("POST", url, data=form, headers=headers), TIMEOUT_SECONDS)
 
     async def aclose(self) -> None:
-        self._resolver.close()
+        if self._resolver is not None:
+            self._resolver.close()
         await self._client.aclose()
 
     async def __aenter__(self) -> Self:

@@ -24,6 +24,7 @@ class AuthenticatedUser:
     provider_uid: str
     groups: tuple[str, ...]
     auth_time: int
+    """0: not known, which is longer ago than any `max_age`."""
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Standard claims (OpenID Connect Core §5.1) for ID tokens and userinfo: name, preferred_username, email,
     email_verified and so on, without `sub` and `groups`."""

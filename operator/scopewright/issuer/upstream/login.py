@@ -6,6 +6,7 @@ from typing import Final, Literal, Protocol
 
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
+from scopewright.upstream import FailureReason, UpstreamFailed
 
 CHECK_SECONDS: Final = 2.0
 """How long a refresh waits for the provider to confirm its user."""
@@ -47,12 +48,24 @@ class UpstreamRequest:
 
 
 class LoginRefused(Exception):
-    """The provider did not log the user in, or its answer is not acceptable. `detail` is for the audit log."""
+    """The provider did not log the user in, or its answer is not acceptable. `detail` is for the audit log.
 
-    def __init__(self, reason: RefusedReason, detail: str) -> None:
+    `tokens` are those of a check: they replace the stored ones.
+    """
+
+    def __init__(self, reason: RefusedReason, detail: str, tokens: UpstreamTokens | None = None) -> None:
         super().__init__(detail)
         self.reason: Final = reason
         self.detail: Final = detail
+        self.tokens: Final = tokens
+
+
+class CheckFailed(UpstreamFailed):
+    """The user is not confirmed, but the provider has already replaced the tokens: `tokens` must be stored."""
+
+    def __init__(self, reason: FailureReason, message: str, tokens: UpstreamTokens) -> None:
+        super().__init__(reason, message)
+        self.tokens: Final = tokens
 
 
 class UserGone(Exception):
@@ -75,7 +88,9 @@ class UpstreamLogins(Protocol):
     async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
         """Return the user with the groups, claims and tokens as they are now. `subject` is our `sub` of the session.
 
-        Raises `UserGone`, or `LoginRefused` with `too_many_groups`.
+        Raises `UserGone`, or `LoginRefused` with `too_many_groups`. That and `CheckFailed` have the tokens to store: a
+        provider that rotates refresh tokens has ended the earlier one. It must not be cancelled for the same reason;
+        each of its three requests ends by itself.
         """
         ...
 
