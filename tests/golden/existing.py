@@ -24,15 +24,18 @@ from scopewright.core.objects import (
 )
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import R, decode, encode
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
+    IDENTITY_PROVIDER_TYPE,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
     USAGE_NAME,
     audience_claim_name,
     client_record_name,
+    identity_provider_record_name,
     key_record_name,
     resource_server_record_name,
 )
@@ -65,6 +68,7 @@ class ExistingObjects:
             *(self._audience_claim(c) for c in given.get("claims", ())),
             *(self._usage_report(u) for u in given.get("usage", ())),
             *(self._key_record(r) for r in given.get("keys", ())),
+            *(self._provider_record(p) for p in given.get("providers", ())),
             *(self._credential_secret(s) for s in given.get("secrets", ())),
             *(self._config_map(c) for c in given.get("configMaps", ())),
         ]
@@ -128,6 +132,25 @@ class ExistingObjects:
             entries[PRIVATE_KEY_ENTRY] = named_key(name if private == "its own" else private).pem
         ref_name = key_record_name(jwk["kid"])
         return self._object("Secret", self._config.namespace, ref_name, entries, type=SIGNING_KEY_TYPE)
+
+    def _provider_record(self, given: Yaml) -> Managed:
+        """By default of an OpenID provider `company`. `entries` are those beside the record."""
+        name = given.get("name", "company")
+        url = f"https://{name}.example"
+        record = {
+            "name": name,
+            "uid": "uid-1",
+            "displayName": name,
+            "subjectDomain": url,
+            "oidc": {"issuerUrl": url, "clientId": "scopewright"},
+            **{key: value for key, value in given.items() if key not in ("entries", "creationTime")},
+        }
+        entries = {ENTRY: _encoded(IdentityProviderRecord, record)}
+        entries |= {entry: text.encode() for entry, text in given.get("entries", {}).items()}
+        return self._object(
+            "Secret", self._config.namespace, identity_provider_record_name(name), entries,
+            type=IDENTITY_PROVIDER_TYPE, created=given.get("creationTime", CREATED),
+        )  # fmt: skip
 
     def _credential_secret(self, given: Yaml) -> Managed:
         """`sealed` is the issue time under the seal ("" without a credential); without `sealed` there is no seal.

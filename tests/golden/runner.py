@@ -7,6 +7,8 @@
 | `declared` | manifests; `metadata` has uid `uid-1` and generation 1 unless it says otherwise |
 | `about` | the object to plan, as `SigningKey scopewright-system/default`; by default the first declared one |
 | `existing` | Secrets and ConfigMaps, as `tests/golden/existing.py` reads them |
+| `referenced` | Secrets and ConfigMaps that an IdentityProvider names: `kind`, `name`, `type`, `entries` |
+| `checked` | the last check of the IdentityProvider: empty, or the `reason` and `message` of its failure |
 | `namespaces` | labels, by name |
 | `serviceAccounts` | UIDs, by `<namespace>/<name>` |
 | `plan` | the expected plan |
@@ -30,8 +32,9 @@ from scopewright.controller.views import Dependencies, ReconcileProgress
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Unavailable
-from scopewright.core.objects import Ref
+from scopewright.core.objects import Existing, Ref
 from scopewright.core.plan import Event
+from scopewright.core.providers.view import CheckResult, CheckTarget
 from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Store
 from tests.golden.existing import SEAL_KEY, ExistingObjects
@@ -59,6 +62,8 @@ class Case:
         self._config = Config.model_validate({"issuer": ISSUER} | given.get("config", {}))
         self._declared = [_manifest(manifest) for manifest in given.get("declared", ())]
         self._existing: Yaml = given.get("existing") or {}
+        self._referenced: list[Yaml] = given.get("referenced", [])
+        self._checked: Yaml | None = given.get("checked")
         self._namespaces: Mapping[str, Mapping[str, str]] = given.get("namespaces") or {}
         self._service_accounts: Mapping[str, str] = given.get("serviceAccounts", {})
         self._expected: Any = given.get("plan")
@@ -81,8 +86,16 @@ class Case:
         """The plan, by the operator's own reconciler on a cache with the objects of the case."""
         cache = self._cache()
         dependencies = Dependencies(lambda: self._now, self._generate_secret, self._generate_key)
-        store = cast("Store", _NothingDeclared())
-        reconciler = Reconciler(store, cache, self._config, dependencies, _NoEvents(), enqueue=lambda key: None)
+        store = cast("Store", _NothingDeclared(self._config.namespace, self._referenced))
+        reconciler = Reconciler(
+            store,
+            cache,
+            self._config,
+            dependencies,
+            _NoEvents(),
+            enqueue=lambda key: None,
+            checks=_Checked(self._checked),
+        )
         reconciler.set_seal_key(SEAL_KEY)
         cache.deleted.add(self._key)
         try:
@@ -123,10 +136,35 @@ class _NoEvents:
 
 
 class _NothingDeclared:
-    """A store that confirms each deletion of a declared object, and has no other method."""
+    """A store that confirms each deletion of a declared object, and has the referenced objects. It has no other
+    method.
+    """
+
+    def __init__(self, namespace: str, referenced: list[Yaml]) -> None:
+        self._objects = {Ref(o["kind"], o.get("namespace", namespace), o["name"]): o for o in referenced}
+
+    async def read(self, ref: Ref) -> tuple[Existing, dict[str, bytes]] | None:
+        if (found := self._objects.get(ref)) is None:
+            return None
+        entries = {name: text.encode() for name, text in found["entries"].items()}
+        return Existing(ref, "uid-9", "9", found.get("type", "")), entries
 
     async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> str:
         return "deleted"
+
+
+class _Checked:
+    """Checks of which the last one is in the case, for whatever is to be checked."""
+
+    def __init__(self, result: Yaml | None) -> None:
+        self._result = result
+        self._target: CheckTarget | None = None
+
+    def last(self, key: Ref) -> CheckResult | None:
+        return CheckResult(self._target, **self._result) if self._target and self._result is not None else None
+
+    def expect(self, key: Ref, target: CheckTarget | None) -> None:
+        self._target = target
 
 
 def _manifest(given: Yaml) -> Yaml:

@@ -14,11 +14,19 @@ from scopewright.controller.write_retries import WriteRetries
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, ManagedKind, Ref
 from scopewright.core.plan import Event
+from scopewright.core.providers.view import CheckResult, CheckTarget
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import decode
-from scopewright.core.records.names import ENTRY, SIGNING_KEY_TYPE, client_record_name, resource_server_record_name
+from scopewright.core.records.identity_provider import IdentityProviderRecord
+from scopewright.core.records.names import (
+    ENTRY,
+    SIGNING_KEY_TYPE,
+    client_record_name,
+    identity_provider_record_name,
+    resource_server_record_name,
+)
 from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import JWKS_ENTRY
@@ -45,6 +53,28 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as end:
         return cast("T", end.value)
     raise AssertionError("the coroutine waits")
+
+
+class ScriptedChecks:
+    """See `controller.provider_checks.LastChecks`. Every provider can be used, except those of `failures`."""
+
+    def __init__(self) -> None:
+        self.failures: dict[Ref, tuple[str, str]] = {}
+        """Reason and message, by IdentityProvider."""
+        self.pending = False
+        """While true, no check has a result."""
+        self.targets: dict[Ref, CheckTarget] = {}
+        """What is to be checked."""
+
+    def last(self, key: Ref) -> CheckResult | None:
+        target = self.targets.get(key)
+        return CheckResult(target, *self.failures.get(key, ())) if target and not self.pending else None
+
+    def expect(self, key: Ref, target: CheckTarget | None) -> None:
+        if target is None:
+            self.targets.pop(key, None)
+        else:
+            self.targets[key] = target
 
 
 class OperatorHarness:
@@ -91,6 +121,8 @@ class OperatorHarness:
         """Kind and seconds of each object that became Ready, from its last change on."""
         self.next_due: dict[Ref, datetime] = {}
         """When the operator has asked to reconcile an object again."""
+        self.checks = ScriptedChecks()
+        """The checks of OpenID providers."""
         self.deleted: set[Ref] = set()
         """Declared objects that a resync has found deleted."""
         self._secret_numbers = itertools.count(1)
@@ -108,6 +140,23 @@ class OperatorHarness:
         self.store.apply({"kind": kind, "metadata": metadata, "spec": spec or {}})
         return Ref(kind, namespace, name)
 
+    def apply_provider(
+        self, name: str = "company", oidc: Mapping[str, Any] | None = None, *, namespace: str = "", **spec: Any
+    ) -> Ref:
+        """Create or replace an IdentityProvider: by default a public client at `https://<name>.example`."""
+        default = {"issuerURL": f"https://{name}.example", "clientID": "scopewright"}
+        upstream = {**default, "clientAuthentication": {"method": "None"}, **(oidc or {})}
+        return self.apply("IdentityProvider", namespace or self.config.namespace, name, {"oidc": upstream, **spec})
+
+    def put_secret(self, name: str, type: str, kind: ManagedKind = "Secret", **entries: str) -> Ref:  # noqa: A002
+        """Create or replace a Secret or ConfigMap of the platform team in the issuer's namespace. In the names of
+        entries, `_` stands for `.`, but for client_secret.
+        """
+        ref = Ref(kind, self.config.namespace, name)
+        named = {n if n == "client_secret" else n.replace("_", "."): v.encode() for n, v in entries.items()}
+        self.store.put(Existing(ref, "", "", type), named)
+        return ref
+
     def delete(self, ref: Ref, *, collect: bool = True) -> None:
         """Delete a declared object and, with `collect`, what it owns, as the garbage collector does."""
         self.store.remove(ref, collect=collect)
@@ -122,7 +171,7 @@ class OperatorHarness:
         dependencies = Dependencies(self._read_clock, self.generate_secret, self.generate_key)
         self.reconciler = Reconciler(
             self.store, self.cache, self.config, dependencies, self,
-            enqueue=lambda key: None, retries=self.retries,
+            enqueue=lambda key: None, retries=self.retries, checks=self.checks,
             became_ready=lambda kind, seconds: self.ready_latencies.append((kind, seconds)),
         )  # fmt: skip
         self.reconciler.set_seal_key(self.seal_key)
@@ -221,6 +270,15 @@ class OperatorHarness:
         ref = Ref("ConfigMap", self.config.namespace, resource_server_record_name(namespace, name))
         stored = self.store.objects.get(ref)
         return decode(ResourceServerRecord, stored.entries[ENTRY]) if stored else None
+
+    def provider_record(self, name: str = "company") -> IdentityProviderRecord | None:
+        """The record of this IdentityProvider; None where there is none."""
+        stored = self.store.objects.get(self.provider_secret(name))
+        return decode(IdentityProviderRecord, stored.entries[ENTRY]) if stored else None
+
+    def provider_secret(self, name: str = "company") -> Ref:
+        """The `Ref` of the Secret with the record of this IdentityProvider."""
+        return Ref("Secret", self.config.namespace, identity_provider_record_name(name))
 
     def key_records(self) -> list[KeyRecord]:
         """All key records, the oldest first."""

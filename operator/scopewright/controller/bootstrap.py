@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
+from scopewright.api.login import ID_TOKENS
+from scopewright.controller.cache import Cache
 from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable, changed_nothing
@@ -16,6 +18,8 @@ from scopewright.core.installation import (
     DEFAULT_SIGNING_KEY,
     asks_for_another_key,
     default_signing_key,
+    id_token_key_ref,
+    id_token_signing_key,
     issuer_ref,
     needs_another_session_key,
     nonce_key_ref,
@@ -162,3 +166,20 @@ async def ensure_signing_key(api: Api, config: Config) -> None:
         log.info("created SigningKey %s, because none existed", DEFAULT_SIGNING_KEY)
     except (Conflict, NotFound) as error:
         log.info("SigningKey %s was not created: %s", DEFAULT_SIGNING_KEY, error)
+
+
+def needs_id_token_key(cache: Cache, config: Config) -> bool:
+    """Whether an IdentityProvider is in force, and no SigningKey for ID tokens is declared."""
+    ref = id_token_key_ref(config)
+    return bool(cache.managed.providers) and ref not in cache.declared[ref.kind]
+
+
+async def ensure_id_token_key(api: Api, cache: Cache, config: Config) -> None:
+    """Create SigningKey/id-tokens if it is needed. It is never deleted: a provider may come back."""
+    if not needs_id_token_key(cache, config):
+        return
+    try:
+        await api.request("POST", declared_path("SigningKey", config.namespace), body=id_token_signing_key(config))
+        log.info("created SigningKey %s, because an IdentityProvider is in force", ID_TOKENS)
+    except (Conflict, NotFound) as error:
+        log.info("SigningKey %s was not created: %s", ID_TOKENS, error)

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from scopewright.backoff import with_jitter
-from scopewright.controller.bootstrap import Bootstrap, ensure_signing_key
+from scopewright.controller.bootstrap import Bootstrap, ensure_id_token_key, ensure_signing_key, needs_id_token_key
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Keys
 from scopewright.controller.key_generation import generate_secret, make_key
 from scopewright.controller.lease import Lease
 from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.overdue import overdue_keys
+from scopewright.controller.provider_checks import ProviderChecks
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler, Recorder
 from scopewright.controller.relations import precedence
@@ -25,6 +26,7 @@ from scopewright.controller.views import Dependencies
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.installation import id_token_key_ref
 from scopewright.core.objects import Ref
 from scopewright.logs import OncePerProblem
 from scopewright.stores.kubernetes.api import Api
@@ -82,9 +84,10 @@ class Leader:
         self._claims_problem = OncePerProblem(log, "other installations are not known, reconciling nevertheless: %s")
         self._bootstrap = Bootstrap(store, config, now, may_write=self._may_write)
         self._unserved = UnservedIssuers(store, config, now, lambda: lease.claims.known, self._may_write)
+        self._checks = ProviderChecks(self._enqueue)
         self._reconciler = Reconciler(
             store, cache, config, Dependencies(now, generate_secret, make_key), recorder,
-            enqueue=self._enqueue, may_write=self._may_write,
+            enqueue=self._enqueue, may_write=self._may_write, checks=self._checks,
             became_ready=metrics.became_ready, on_failure=metrics.write_failed,
         )  # fmt: skip
         self.handlers = WatchHandlers(cache, config, monitor, self._enqueue, self._bootstrap.check)
@@ -102,13 +105,18 @@ class Leader:
     async def lead(self, stop: asyncio.Event) -> None:
         """Lead until the Lease is lost or `stop` is set. All writes have ended when the Lease is released."""
         self._bootstrap.forget()
+        self._checks.clear()
         self._reconciler.start_term()
         queue = Queue(self._reconcile, now, after=self._cache.relations.waits_for, workers=self._config.workers)
         working = asyncio.create_task(queue.run())
         keeping = asyncio.create_task(self._lease.keep())
         try:
             await first_ended(
-                asyncio.shield(keeping), asyncio.shield(working), self._resync_periodically(queue), stop.wait()
+                asyncio.shield(keeping),
+                asyncio.shield(working),
+                self._checks.run(),
+                self._resync_periodically(queue),
+                stop.wait(),
             )
         finally:
             self.queue = None
@@ -122,7 +130,11 @@ class Leader:
 
     async def _reconcile(self, key: Ref) -> datetime | None:
         with self._metrics.reconciling(key.kind), traced(self._tracing, key):
-            return await self._reconciler.reconcile(key)
+            due = await self._reconciler.reconcile(key)
+        is_cause = key.kind == "IdentityProvider" or key == id_token_key_ref(self._config)
+        if is_cause and needs_id_token_key(self._cache, self._config):
+            self._bootstrap.incomplete.set()
+        return due
 
     async def _resync_periodically(self, queue: Queue) -> None:
         """Resync at the beginning, on a period, and as soon as an object of the installation is missing."""
@@ -167,6 +179,7 @@ class Leader:
                 self._enqueue(client)
         try:
             await ensure_signing_key(self._api, self._config)
+            await ensure_id_token_key(self._api, self._cache, self._config)
         except (Unavailable, Rejected) as error:
             log.warning("SigningKey cannot be created: %s", error)
             return False

@@ -11,6 +11,7 @@ from scopewright.controller.cache import Cache
 from scopewright.controller.events import LogRecorder
 from scopewright.controller.key_generation import generate_secret, make_key
 from scopewright.controller.local_cluster import service_account_uid
+from scopewright.controller.provider_checks import ProviderChecks
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import WatchMonitor, orphaned_keys
@@ -26,12 +27,15 @@ from scopewright.stores.directory.store import DirectoryStore
 
 SETTLE_SECONDS: Final = 0.05
 """Seconds without work after which everything is reconciled."""
+FAILED_CHECK_SECONDS: Final = 5.0
+"""Until a provider that cannot be used is checked again: it may be starting on the same machine."""
 
 
 class LocalOperator:
     """Reconciles one directory of manifests while `run` does. No other process writes the STATE directory.
 
-    With `users`, there is a SigningKey for ID tokens too.
+    With `users` or an IdentityProvider, there is a SigningKey for ID tokens too. Without any IdentityProvider, the
+    developer login stands in.
     """
 
     def __init__(self, directory: Path, store: DirectoryStore, config: Config, *, users: bool = False) -> None:
@@ -39,13 +43,20 @@ class LocalOperator:
         self._store = store
         self._config = config
         self.cache = Cache(config.name, config.namespace, limits=config.limits, account_uid=service_account_uid)
-        dependencies = Dependencies(_now, generate_secret, make_key, sign_at_once=True)
-        self._reconciler = Reconciler(store, self.cache, config, dependencies, LogRecorder(), enqueue=self._enqueue)
+        dependencies = Dependencies(_now, generate_secret, make_key, sign_at_once=True, local=True)
+        self._checks = ProviderChecks(self._enqueue, allow_loopback=True, failed_interval=FAILED_CHECK_SECONDS)
+        self._reconciler = Reconciler(
+            store, self.cache, config, dependencies, LogRecorder(), enqueue=self._enqueue, checks=self._checks
+        )
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.relations.waits_for, workers=4)
         self._bootstrap = Bootstrap(store, config, _now)
         self._handlers = WatchHandlers(self.cache, config, WatchMonitor(), self._enqueue, self._bootstrap.check)
+        id_tokens = id_token_signing_key(config)
         self._manifests = ManifestFollower(
-            store.declared, (default_signing_key(config),), (id_token_signing_key(config),) if users else ()
+            store.declared,
+            (default_signing_key(config),),
+            additions=(id_tokens,) if users else (),
+            additions_with={"IdentityProvider": id_tokens},
         )
         self.problems: tuple[Diagnostic, ...] = ()
 
@@ -57,6 +68,7 @@ class LocalOperator:
                 group.create_task(self._handlers.follow(self._store, selection))
             await self._handlers.complete()
             group.create_task(self._queue.run())
+            group.create_task(self._checks.run())
             group.create_task(self._keep())
             group.create_task(self._follow(on_settled))
 
@@ -91,6 +103,8 @@ class LocalOperator:
         for obj in change.added_or_changed.values():
             if obj["kind"] != "Namespace":
                 self._handlers.deliver(None, obj)
+        for provider in self.cache.declared["IdentityProvider"]:  # a Secret or ConfigMap that it names may have changed
+            self._enqueue(provider)
 
     def _collect_records(self) -> None:
         """Delete the records of objects that were removed before this process started."""

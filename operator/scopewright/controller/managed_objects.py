@@ -9,22 +9,27 @@ from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from scopewright.api import OAuthClient, ResourceServer
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer
 from scopewright.controller.key_generation import matches
 from scopewright.core.client.truncate import truncate_secret
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
+from scopewright.core.providers.view import StoredProvider
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import decode
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
+    IDENTITY_PROVIDER_TYPE,
     PRIVATE_KEY_ENTRY,
+    PROVIDER_PREFIX,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
     USAGE_NAME,
     audience_claim_name,
     client_record_name,
+    identity_provider_record_name,
     key_record_name,
     resource_server_record_name,
 )
@@ -35,6 +40,9 @@ from scopewright.core.signing.jwks import StoredKey
 from scopewright.stores import Entries
 
 _KINDS_BY_RECORD: Final = {("Secret", "client"): "OAuthClient", ("ConfigMap", "resourceserver"): "ResourceServer"}
+
+ObjectRecord = ClientRecord | ResourceServerRecord | IdentityProviderRecord
+"""A record that is deleted with its object."""
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +59,7 @@ class ManagedObjects:
         self.claims: dict[str, str] = {}
         """Claimed audiences, to the `<namespace>/<name>` of the ResourceServer that has each."""
         self.keys: dict[Ref, StoredKey] = {}
+        self.providers: dict[Ref, StoredProvider] = {}
         self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
         self._secrets_by_owner: dict[Hashable, set[Ref]] = defaultdict(set)
@@ -76,19 +85,26 @@ class ManagedObjects:
                 del self._secrets_by_owner[owner]
         self.clients.pop(ref, None)
         self.keys.pop(ref, None)
+        self.providers.pop(ref, None)
         if ref.kind == "ConfigMap" and (key := self.key_of(ref)):
             self.servers.pop(f"{key.namespace}/{key.name}", None)
         if (audience := self._claimed.pop(ref, None)) is not None:
             self.claims.pop(audience, None)
 
-    def record_of(self, key: Ref) -> tuple[Existing | None, ClientRecord | ResourceServerRecord | None]:
-        """The object with the record of an OAuthClient or ResourceServer, and the record unless it is malformed."""
+    def record_of(self, key: Ref) -> tuple[Existing | None, ObjectRecord | None]:
+        """The object with the record of an OAuthClient, ResourceServer or IdentityProvider, and the record unless it is
+        malformed.
+        """
         if key.kind == "OAuthClient":
             return self.client_record(key)
+        if key.kind == "IdentityProvider" and key.namespace == self.namespace:
+            return self.provider_record(key)
         return self.server_record(key) if key.kind == "ResourceServer" else (None, None)
 
     def key_of(self, ref: Ref) -> Ref | None:
-        """The key of the OAuthClient or ResourceServer whose record has this reference, if any."""
+        """The key of the OAuthClient, ResourceServer or IdentityProvider whose record has this reference, if any."""
+        if ref.kind == "Secret" and ref.namespace == self.namespace and ref.name.startswith(PROVIDER_PREFIX):
+            return Ref("IdentityProvider", self.namespace, ref.name.removeprefix(PROVIDER_PREFIX))
         kind, *parts = ref.name.split(".")
         of = _KINDS_BY_RECORD.get((ref.kind, kind))
         return Ref(of, *parts) if of and len(parts) == 2 and ref.namespace == self.namespace else None
@@ -102,6 +118,14 @@ class ManagedObjects:
         """See `record_of`."""
         at = server_ref(self.namespace, server.namespace, server.name)
         return self.objects.get(at), self.servers.get(f"{server.namespace}/{server.name}")
+
+    def provider_record(
+        self, provider: Ref | IdentityProvider
+    ) -> tuple[Existing | None, IdentityProviderRecord | None]:
+        """See `record_of`. The provider is in the issuer's namespace."""
+        at = Ref("Secret", self.namespace, identity_provider_record_name(provider.name))
+        stored = self.providers.get(at)
+        return self.objects.get(at), stored.record if stored else None
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(key.record for key in self.keys.values())
@@ -128,6 +152,10 @@ class ManagedObjects:
                 _expect(ref, key_record_name(key.kid))
                 has_private_key = matches(entries.get(PRIVATE_KEY_ENTRY, b""), key.jwk)
                 self.keys[ref] = StoredKey(key, existing, has_private_key)
+            elif existing.type == IDENTITY_PROVIDER_TYPE:
+                provider = decode(IdentityProviderRecord, data)
+                _expect(ref, identity_provider_record_name(provider.name))
+                self.providers[ref] = StoredProvider(provider, existing)
             elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "resource-server":
                 server = decode(ResourceServerRecord, data)
                 _expect(ref, resource_server_record_name(server.namespace, server.name))

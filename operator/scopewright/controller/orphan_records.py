@@ -3,14 +3,19 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from scopewright.api import OAuthClient, ResourceServer
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer
 from scopewright.controller.cache import Cache
+from scopewright.controller.managed_objects import ObjectRecord
 from scopewright.core.failed_writes import FailedWrite, failed_write_of
 from scopewright.core.failures import Unavailable
-from scopewright.core.objects import Deletion, Desired, Ref
+from scopewright.core.objects import Deletion, Existing, Ref
 from scopewright.core.orphans import mark_write
 from scopewright.core.plan import NOTHING, Plan
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.stores import Objects
+
+Recorded = OAuthClient | ResourceServer | IdentityProvider
+"""Kinds with a record, which is deleted with the object."""
 
 
 class OrphanRecords:
@@ -21,9 +26,7 @@ class OrphanRecords:
         self._cache = cache
         self._clock = clock
 
-    async def plan(
-        self, key: Ref, successor: OAuthClient | ResourceServer | None, failed_writes: Iterable[FailedWrite]
-    ) -> Plan:
+    async def plan(self, key: Ref, successor: Recorded | None, failed_writes: Iterable[FailedWrite]) -> Plan:
         """`successor` has the object's name and is paused: it neither overwrites nor gets its predecessor's record, and
         its own record is no longer refused. `Unavailable` if the deletion is not proven.
         """
@@ -31,23 +34,23 @@ class OrphanRecords:
         if existing is None or record is None or failed_write_of(failed_writes, existing.ref):
             return NOTHING
         if successor and record.uid == successor.uid:
-            return _writing(mark_write(record, existing, None))
+            return _marking(record, existing, None)
         is_held = key in self._cache.held_records
         if successor is None and key not in self._cache.deleted and not is_held:
             return NOTHING
         if key.namespace not in self._cache.absent_namespaces:  # a deleted namespace proves that its objects are
-            since = record.owner_creation_time or existing.creation_time or self._clock()
+            since = _owner_creation_time(record) or existing.creation_time or self._clock()
             match await self._store.confirm_deleted(key, record.uid, since):
                 case "present":
                     self._cache.clear_deleted(key)
-                    return _writing(mark_write(record, existing, None))
+                    return _marking(record, existing, None)
                 case "unknown":
                     raise Unavailable(f"{key} is not proven to be deleted: its record stays")
         if is_held:
-            return _writing(mark_write(record, existing, self._clock()))
+            return _marking(record, existing, self._clock())
         return Plan((Deletion(existing),))
 
-    def may_be_deleted(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:
+    def may_be_deleted(self, key: Ref, obj: Recorded) -> bool:
         """Whether no list confirms the object, and it has no record: it may be deleted, together with its record."""
         if key not in self._cache.unconfirmed:
             return False
@@ -55,5 +58,13 @@ class OrphanRecords:
         return record is None or record.uid != obj.uid
 
 
-def _writing(write: Desired | None) -> Plan:
+def _owner_creation_time(record: ObjectRecord) -> datetime | None:
+    return None if isinstance(record, IdentityProviderRecord) else record.owner_creation_time
+
+
+def _marking(record: ObjectRecord, existing: Existing, orphaned_time: datetime | None) -> Plan:
+    """The write of the mark. Records of IdentityProviders have none: they are never held (`orphans`)."""
+    if isinstance(record, IdentityProviderRecord):
+        return NOTHING
+    write = mark_write(record, existing, orphaned_time)
     return Plan((write,)) if write else NOTHING

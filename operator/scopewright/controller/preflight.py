@@ -26,6 +26,7 @@ def rights(config: Config) -> list[Right]:
         *(Right("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
         *(Right("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
         Right(GROUP, "signingkeys", "create", own),
+        Right(GROUP, "identityproviders", "get", own),
     ]
 
 

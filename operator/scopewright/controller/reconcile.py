@@ -1,16 +1,19 @@
 """Reconciles one key: read the current state, plan, write, plan again until there are no writes, then the status."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import secret_of
-from scopewright.controller.orphan_records import OrphanRecords
+from scopewright.controller.orphan_records import OrphanRecords, Recorded
 from scopewright.controller.periodic_rechecks import PeriodicRechecks
+from scopewright.controller.provider_checks import LastChecks, NoChecks
+from scopewright.controller.provider_views import ProviderViews
 from scopewright.controller.ready_latency import BecameReady, ReadyLatency
 from scopewright.controller.views import Dependencies, ReconcileProgress, ViewBuilder
 from scopewright.controller.write_retries import State, WriteRetries
@@ -26,6 +29,7 @@ from scopewright.core.grant_status import plan_grant
 from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Existing, Ref, Write, requested_rotation
 from scopewright.core.plan import NOTHING, Event, Plan, soonest
+from scopewright.core.providers.plan import plan_provider
 from scopewright.core.servers import plan_server
 from scopewright.core.signing.plan import plan_signing_key
 from scopewright.logs import log_fields
@@ -57,6 +61,7 @@ class Reconciler:
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
         retries: WriteRetries | None = None,
+        checks: LastChecks | None = None,
         became_ready: BecameReady = lambda kind, seconds: None,
         on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
     ) -> None:
@@ -73,6 +78,8 @@ class Reconciler:
         self._rechecks = PeriodicRechecks(config.resync, clock)
         self._retries = retries or WriteRetries()
         self._views = ViewBuilder(cache, config, dependencies)
+        self._provider_views = ProviderViews(store, cache, config, dependencies, checks or NoChecks())
+        self._one_provider = asyncio.Lock()
         self._orphan_records = OrphanRecords(store, cache, clock)
         self._term_start: datetime | None = None
         self._pending_events: dict[Ref, tuple[Event, ...]] = {}
@@ -90,7 +97,16 @@ class Reconciler:
         self._term_start = self._clock()
 
     async def reconcile(self, key: Ref) -> datetime | None:
-        """Return when the key is due again because of time alone. `Unavailable` means: retry later."""
+        """Return when the key is due again because of time alone. `Unavailable` means: retry later.
+
+        IdentityProviders one after the other: each plan sees the domain and the groups that the one before has taken.
+        """
+        if key.kind != "IdentityProvider":
+            return await self._reconcile(key)
+        async with self._one_provider:
+            return await self._reconcile(key)
+
+    async def _reconcile(self, key: Ref) -> datetime | None:
         progress = self._begin(key)
         try:
             await self._read_unwatched_secrets(key)
@@ -126,9 +142,9 @@ class Reconciler:
     async def plan(self, key: Ref, progress: ReconcileProgress) -> Plan:
         """The next writes for one object, or its status where there are none. Nothing is written here."""
         obj = self._cache.declared[key.kind].get(key)
-        if isinstance(obj, OAuthClient | ResourceServer) and self._orphan_records.may_be_deleted(key, obj):
+        if isinstance(obj, Recorded) and self._orphan_records.may_be_deleted(key, obj):
             return NOTHING
-        if isinstance(obj, OAuthClient | ResourceServer) and is_paused_or_deleting(obj.metadata):
+        if isinstance(obj, Recorded) and is_paused_or_deleting(obj.metadata):
             plan = await self._orphan_records.plan(key, obj, progress.failed_writes)
             if plan.writes:
                 return plan
@@ -138,8 +154,11 @@ class Reconciler:
             return plan_server(self._views.server_view(obj, progress))
         if isinstance(obj, ScopeGrant):
             return plan_grant(self._views.grant_view(obj, progress))
+        if isinstance(obj, IdentityProvider):
+            return plan_provider(await self._provider_views.view(obj, progress))
         if key.kind == "SigningKey":
             return plan_signing_key(self._views.signing_key_view(key, obj, progress))
+        self._provider_views.deleted(key)
         return await self._orphan_records.plan(key, None, progress.failed_writes)
 
     def set_seal_key(self, key: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.index import DeclaredByKind, Keys, ReferenceIndex, all_of, secret_of, server_key
 from scopewright.controller.managed_objects import ManagedObjects
 from scopewright.controller.namespace_limits import NamespaceLimits
@@ -54,6 +54,8 @@ class Relations:
         """The keys to reconcile when a managed object changes."""
         if (key := self._managed.key_of(ref)) and key.kind == "OAuthClient":
             return {key}
+        if key and key.kind == "IdentityProvider":
+            return {key, *self._depending_on_providers()}
         if key:
             return {key, *self._index.referrers("OAuthClient", key), *self._grants_waiting_for(key)}
         if ref == Ref("ConfigMap", self._managed.namespace, USAGE_NAME):
@@ -125,6 +127,11 @@ class Relations:
             if used and rounded_use(max(used.values())) != shown:
                 keys.add(ref_of(client))
         return keys
+
+    def _depending_on_providers(self) -> Keys:
+        """The other providers, one of which may get a domain or groups now, and the clients with a login."""
+        logins = {ref_of(client) for client in all_of(self._declared, OAuthClient) if client.spec.login}
+        return {ref_of(provider) for provider in all_of(self._declared, IdentityProvider)} | logins
 
     def _signing_keys(self, ref: Ref) -> Keys:
         """For a key record: its SigningKey, and the ResourceServers and logins that use it. For a JWKS: its

@@ -16,7 +16,9 @@ from scopewright.core.declared import parse_watched
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, decide_orphans
+from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.names import ISSUER_NAME
+from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.pages import NotServed, pages
 from scopewright.stores.kubernetes.store import declared_path, namespace_is_absent
@@ -168,6 +170,8 @@ class Resync:
         cache.absent_namespaces = {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
         records = Counter(record.namespace for record in cache.managed.clients.values())
         records.update(record.namespace for record in cache.managed.servers.values())
+        # A provider's record has no secret of its own: a provider that is declared again has the same users.
+        cache.deleted |= {ref for ref in orphans if ref.kind == "IdentityProvider"}
         known = orphans & cache.deleted
         verdict = decide_orphans(orphans - known, records, cache.absent_namespaces, self._allowed())
         if verdict.counts != self.orphans_held:
@@ -197,10 +201,13 @@ def orphaned_keys(cache: Cache) -> Keys:
     """Objects that have a valid record and are not declared."""
     clients = {Ref("OAuthClient", r.namespace, r.name) for r in cache.managed.clients.values()}
     servers = {Ref("ResourceServer", r.namespace, r.name) for r in cache.managed.servers.values()}
-    return {ref for ref in clients | servers if ref not in cache.declared[ref.kind]}
+    providers = {
+        Ref("IdentityProvider", cache.managed.namespace, p.record.name) for p in cache.managed.providers.values()
+    }
+    return {ref for ref in clients | servers | providers if ref not in cache.declared[ref.kind]}
 
 
 def _is_refused(cache: Cache, ref: Ref) -> bool:
     """Whether the record of this object is marked as orphaned already."""
     record = cache.managed.record_of(ref)[1]
-    return record is not None and record.orphaned_time is not None
+    return isinstance(record, ClientRecord | ResourceServerRecord) and record.orphaned_time is not None

@@ -1,7 +1,7 @@
 """Metrics of the current state, computed at each scrape."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -111,7 +111,12 @@ class StateMetrics(Collector):
         yield from object_problems.metrics(self._cache, sources.failing(), overdue)
         yield from self._orphans()
         managed = self._cache.managed
-        records = ("client", managed.clients), ("resource_server", managed.servers), ("signing_key", managed.keys)
+        records: tuple[tuple[str, Sized], ...] = (
+            ("client", managed.clients),
+            ("resource_server", managed.servers),
+            ("signing_key", managed.keys),
+            ("identity_provider", managed.providers),
+        )
         yield labelled_gauge(
             "scopewright_records", "Records in the operator's cache, by kind.",
             ("kind",), (((kind,), len(found)) for kind, found in records),

@@ -24,13 +24,16 @@ from scopewright.core.signing.view import GeneratedKey, KeyAttempt, SigningView
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Time and randomness, which the core may not use by itself."""
+    """Time and randomness, which the core may not use by itself, and where the operator runs."""
 
     clock: Callable[[], datetime]
     generate_secret: Callable[[], str]
     make_key: Callable[[str], GeneratedKey]
     sign_at_once: bool = False
     """See `SigningView`."""
+    local: bool = False
+    """Whether this is `scopewright dev`: identity providers may be on loopback, and without any of them the developer
+    login stands in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,10 @@ class ViewBuilder:
             last_use=usage.of(record) if record and usage else {},
             signing=self._signing(self._dependencies.clock()) if client.spec.login else frozenset(),
             forbidden_keys=self._forbidden_keys() if client.spec.login else frozenset(),
+            providers=frozenset(p.record.name for p in managed.providers.values())
+            if client.spec.login
+            else frozenset(),
+            developer_login=self._dependencies.local,
             reporting_since=usage.since if usage else None,
             beyond_limits=cache.beyond_limits(ref_of(client)),
             events=progress.events,

@@ -19,7 +19,7 @@ from scopewright.stores import Change, ListCompleted, Selection, Store
 Enqueue = Callable[[Ref, float], None]
 """Takes a key and a delay in seconds."""
 
-KINDS_WITH_RECORD: Final = ("OAuthClient", "ResourceServer")
+KINDS_WITH_RECORD: Final = ("OAuthClient", "ResourceServer", "IdentityProvider")
 """Kinds with a record, which is deleted with the object."""
 
 SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")

@@ -168,6 +168,10 @@ def id_token_signing_key(config: Config) -> dict[str, Any]:
     return _signing_key(config, ID_TOKENS, algorithm="ES256" if config.profile == "FAPI2" else "RS256")
 
 
+def id_token_key_ref(config: Config) -> Ref:
+    return Ref("SigningKey", config.namespace, ID_TOKENS)
+
+
 def _signing_key(config: Config, name: str, **spec: str) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,

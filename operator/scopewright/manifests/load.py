@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,8 @@ class DirectoryReader:
     """Manifests used where the directory declares none of their kind."""
     additions: tuple[dict[str, Any], ...] = ()
     """Manifests used where the directory declares no such object."""
+    additions_with: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """The same, by a kind: used where the directory declares an object of that kind too."""
     walk: Callable[[Path], Walk] = walk
     stable: bool = True
     """Whether every file was stable at the last read."""
@@ -80,6 +82,8 @@ class DirectoryReader:
         kinds = {ref.kind for ref in declared}
         missing = {manifest_ref(m): m for m in self.fallbacks if m["kind"] not in kinds}
         missing |= {ref: m for m in self.additions if (ref := manifest_ref(m)) not in declared}
+        with_kinds = (m for kind, m in self.additions_with.items() if kind in kinds)
+        missing |= {ref: m for m in with_kinds if (ref := manifest_ref(m)) not in declared}
         sources = dict.fromkeys(missing, SourceLocation("", 1))
         return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 

@@ -64,6 +64,7 @@ def test_a_login_needs_a_signing_key_with_an_algorithm_that_the_profile_allows()
     login = {"redirectURIs": ["https://web.hr.example/callback"]}
     spec = {"grantTypes": ["authorization_code"], "authentication": {"method": "PrivateKeyJWT"}, "login": login}
     web = harness.apply("OAuthClient", "hr", "web", spec)
+    harness.apply_provider()
     harness.settle()
     assert harness.condition(web) == "True Provisioned"
     assert harness.condition(web, "LoginAllowed") == "False ProfileForbids"
@@ -77,6 +78,7 @@ def test_a_login_follows_the_signing_key_of_its_id_tokens() -> None:
     harness = configured_harness(users={"applications": [host]})
     login = {"redirectURIs": ["https://web.hr.example/callback"], "idTokenSigningKey": "company"}
     web = harness.apply("OAuthClient", "hr", "web", {"grantTypes": ["authorization_code"], "login": login})
+    harness.apply_provider()
     harness.settle()
     assert harness.condition(web, "LoginAllowed") == "False IDTokenKeyNotReady"
     harness.apply("SigningKey", NAMESPACE, "company", {"algorithm": "RS256"})

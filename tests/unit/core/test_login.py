@@ -162,8 +162,58 @@ def condition_of(record: ClientRecord | None = None, paused: str = "false", **mo
     declared = declared.model_copy(
         update={"metadata": declared.metadata.model_copy(update={"annotations": annotations})}
     )
-    [allowed] = login_allowed(client_view(declared, **{"config": config("*.hr.example")} | more), record)
+    default: dict[str, Any] = {"config": config("*.hr.example"), "providers": frozenset({"company"})}
+    [allowed] = login_allowed(client_view(declared, **default | more), record)
     return allowed.status, allowed.reason, allowed.message
+
+
+def test_a_login_needs_a_provider() -> None:
+    ready = frozenset({"id-tokens"})
+    none = condition_of(signing=ready, providers=frozenset())
+    assert none[:2] == ("False", "NoIdentityProvider")
+    assert none[2].startswith("nobody can log in: no IdentityProvider is in force yet: wait, or ask the platform team")
+    named = condition_of(signing=ready, providers=frozenset(), login={"identityProviders": ["company"]})
+    assert named[:2] == ("False", "NoIdentityProvider")
+    assert condition_of(signing=ready, providers=frozenset({"company"}))[:2] == ("True", "Allowed")
+
+
+def test_the_developer_login_stands_in_for_every_provider_only_while_there_is_none() -> None:
+    ready, login = frozenset({"id-tokens"}), {"identityProviders": ["company"]}
+    dev: dict[str, Any] = {"signing": ready, "developer_login": True, "login": login}
+    assert condition_of(**dev, providers=frozenset())[:2] == ("True", "Allowed")
+    assert condition_of(**dev, providers=frozenset({"other"}))[:2] == ("False", "IdentityProviderNotFound")
+
+
+def test_a_login_names_its_providers_where_there_are_several() -> None:
+    ready, two = frozenset({"id-tokens"}), frozenset({"company", "partners"})
+    status, reason, message = condition_of(signing=ready, providers=two)
+    assert (status, reason) == ("False", "IdentityProviderRequired")
+    assert message.startswith("nobody can log in: spec.login.identityProviders is empty")
+    assert message.endswith("of company, partners")
+    assert condition_of(signing=ready, providers=two, login={"identityProviders": ["company"]})[:2] == (
+        "True",
+        "Allowed",
+    )
+    many = frozenset(f"p{number}" for number in range(8))
+    assert condition_of(signing=ready, providers=many)[2].endswith("of p0, p1, p2, p3, p4 and 3 more")
+
+
+def test_a_name_without_a_provider_is_reported_and_the_others_log_in() -> None:
+    ready, login = frozenset({"id-tokens"}), {"identityProviders": ["company", "partners"]}
+    status, reason, message = condition_of(signing=ready, login=login)
+    assert (status, reason) == ("False", "IdentityProviderNotFound")
+    assert message.startswith("IdentityProvider partners does not exist, or has never been in force"), "company does"
+    nobody = condition_of(signing=ready, login={"identityProviders": ["partners"]})[2]
+    assert nobody.startswith("nobody can log in: ")
+
+
+@pytest.mark.parametrize("providers", [frozenset(), frozenset({"other"})])
+def test_a_login_that_waits_for_the_platform_team_causes_no_event_of_its_own(providers: frozenset[str]) -> None:
+    login = {"redirectURIs": [WEB], "identityProviders": ["company"]}
+    declared = client("hr", "web", grantTypes=["authorization_code"], login=login)
+    view = client_view(declared, config=config("*.hr.example"), providers=providers, signing=frozenset({"id-tokens"}))
+    [condition] = login_allowed(view, None)
+    assert condition.transient
 
 
 def test_a_login_needs_a_signing_key_that_signs() -> None:

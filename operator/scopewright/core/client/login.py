@@ -17,8 +17,15 @@ from scopewright.core.records.client import ClientRecord, Login
 
 LOGIN_ALLOWED: Final = "LoginAllowed"
 ID_TOKEN_KEY_NOT_READY: Final = "IDTokenKeyNotReady"  # noqa: S105  # a reason
+NO_PROVIDER: Final = "NoIdentityProvider"
+PROVIDER_NOT_FOUND: Final = "IdentityProviderNotFound"
+PROVIDER_REQUIRED: Final = "IdentityProviderRequired"
+_TRANSIENT: Final = (ID_TOKEN_KEY_NOT_READY, NO_PROVIDER, PROVIDER_NOT_FOUND)
+"""Reasons that end when an object of the platform team changes."""
 CODE: Final = "authorization_code"
 MAX_TEXT: Final = 8000
+MAX_LISTED: Final = 5
+"""Names of providers in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +82,53 @@ def login_allowed(view: ClientView, record: ClientRecord | None) -> tuple[Condit
         what = "spec.login or the platform's configuration has changed; the issuer keeps what it had until then"
         return (ConditionUpdate(LOGIN_ALLOWED, "Unknown", "Paused", what),)
     without_key = _key_refused(view, declared.id_token_signing_key)
-    refused = (*decision.refused, *without_key)
+    without_provider = _provider_refused(view, declared.identity_providers or ())
+    refused = (*decision.refused, *without_provider, *without_key)
     if not refused:
         count = len(declared.redirect_uris)
         what = f"users may log in and return to {count} redirect URI{'s' if count > 1 else ''}"
         return (ConditionUpdate(LOGIN_ALLOWED, "True", "Allowed", what),)
     message = "; ".join(why.message for why in refused)
-    if decision.login is None or without_key:
+    named = declared.identity_providers or ()
+    nobody = without_provider and view.providers.isdisjoint(named)
+    if decision.login is None or without_key or nobody:
         message = f"nobody can log in: {message}"
     reason = refused[0].reason
-    waits = reason == ID_TOKEN_KEY_NOT_READY
+    waits = reason in _TRANSIENT
     return (ConditionUpdate(LOGIN_ALLOWED, "False", reason, message[:MAX_TEXT], transient=waits),)
+
+
+def _provider_refused(view: ClientView, named: Iterable[str]) -> tuple[Rejected, ...]:
+    """Why users of some or all providers cannot log in. The record has the names all the same: they may follow."""
+    existing, named = view.providers, tuple(named)
+    if not existing:
+        if view.developer_login:
+            return ()
+        message = (
+            "no IdentityProvider is in force yet: wait, or ask the platform team to create one in namespace "
+            f"{view.config.namespace}"
+        )
+        return (Rejected(NO_PROVIDER, message),)
+    if not named and len(existing) > 1:
+        message = (
+            f"spec.login.identityProviders is empty, and there are several: name those of this application's users, "
+            f"of {_listed(existing)}"
+        )
+        return (Rejected(PROVIDER_REQUIRED, message),)
+    if missing := [name for name in named if name not in existing]:
+        message = (
+            f"IdentityProvider {_listed(missing)} does not exist, or has never been in force: wait, or correct "
+            "spec.login.identityProviders"
+        )
+        return (Rejected(PROVIDER_NOT_FOUND, message),)
+    return ()
+
+
+def _listed(names: Iterable[str]) -> str:
+    """At most MAX_LISTED names."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
+    return ", ".join(ordered[:MAX_LISTED]) + more
 
 
 def _key_refused(view: ClientView, name: str) -> tuple[Rejected, ...]:

@@ -76,6 +76,10 @@ class ClientView:
     """SigningKeys with an active key."""
     forbidden_keys: frozenset[str] = frozenset()
     """SigningKeys whose algorithm the profile does not allow."""
+    providers: frozenset[str] = frozenset()
+    """Names of the IdentityProviders in force."""
+    developer_login: bool = False
+    """Whether users log in without any IdentityProvider too (`scopewright dev`)."""
     reporting_since: datetime | None = None
     """Start of the issuers' reports of use. Without it, no client is reported as unused."""
     beyond_limits: Rejected | None = None

@@ -1,1 +1,1 @@
-"""The plan for an IdentityProvider: what its manifest, Secrets and ConfigMaps give the issuer's record."""
+"""Identity providers: what the operator reads, checks and copies into their records. Pure."""

@@ -1,7 +1,7 @@
 """Follows a directory of manifests for `scopewright dev`; a broken manifest leaves its object as it was."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,17 +23,19 @@ class ManifestFollower:
         declared: DeclaredObjects,
         fallbacks: tuple[dict[str, Any], ...] = (),
         additions: tuple[dict[str, Any], ...] = (),
+        additions_with: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         """`fallbacks` are manifests used where the directory declares none of their kind, `additions` where it declares
-        no such object.
+        no such object, and `additions_with` where it also declares an object of the kind that is their key.
         """
         self._declared = declared
         self._fallbacks = fallbacks
         self._additions = additions
+        self._additions_with = additions_with or {}
 
     async def follow(self, directory: Path, interval: float = 0.3) -> AsyncIterator[ManifestChange]:
         """All objects in force first, then each change of objects or problems, without end."""
-        reader = DirectoryReader(directory, self._fallbacks, self._additions)
+        reader = DirectoryReader(directory, self._fallbacks, self._additions, self._additions_with)
         last: Manifests | None = None
         reported: tuple[Diagnostic, ...] | None = None
         absent: frozenset[Ref] = frozenset()

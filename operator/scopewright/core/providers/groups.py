@@ -1,0 +1,36 @@
+"""Groups that a provider may assign: names and ranges. Those of two providers must not overlap."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from scopewright.core.records.identity_provider import ClaimMappings
+
+RANGE_END: Final = "*"
+"""At the end of a range: `hr-*` is every group whose name begins with `hr-`."""
+
+
+def is_allowed(group: str, allow: Iterable[str]) -> bool:
+    """Whether one of the names and ranges covers the group. All are without the prefix of the provider."""
+    return any(_covers(entry, group) for entry in allow)
+
+
+def overlap_of(one: ClaimMappings, other: ClaimMappings) -> tuple[str, str] | None:
+    """Return two entries, with prefixes, that have a group in common; None if there are none."""
+    first, second = _prefixed(one), _prefixed(other)
+    return next(((a, b) for a in first for b in second if _overlap(a, b)), None)
+
+
+def _prefixed(mappings: ClaimMappings) -> tuple[str, ...]:
+    return tuple(mappings.groups_prefix + entry for entry in mappings.groups_allow)
+
+
+def _covers(entry: str, group: str) -> bool:
+    return group.startswith(entry[:-1]) if entry.endswith(RANGE_END) else group == entry
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether a group has both: of two ranges, the start of one begins with the start of the other."""
+    if one.endswith(RANGE_END) and other.endswith(RANGE_END):
+        first, second = one[:-1], other[:-1]
+        return first.startswith(second) or second.startswith(first)
+    return _covers(one, other) or _covers(other, one)

@@ -1,0 +1,117 @@
+"""The plan for one IdentityProvider: its record, its status."""
+
+from typing import Final
+
+from scopewright.api.identityprovider import IdentityProviderStatus
+from scopewright.core.failed_writes import failed_write_of, not_ready
+from scopewright.core.failures import Rejected
+from scopewright.core.lifecycle import PAUSED, deleting_conditions
+from scopewright.core.objects import Deletion, is_paused
+from scopewright.core.plan import ConditionUpdate, Plan, ready, stalled, status_plan, waiting
+from scopewright.core.providers.record import check_target, loses_its_record, record_write
+from scopewright.core.providers.view import ProviderView
+
+IN_FORCE: Final = "InForce"
+CHECKING: Final = "Checking"
+_CHECK_REASONS: Final = {
+    "Unreachable": "ProviderUnreachable",
+    "AddressNotAllowed": "ProviderAddressNotAllowed",
+    "CertificateInvalid": "ProviderCertificateInvalid",
+    "AnswerTooLarge": "ProviderAnswerTooLarge",
+    "AnswerMalformed": "ProviderAnswerMalformed",
+    "IssuerMismatch": "IssuerMismatch",
+    "AlgorithmNotSupported": "AlgorithmNotSupported",
+    "Refused": "ProviderRefused",
+}
+"""Reasons of the condition Ready, by that of a failed check."""
+
+
+def plan_provider(view: ProviderView) -> Plan:
+    """Its conditions are those of one object; the record stays in force while the declared one is refused."""
+    provider = view.provider
+    if provider.metadata.deletion_timestamp:
+        return _deletion_plan(view)
+    if is_paused(provider.metadata.annotations):
+        return _paused_plan(view)
+    if provider.namespace != view.config.namespace:
+        namespace = view.config.namespace
+        message = f"an IdentityProvider belongs in the issuer's namespace, {namespace}: apply it there"
+        return _status(view, stalled(Rejected("NamespaceNotIssuers", message)))
+    try:
+        write = record_write(view)
+    except Rejected as why:
+        return _refusal_plan(view, why)
+    if write.changes_nothing:
+        return _status(view, _conditions(view))
+    if failed_write := failed_write_of(view.failed_writes, write.ref):
+        return _status(view, not_ready(failed_write))
+    return Plan((write,))
+
+
+def _refusal_plan(view: ProviderView, why: Rejected) -> Plan:
+    """Keep the last record of the object. That of an earlier object of the name has ended with it, and of two that
+    conflict the younger ends.
+    """
+    existing = view.record_object
+    if existing and (view.own is None or loses_its_record(view)):
+        if failed_write := failed_write_of(view.failed_writes, existing.ref):
+            return _status(view, not_ready(failed_write))
+        return Plan((Deletion(existing),))
+    in_force = "the issuer keeps the last valid settings" if view.own else "no user can log in with it"
+    return _status(view, stalled(Rejected(why.reason, f"{why.message}; {in_force}")))
+
+
+def _deletion_plan(view: ProviderView) -> Plan:
+    """Delete the record at once: the deletion is final, even while finalizers block it."""
+    if own := view.own:
+        if failed_write := failed_write_of(view.failed_writes, own.existing.ref):
+            return _status(view, not_ready(failed_write))
+        return Plan((Deletion(own.existing),))
+    effect = "the sessions of its users end, and no user can log in with it"
+    return _status(view, deleting_conditions(view.provider.metadata, effect))
+
+
+def _paused_plan(view: ProviderView) -> Plan:
+    """Report what is in force; the spec may have changed since."""
+    conditions = _conditions(view) if view.own else waiting("NotInForce", "no user can log in with it")
+    return _status(view, (*conditions, PAUSED))
+
+
+def _conditions(view: ProviderView) -> tuple[ConditionUpdate, ...]:
+    """The conditions of a provider with a record, by its last check."""
+    target, check = check_target(view), view.check
+    if view.provider.spec.oidc is None:
+        return ready(IN_FORCE, "its users may log in with a password")
+    if target is None or check is None or check.target != target:
+        return _unchecked(view)
+    if check.reason:
+        message = f"{check.message}; the record stays in force, and the provider is checked again soon"
+        return waiting(_CHECK_REASONS.get(check.reason, "ProviderUnreachable"), message)
+    return ready(IN_FORCE, f"users may log in at {target.issuer_url}")
+
+
+def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
+    """Keep the result of an earlier process or of other certificates: the next check follows within seconds."""
+    before, provider = view.provider.condition("Ready"), view.provider
+    is_result = before and before.reason in (IN_FORCE, *_CHECK_REASONS.values())
+    if before and is_result and before.observed_generation == provider.metadata.generation:
+        return (
+            ready(before.reason, before.message) if before.status == "True" else waiting(before.reason, before.message)
+        )
+    return waiting(CHECKING, "its discovery document and its keys are being fetched; users may log in already")
+
+
+def _status(view: ProviderView, conditions: tuple[ConditionUpdate, ...]) -> Plan:
+    """The status, and the time of the next look at the objects that it names: they are not watched."""
+    provider, meta = view.provider, view.provider.metadata
+    is_upstream = provider.spec.oidc is not None and provider.namespace == view.config.namespace
+    due = None if meta.deletion_timestamp or is_paused(meta.annotations) else view.now + view.config.resync
+    return status_plan(
+        IdentityProviderStatus, provider, conditions, view.events, view.now, due=due,
+        redirect_uri=redirect_uri(view.config.issuer, provider.name) if is_upstream else "",
+    )  # fmt: skip
+
+
+def redirect_uri(issuer: str, name: str) -> str:
+    """Return the redirect URI of the issuer at a provider, where the browser comes back to."""
+    return f"{issuer}/callback/{name}"

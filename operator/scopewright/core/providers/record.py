@@ -1,0 +1,216 @@
+"""The record that an IdentityProvider asks for, and why it may be refused."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from scopewright.api.claim_mappings import ClaimMapping
+from scopewright.api.claim_mappings import ClaimMappings as DeclaredMappings
+from scopewright.api.openid_provider import OpenIDProvider
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
+from scopewright.core.providers import secrets
+from scopewright.core.providers.groups import overlap_of
+from scopewright.core.providers.static_users import StaticUser, encode_static_users, parse_static_users
+from scopewright.core.providers.view import CheckTarget, ProviderView, StoredProvider
+from scopewright.core.records.codec import encode
+from scopewright.core.records.identity_provider import (
+    ClaimMappings,
+    ClaimPath,
+    IdentityProviderRecord,
+    UpstreamClient,
+)
+from scopewright.core.records.names import (
+    CA_ENTRY,
+    CLIENT_SECRET_ENTRY,
+    ENTRY,
+    IDENTITY_PROVIDER_TYPE,
+    USERS_ENTRY,
+)
+from scopewright.origins import HttpUrl, is_loopback
+
+MAX_STATIC_GROUPS: Final = 400
+"""Different groups of static users whose record names each of them."""
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def record_write(view: ProviderView) -> Desired:
+    """Return the write of the record. `Rejected` says what its user must correct: then nothing of it is written."""
+    if why := loses_its_record(view):
+        raise why
+    record, entries = _record(view), {}
+    if oidc := view.provider.spec.oidc:
+        _check_issuer_url(oidc.issuer_url, allow_loopback=view.allow_loopback)
+        entries = _upstream_entries(view, oidc)
+    else:
+        users = _static_users(view)
+        record, entries = _with_groups_of(record, users), {USERS_ENTRY: encode_static_users(users)}
+    _check_own(view, record)
+    for other in view.others:
+        if why := conflict(record, other.record):
+            raise why
+    return Desired(
+        ref=view.record_ref,
+        type=IDENTITY_PROVIDER_TYPE,
+        entries={ENTRY: encode(record), **entries},
+        labels={MANAGED_BY: MANAGER},
+        replaces=view.record_object,
+    )
+
+
+def check_target(view: ProviderView) -> CheckTarget | None:
+    """Return what to check of an OpenID provider; None for static users, and while the certificates cannot be read."""
+    oidc = view.provider.spec.oidc
+    if oidc is None:
+        return None
+    try:
+        certificates = _certificates(view, oidc)
+    except Rejected:
+        return None
+    return CheckTarget(oidc.issuer_url, certificates.decode(), tuple(oidc.signing_algorithms))
+
+
+def conflict(record: IdentityProviderRecord, other: IdentityProviderRecord) -> Rejected | None:
+    """Why a provider cannot have `record` while another one has `other`."""
+    if record.subject_domain == other.subject_domain:
+        message = (
+            f"IdentityProvider {other.name} has the subject domain {record.subject_domain} already, and users of both "
+            "would be the same: delete one of them, or set another spec.subjectDomain"
+        )
+        return Rejected("SubjectDomainConflict", message)
+    if overlap := overlap_of(record.claims, other.claims):
+        message = (
+            f"groups {overlap[0]} overlap with {overlap[1]} of IdentityProvider {other.name}, so each could assign "
+            "groups of the other: set claimMappings.groups.prefix, or narrow groups.allow"
+        )
+        return Rejected("GroupsOverlap", message)
+    return None
+
+
+def loses_its_record(view: ProviderView) -> Rejected | None:
+    """Why the record of the object itself must be deleted: an older one conflicts with it.
+
+    Records are written one after the other, so both can exist only if a write succeeded whose answer was lost.
+    """
+    own = view.own
+    if own is None:
+        return None
+    older = sorted((o for o in view.others if _age(o) < _age(own)), key=_age)
+    return next((why for o in older if (why := conflict(own.record, o.record))), None)
+
+
+def _age(stored: StoredProvider) -> tuple[datetime, str]:
+    return stored.existing.creation_time or _LATEST, stored.record.name
+
+
+def _check_own(view: ProviderView, record: IdentityProviderRecord) -> None:
+    """What an object may not change during its life, whatever CEL rules the API server has."""
+    before = view.own.record if view.own else record
+    if before.subject_domain != record.subject_domain:
+        message = (
+            f"users would get other subjects: set spec.subjectDomain to {before.subject_domain}, or delete the object "
+            "and create it again"
+        )
+        raise Rejected("SubjectDomainImmutable", message)
+    if before.claims.subject != record.claims.subject:
+        message = (
+            "users would get other subjects: set claimMappings.subject back to "
+            f"{'.'.join(before.claims.subject)}, or delete the object and create it again"
+        )
+        raise Rejected("SubjectClaimImmutable", message)
+
+
+def _check_issuer_url(url: str, *, allow_loopback: bool) -> None:
+    try:
+        parsed = HttpUrl.parse(url)
+        allowed = parsed.scheme == "https" or (allow_loopback and is_loopback(parsed.host))
+    except ValueError:
+        allowed = False
+    if not allowed:
+        message = "spec.oidc.issuerURL must be an https URL in ASCII, without a user: everything else could be altered"
+        raise Rejected("IssuerURLNotAllowed", message)
+
+
+def _upstream_entries(view: ProviderView, oidc: OpenIDProvider) -> dict[str, bytes]:
+    """Return the client secret and the certificates."""
+    entries: dict[str, bytes] = {}
+    authentication = oidc.client_authentication
+    if authentication.method == "ClientSecret":
+        if (at := authentication.secret_ref) is None:
+            message = "clientAuthentication.secretRef is required with method ClientSecret: name the Secret"
+            raise Rejected("Invalid", message)
+        ref = Ref("Secret", view.provider.namespace, at.name)
+        entries[CLIENT_SECRET_ENTRY] = secrets.client_secret(view.referenced, ref, at.key)
+    if certificates := _certificates(view, oidc):
+        entries[CA_ENTRY] = certificates
+    return entries
+
+
+def _static_users(view: ProviderView) -> tuple[StaticUser, ...]:
+    static = view.provider.spec.static
+    if static is None:
+        raise Rejected("Invalid", "neither spec.oidc nor spec.static is set: set one of them")
+    ref = Ref("Secret", view.provider.namespace, static.users_ref.name)
+    return parse_static_users(secrets.users_file(view.referenced, ref))
+
+
+def _with_groups_of(record: IdentityProviderRecord, users: tuple[StaticUser, ...]) -> IdentityProviderRecord:
+    """Static users have the groups in their Secret: each by its name, unless the spec has names and ranges."""
+    if record.claims.groups_allow:
+        return record
+    names = sorted({group for user in users for group in user.groups})
+    if len(names) > MAX_STATIC_GROUPS:
+        message = (
+            f"the users have {len(names)} different groups, at most {MAX_STATIC_GROUPS} are allowed: list fewer, or "
+            "set claimMappings.groups.allow to ranges such as hr-*"
+        )
+        raise Rejected("UsersInvalid", message)
+    return replace(record, claims=replace(record.claims, groups_allow=tuple(names)))
+
+
+def _certificates(view: ProviderView, oidc: OpenIDProvider) -> bytes:
+    at = oidc.ca_certificate_ref
+    if at is None:
+        return b""
+    return secrets.ca_certificates(view.referenced, Ref(at.kind, view.provider.namespace, at.name), at.key)
+
+
+def _record(view: ProviderView) -> IdentityProviderRecord:
+    provider, spec = view.provider, view.provider.spec
+    return IdentityProviderRecord(
+        name=provider.name,
+        uid=provider.uid,
+        display_name=spec.display_name or provider.name,
+        subject_domain=provider.subject_domain,
+        oidc=_upstream_client(spec.oidc) if spec.oidc else None,
+        claims=_claims(spec.claim_mappings),
+        check_interval=int(spec.upstream_check.every.total_seconds()),
+        check_max_age=int(spec.upstream_check.max_age.total_seconds()),
+    )
+
+
+def _upstream_client(oidc: OpenIDProvider) -> UpstreamClient:
+    return UpstreamClient(
+        issuer_url=oidc.issuer_url,
+        client_id=oidc.client_id,
+        scopes=tuple(oidc.scopes),
+        signing_algorithms=tuple(oidc.signing_algorithms),
+        userinfo=oidc.userinfo,
+        reauthentication=oidc.reauthentication,
+    )
+
+
+def _claims(declared: DeclaredMappings) -> ClaimMappings:
+    groups, acr = declared.groups, declared.acr
+    return ClaimMappings(
+        subject=_path(declared.subject),
+        username=_path(declared.username),
+        groups=_path(groups) if groups else (),
+        groups_prefix=groups.prefix if groups else "",
+        groups_allow=tuple(groups.allow) if groups else (),
+        acr_allow=tuple(acr.allow) if acr else (),
+    )
+
+
+def _path(mapping: ClaimMapping) -> ClaimPath:
+    return tuple(mapping.path) if mapping.path else (mapping.claim,) if mapping.claim else ()
