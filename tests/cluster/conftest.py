@@ -39,7 +39,7 @@ def restartable(control_plane: Cluster) -> Cluster:
 
 @pytest.fixture(scope="session")
 def crds(control_plane: Cluster) -> Cluster:
-    """The control plane with the four CRDs."""
+    """The control plane with the five CRDs."""
     serve_crds(control_plane)
     if control_plane.restartable:
         control_plane.restart_controllers()

@@ -238,6 +238,7 @@ def test_crds_are_accepted_and_their_names_are_free(crds: Cluster, api: client.A
         ("ResourceServer", ["NAME", "READY", "REASON", "AUDIENCE", "GRANTS", "AGE"]),
         ("ScopeGrant", ["NAME", "READY", "REASON", "RESOURCE SERVER", "GRANTED TO", "USERS", "EXPIRES", "AGE"]),
         ("SigningKey", ["NAME", "READY", "REASON", "ALGORITHM", "SIGNS UNTIL", "AGE"]),
+        ("IdentityProvider", ["NAME", "READY", "REASON", "ISSUER URL", "AGE"]),
     ],
 )
 def test_kubectl_get_shows_ready_and_reason(
@@ -251,11 +252,11 @@ def test_kubectl_get_shows_ready_and_reason(
         assert row.split()[1:3] == ["Unknown", "Pending"]
 
 
-def test_kubectl_get_oauth_lists_all_four(crds: Cluster, objects: Objects, namespace: str) -> None:
+def test_kubectl_get_oauth_lists_all_five(crds: Cluster, objects: Objects, namespace: str) -> None:
     for kind in KINDS:
         objects.create(_in(namespace, manifest(kind)))
     listed = _kubectl(crds, "get", "oauth", "--namespace", namespace, "--output", "name").splitlines()
-    assert listed == [f"{kind.SINGULAR}.{GROUP}/an-object" for kind in KINDS.values()]
+    assert sorted(listed) == sorted(f"{kind.SINGULAR}.{GROUP}/an-object" for kind in KINDS.values())
 
 
 def test_objects_are_found_by_their_issuer(crds: Cluster, objects: Objects, namespace: str) -> None:

@@ -119,15 +119,6 @@ class IdentityProviderSpec(Spec):
     upstream_check: UpstreamCheck = UpstreamCheck()
     """How often a refresh asks the provider about its user. Defaults to every 15m, with a maxAge of 12h."""
 
-    @property
-    def allowed_groups(self) -> tuple[str, ...]:
-        """Groups that the provider may assign, before the prefix. Those of static users are all allowed by default: the
-        platform team writes their Secret."""
-        groups = self.claim_mappings.groups
-        if groups is not None:
-            return tuple(groups.allow)
-        return () if self.static is None else ("*",)
-
 
 class IdentityProviderStatus(Status):
     """Observed state of the identity provider. Written by the operator only."""
@@ -157,9 +148,3 @@ class IdentityProvider(Kind):
     """Desired state of the identity provider."""
     status: Annotated[IdentityProviderStatus | None, Field(json_schema_extra={"default": PENDING_STATUS})] = None
     """Observed state of the identity provider. Written by the operator only."""
-
-    @property
-    def subject_domain(self) -> str:
-        """`spec.subjectDomain`, or its default: the issuer URL, or `static:<name>` for static users."""
-        default = f"static:{self.name}" if self.spec.oidc is None else self.spec.oidc.issuer_url
-        return self.spec.subject_domain or default

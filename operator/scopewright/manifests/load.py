@@ -13,7 +13,7 @@ from typing import Any, Final
 from scopewright.core.objects import Ref
 from scopewright.manifests.files import Signature
 from scopewright.manifests.nodes import ManifestError, ParseBudget
-from scopewright.manifests.validate import Content, Diagnostic, Manifests, SourceLocation, manifest_ref
+from scopewright.manifests.validate import Content, DataSource, Diagnostic, Manifests, SourceLocation, manifest_ref
 from scopewright.manifests.walk import Walk, decoded, examine, unopened, unusable, walk
 
 _FRESH: Final = 100_000_000
@@ -131,8 +131,23 @@ def _merged(directory: Path, walked: Walk, contents: dict[str, Content]) -> Mani
     incomplete = {file for file, content in contents.items() if content.incomplete} | set(walked.folders)
     return Manifests(
         objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(incomplete), walked.readable,
-        walked.templates,
+        walked.templates, _data(directory, contents),
     )  # fmt: skip
+
+
+def _data(directory: Path, contents: dict[str, Content]) -> dict[Ref, DataSource]:
+    """The Secrets and ConfigMaps. The first declaration of an object is used."""
+    data: dict[Ref, DataSource] = {}
+    for file, content in contents.items():
+        for one in content.data:
+            if first := data.get(one.ref):
+                at, before = SourceLocation(file, one.line), SourceLocation(first.file, first.manifest.line)
+                duplicate = _duplicate(directory, one.ref, at, before)
+                data[one.ref] = replace(first, problems=(*first.problems, duplicate))
+            else:
+                problems = (_problem(directory, file, one.problem),) if one.problem else ()
+                data[one.ref] = DataSource(file, one, problems)
+    return data
 
 
 def _problem(directory: Path, file: str, problem: ManifestError, *, unread: bool = False) -> Diagnostic:

@@ -9,6 +9,7 @@ from scopewright.api import API_VERSION, GROUP, KINDS
 from scopewright.api.names import is_label
 from scopewright.api.validation import validate
 from scopewright.core.objects import Ref
+from scopewright.manifests.data import DataManifest
 from scopewright.manifests.nodes import Document, ManifestError, ParseBudget, Path
 from scopewright.manifests.yaml import documents
 
@@ -53,12 +54,21 @@ class SourceLocation:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSource:
+    """A Secret or ConfigMap, its file relative to the directory, and what is wrong if an IdentityProvider names it."""
+
+    file: str
+    manifest: DataManifest
+    problems: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Manifests:
     """What a directory declares at one moment.
 
     `broken` objects are declared but invalid. The files in `incomplete` may declare more; a name that ends in `/` is a
     directory, and the empty name is the whole directory. If `readable` is false, nothing is known. `templates` are
-    files from which other programs generate manifests.
+    files from which other programs generate manifests. `data` are Secrets and ConfigMaps, which others may own.
     """
 
     objects: Mapping[Ref, dict[str, Any]]
@@ -68,6 +78,7 @@ class Manifests:
     incomplete: frozenset[str] = frozenset()
     readable: bool = True
     templates: tuple[str, ...] = ()
+    data: Mapping[Ref, DataSource] = field(default_factory=dict, repr=False)
 
     def is_incomplete(self, file: str) -> bool:
         return file in self.incomplete or any(file.startswith(o) for o in self.incomplete if not o or o.endswith("/"))
@@ -93,6 +104,7 @@ class Content:
     problems: tuple[ManifestError, ...] = ()
     unread: tuple[ManifestError, ...] = ()
     incomplete: bool = False
+    data: tuple[DataManifest, ...] = ()
 
 
 def content(text: str, budget: ParseBudget) -> Content:
@@ -100,16 +112,20 @@ def content(text: str, budget: ParseBudget) -> Content:
     declared: list[DeclaredObject] = []
     problems: list[ManifestError] = []
     unread: list[ManifestError] = []
+    data: list[DataManifest] = []
     incomplete = False
     for item in documents(text, _wanted, budget):
         if isinstance(item, ManifestError):
             unread.append(item)
             continue
+        if isinstance(item, DataManifest):
+            data.append(item)
+            continue
         one, wrong = _declared(item)
         problems.extend(wrong)
         declared.extend([one] if one else [])
         incomplete = incomplete or (one is None and bool(wrong))
-    return Content(tuple(declared), tuple(problems), tuple(unread), incomplete or bool(unread))
+    return Content(tuple(declared), tuple(problems), tuple(unread), incomplete or bool(unread), tuple(data))
 
 
 def _wanted(api_version: str, kind: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from scopewright.manifests.data import DataManifest, data_manifests
 from scopewright.manifests.list_items import KindFilter, objects
 from scopewright.manifests.nodes import MAX_DEPTH, Document, ManifestError, NodeReader, ParseBudget, line_of
 
@@ -24,10 +25,11 @@ _BREAKS: Final = "\n\r\x85\u2028\u2029"
 _PREAMBLE: Final = re.compile(rf"(?:[ \t]*(?:[#%][^{_BREAKS}]*)?(?:[{_BREAKS}]|$))*")
 
 
-def documents(text: str, wanted: KindFilter, budget: ParseBudget) -> Iterator[Document | ManifestError]:
+def documents(text: str, wanted: KindFilter, budget: ParseBudget) -> Iterator[Document | DataManifest | ManifestError]:
     """Yield the objects of a file that may be wanted, or what is wrong with them. Each document is parsed by itself.
 
-    Lists are split into items. Other objects are skipped; a document that is not a mapping is yielded.
+    Lists are split into items. Of other objects, Secrets and ConfigMaps are yielded; a document that is not a mapping
+    is yielded.
     """
     if "\ufeff" in text:
         line = text.count("\n", 0, text.index("\ufeff")) + 1
@@ -45,7 +47,9 @@ def _chunks(text: str) -> Iterator[str]:
         yield text[begin:end]
 
 
-def _chunk(text: str, start: int, wanted: KindFilter, budget: ParseBudget) -> Iterator[Document | ManifestError]:
+def _chunk(
+    text: str, start: int, wanted: KindFilter, budget: ParseBudget
+) -> Iterator[Document | DataManifest | ManifestError]:
     if _PREAMBLE.fullmatch(text):
         return
     try:
@@ -54,6 +58,7 @@ def _chunk(text: str, start: int, wanted: KindFilter, budget: ParseBudget) -> It
         for root in yaml.compose_all(text, Loader=_Loader):
             if isinstance(root, yaml.MappingNode):
                 yield from map(reader.document, objects(root, wanted, budget))
+                yield from data_manifests(root, start)
             elif isinstance(root, yaml.SequenceNode):
                 yield Document([], line_of(root) + start)
             elif root is not None:

@@ -6,6 +6,7 @@ An object stays in force as it last was while its manifest is broken or cannot b
 import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from scopewright.api import IdentityProvider
+from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, Rejected
 from scopewright.core.objects import Ref
+from scopewright.core.providers.view import references
 from scopewright.manifests.validate import Diagnostic, Manifests, manifest_ref, namespaces_of
 from scopewright.stores.directory.atomic_files import make_directory, replace_file
+from scopewright.stores.directory.data import NamedData
 from scopewright.stores.directory.state_dir import StateDirectory
 
 Object = Mapping[str, Any]
@@ -26,11 +31,22 @@ _STATUS: Final = "status"
 
 @dataclass(frozen=True, slots=True)
 class ManifestChange:
-    """Differences from before, and all current problems. Removed objects are as they last were."""
+    """Differences from before, and all current problems. Removed objects are as they last were.
+
+    `named` are Secrets and ConfigMaps that IdentityProviders name, of which anything changed.
+    """
 
     added_or_changed: Mapping[Ref, Object]
     removed: Mapping[Ref, Object]
     problems: tuple[Diagnostic, ...] = ()
+    named: frozenset[Ref] = frozenset()
+    applied: bool = True
+    """Whether the STATE could be written."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing but the problems differs."""
+        return not (self.added_or_changed or self.removed or self.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,7 @@ class DeclaredObjects:
         self._reported: Mapping[Ref, Object] = {}
         self._removed: dict[Ref, Object] = {}
         self._last_manifests: Manifests | None = None
+        self.data = NamedData(new_uid, self._next)
         self._load()
         versions = [int(e.object["metadata"]["resourceVersion"]) for e in self._entries.values()]
         self._version = max([int(now().timestamp() * 1e6), *versions])
@@ -82,7 +99,8 @@ class DeclaredObjects:
             current = dict(self.objects)
             changed = {ref: value for ref, value in current.items() if _differs(self._reported.get(ref), value)}
             removed, self._reported, self._removed = self._removed, current, {}
-            return ManifestChange(changed, removed, manifests.problems)
+            named, problems = self.data.apply(manifests, named_data(current))
+            return ManifestChange(changed, removed, tuple(sorted((*manifests.problems, *problems))), named)
 
     def missing(self, manifests: Manifests) -> frozenset[Ref]:
         """Return the objects that these manifests would remove."""
@@ -190,6 +208,17 @@ _ASSIGNED: Final = ("uid", "generation", "resourceVersion", "creationTimestamp")
 def _declared(value: Object) -> dict[str, Any]:
     metadata = {k: v for k, v in value["metadata"].items() if k not in _ASSIGNED}
     return {**{k: v for k, v in value.items() if k != "status"}, "metadata": metadata}
+
+
+def named_data(objects: Mapping[Ref, Object]) -> frozenset[Ref]:
+    """The Secrets and ConfigMaps that the IdentityProviders among the objects name."""
+    named: set[Ref] = set()
+    for ref, value in objects.items():
+        if ref.kind == IdentityProvider.KIND:
+            with suppress(Rejected):  # an earlier version stored it, and this one cannot read it
+                provider = parse_declared(value)
+                named |= set(references(provider)) if isinstance(provider, IdentityProvider) else set()
+    return frozenset(named)
 
 
 def _differs(reported: Object | None, current: Object) -> bool:

@@ -44,9 +44,9 @@ class ManifestFollower:
             missing = self._declared.missing(manifests) - absent
             if manifests is not last or absent:
                 change = await self._applied(manifests, missing)
-                if reported is None or change.added_or_changed or change.removed or change.problems != reported:
+                if reported is None or not change.is_empty or change.problems != reported:
                     yield change
-                last, reported = (manifests if change.problems == manifests.problems else None), change.problems
+                last, reported = (manifests if change.applied else None), change.problems
             absent = missing
             await asyncio.sleep(min(interval, SETTLE_SECONDS) if absent or not reader.stable else interval)
 
@@ -57,4 +57,4 @@ class ManifestFollower:
         except (OSError, Unavailable) as error:
             fix = "free space or make it writable; the changes take effect then"
             problem = Diagnostic(str(self._declared.state), 1, f"the STATE cannot be written: {error}", fix)
-            return ManifestChange({}, {}, (*manifests.problems, problem))
+            return ManifestChange({}, {}, (*manifests.problems, problem), applied=False)

@@ -89,8 +89,11 @@ class DirectoryStore:
         self._state.close()
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        """The object of the STATE; if there is none, that of the directory which an IdentityProvider names."""
         version = await self._run(lambda: self._read(ref))
-        return (version.existing, version.entries) if version else None
+        if version is not None:
+            return version.existing, version.entries
+        return self._declared.data.read(ref) if self._declared else None
 
     def follow(self, selection: Selection, interval: float = 0.3) -> AsyncIterator[Change | ListCompleted]:
         """As `Reader.follow`; writes of this process are reported at once, others within about `interval` seconds."""
