@@ -148,3 +148,9 @@ class IdentityProvider(Kind):
     """Desired state of the identity provider."""
     status: Annotated[IdentityProviderStatus | None, Field(json_schema_extra={"default": PENDING_STATUS})] = None
     """Observed state of the identity provider. Written by the operator only."""
+
+    @property
+    def subject_domain(self) -> str:
+        """`spec.subjectDomain`, or its default: the issuer URL, or `static:<name>` for static users."""
+        default = f"static:{self.name}" if self.spec.oidc is None else self.spec.oidc.issuer_url
+        return self.spec.subject_domain or default
