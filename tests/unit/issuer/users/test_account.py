@@ -58,7 +58,7 @@ async def test_it_shows_the_user_the_logins_and_what_applications_may_do(logins:
     await consent(browser)
     answer = await browser.get("/account")
     text = Page(answer).texts["account-page"]
-    for shown in ("Ada", "ada@hr.example", "hr-staff", browser.session.subject, "leave-worker", "leave"):
+    for shown in ("Ada", "ada@hr.example", "hr-staff", browser.session.subject, "leave-worker", "Developer login"):
         assert shown in text
     for shown in ("See <b>salaries</b> (payroll-api)", "payroll.write (payroll-api)", "See your e-mail address"):
         assert shown in text
