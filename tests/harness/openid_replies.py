@@ -29,6 +29,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0
     """Seconds before the first byte."""
+    pause: float = 0
+    """Seconds after each byte of the body."""
 
 
 Behaviour = Callable[[Received], Reply]

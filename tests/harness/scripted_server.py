@@ -86,7 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(reply.body)
+        for part in [reply.body] if not reply.pause else map(bytes, zip(reply.body, strict=True)):
+            self.wfile.write(part)
+            self.server.closing.wait(reply.pause)
 
 
 def _context(certificate: tuple[bytes, bytes]) -> ssl.SSLContext:

@@ -63,29 +63,36 @@ class UpstreamHttp:
     """
 
     def __init__(
-        self, ca_certificates: str = "", *, allow_loopback: bool = False, resolve: Resolve | None = None
+        self,
+        ca_certificates: str = "",
+        *,
+        allow_loopback: bool = False,
+        resolve: Resolve | None = None,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        """`ca_certificates` is PEM; empty: the authorities of the system. `resolve` is not closed with it."""
+        """`ca_certificates` is PEM; empty: the authorities of the system. `seconds` is the time of one request.
+
+        `resolve` is not closed with it.
+        """
         context = _context(ca_certificates)
         self._resolver: Resolver | None = None
         if resolve is None:
             resolve = self._resolver = Resolver()
         transport = CheckedTransport(context, resolve, allow_loopback=allow_loopback)
+        self._seconds = seconds
         self._client = httpx.AsyncClient(
             transport=transport,
             headers=_HEADERS,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
             trust_env=False,
         )
 
-    async def get(
-        self, url: str, headers: Mapping[str, str] | None = None, seconds: float = TIMEOUT_SECONDS
-    ) -> UpstreamAnswer:
-        return await self._answer(self._client.build_request("GET", url, headers=headers), seconds)
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> UpstreamAnswer:
+        return await self._answer(self._client.build_request("GET", url, headers=headers))
 
     async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> UpstreamAnswer:
-        return await self._answer(self._client.build_request("POST", url, data=form, headers=headers), TIMEOUT_SECONDS)
+        return await self._answer(self._client.build_request("POST", url, data=form, headers=headers))
 
     async def aclose(self) -> None:
         if self._resolver is not None:
@@ -98,8 +105,8 @@ class UpstreamHttp:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _answer(self, request: httpx.Request, seconds: float) -> UpstreamAnswer:
-        url = str(request.url)
+    async def _answer(self, request: httpx.Request) -> UpstreamAnswer:
+        url, seconds = str(request.url), self._seconds
         request.extensions["max_bytes"] = MAX_ANSWER
         try:
             async with asyncio.timeout(seconds):
