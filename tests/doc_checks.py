@@ -147,7 +147,8 @@ def _wrong_settings(given: dict[str, Any]) -> list[str]:
         except ValidationError as error:
             return [f"{each['loc']}: {each['msg']}" for each in error.errors()]
     values, schema = given.get("scopewright", given), _values_schema()
-    if isinstance(values.get("issuer"), str) or not values.keys() & schema["properties"].keys():
+    is_users_file = isinstance(values.get("users"), list)
+    if is_users_file or isinstance(values.get("issuer"), str) or not values.keys() & schema["properties"].keys():
         return []
     complete = merged(_values(), values)
     return [f"{each.instance_path}: {each.message}" for each in jsonschema_rs.iter_errors(schema, complete)]
