@@ -206,6 +206,10 @@ class IssuerHarness:
         }
         self.put_object("Secret", identity_provider_record_name(provider.name), entries, type=IDENTITY_PROVIDER_TYPE)
 
+    def delete_provider(self, name: str) -> None:
+        """Delete the record of an identity provider."""
+        self.delete_object("Secret", identity_provider_record_name(name))
+
     def install_defaults(self, issuer: str = ISSUER) -> None:
         """The issuer record, a published key, the key of DPoP nonces, `server_record()` and `client_record()`.
 

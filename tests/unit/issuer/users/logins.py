@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,9 @@ from scopewright.core.records.client import ClientRecord, Credential, Login, Req
 from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import Role, UserGrant
 from scopewright.core.users import subject_of
+from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.login import PasswordLogins, UpstreamLogins
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.developer_login import DeveloperLogin
@@ -160,12 +162,25 @@ class Logins:
 
 @asynccontextmanager
 async def running_logins(
-    record: ClientRecord | None = None, store: SessionStore | None = None, **settings: Any
+    record: ClientRecord | None = None,
+    store: SessionStore | None = None,
+    *,
+    upstreams: UpstreamLogins | None = None,
+    passwords: PasswordLogins | None = None,
+    providers: Iterable[Provider] = (),
+    developer: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[Logins]:
-    """An issuer with users, `granting_server()` and `record`, by default `web_client()`."""
+    """An issuer with users, `granting_server()` and `record`, by default `web_client()`.
+
+    With `developer`, there is the developer login while there are no providers.
+    """
     harness = IssuerHarness(can_write=True, **settings)
     store = store or MemorySessions(harness.clock)
-    harness.users = UserEndpointSettings(store, DeveloperLogin(Path("users.yaml")))
+    login = DeveloperLogin(Path("users.yaml")) if developer else None
+    harness.users = UserEndpointSettings(store, login, upstreams=upstreams, passwords=passwords)
+    for provider in providers:
+        harness.put_provider(provider)
     harness.install_defaults()
     rsa = harness.put_key("RS256", 1, signing_key="id-tokens")
     harness.publish(harness.put_key().jwk, rsa.jwk)

@@ -1,0 +1,163 @@
+"""A session counts only while the provider that logged its user in is in force, and its user is known there."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from scopewright.issuer.state.providers import Provider
+from tests.harness.issuer import settle
+from tests.harness.samples import BANK, PAYROLL_SERVICE
+from tests.harness.users import provider_of
+from tests.unit.issuer.users import test_user_exchange
+from tests.unit.issuer.users.logins import SCOPES, user
+from tests.unit.issuer.users.checked_sessions import (
+    COMPANY,
+    ProviderLogins,
+    refusal_of,
+    running_provider_logins,
+    scope_of,
+    static_provider,
+)
+from tests.unit.issuer.users.test_login_metadata import OAUTH, OPENID
+
+STAFF = static_provider("staff")
+GRACE = replace(user("grace", "hr-staff"), provider="staff", provider_uid="uid-of-staff")
+RECREATED = provider_of("company", uid="uid-of-another-one")
+
+
+@pytest.fixture
+async def at() -> AsyncIterator[ProviderLogins]:
+    async with running_provider_logins((COMPANY, STAFF)) as logins:
+        logins.passwords.users[GRACE.subject] = GRACE
+        yield logins
+
+
+async def put(at: ProviderLogins, provider: Provider) -> None:
+    at.logins.harness.put_provider(provider)
+    await settle()
+
+
+async def delete(at: ProviderLogins, name: str) -> None:
+    at.logins.harness.delete_provider(name)
+    await settle()
+
+
+async def userinfo(at: ProviderLogins, token: str) -> httpx.Response:
+    return await at.logins.harness.http.get("/userinfo", headers={"authorization": f"Bearer {token}"})
+
+
+@pytest.mark.parametrize("then", [None, RECREATED], ids=["deleted", "deleted and created again"])
+@pytest.mark.parametrize("offline", [False, True])
+async def test_a_session_of_a_deleted_provider_gives_nothing(
+    at: ProviderLogins, then: Provider | None, offline: bool
+) -> None:
+    """Also not to a provider that was created later with the same name: its users are others."""
+    await test_user_exchange.install(at.logins)
+    login = replace(at.logins.record.login, identity_providers=("company", "staff"))  # type: ignore[type-var]
+    await at.logins.put(replace(at.logins.record, login=login))
+    cookie, session = await at.log_in()
+    token = await at.refresh_token(session, offline=offline)
+    access = (await at.refresh(token)).json()["access_token"]
+    of_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
+    code = await at.logins.code(session, SCOPES)
+    await delete(at, "company")
+    if then is not None:
+        await put(at, then)
+    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+    assert refusal_of(await at.logins.redeem(code)) == (400, "invalid_grant")
+    exchanged = await at.logins.harness.exchange(access, PAYROLL_SERVICE, BANK)
+    assert refusal_of(exchanged) == (400, "invalid_request")
+    assert (await userinfo(at, of_userinfo)).status_code == 401
+    assert await at.pages.of_cookie(cookie) is None, "the browser must log in again"
+    assert await at.pages.of_sid(session.sid) is None
+    at.becomes_due()
+    assert await at.pages.of_cookie(cookie) is None
+    assert not at.upstream.asked, "the refresh token of one provider is not sent to another one"
+
+
+async def test_a_session_goes_on_when_the_provider_is_in_force_again(at: ProviderLogins) -> None:
+    """Such as after a restore of the cluster's objects: the UID is the same."""
+    cookie, session = await at.log_in()
+    await delete(at, "company")
+    assert await at.pages.of_cookie(cookie) is None
+    await put(at, COMPANY)
+    assert await at.pages.of_cookie(cookie) == session
+
+
+async def test_a_session_of_a_deleted_provider_can_be_ended(at: ProviderLogins) -> None:
+    cookie, session = await at.log_in()
+    await delete(at, "company")
+    assert await at.pages.of_cookie(cookie, idle_too=True) == session
+    await at.pages.end(session.sid)
+    await put(at, COMPANY)
+    assert await at.pages.of_cookie(cookie) is None
+
+
+async def test_the_developer_login_ends_when_a_provider_comes_into_force() -> None:
+    async with running_provider_logins(()) as at:
+        cookie, session = await at.logins.sessions.begin(user())
+        token = await at.refresh_token(session)
+        assert scope_of(await at.refresh(token)) == "payroll.read"
+        await put(at, COMPANY)
+        assert await at.pages.of_cookie(cookie) is None
+        assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+
+
+# Static users
+
+
+async def static_login(at: ProviderLogins) -> tuple[str, str]:
+    """The cookie and a refresh token of Grace."""
+    await delete(at, "company")
+    cookie, session = await at.logins.sessions.begin(GRACE)
+    return cookie, await at.refresh_token(session)
+
+
+async def test_a_static_user_has_the_groups_and_claims_of_the_current_record(at: ProviderLogins) -> None:
+    cookie, token = await static_login(at)
+    at.passwords.users[GRACE.subject] = replace(GRACE, groups=("managers",), claims={"name": "Grace Hopper"})
+    refreshed = await at.refresh(token)
+    assert scope_of(refreshed) == "payroll.read payroll.write"
+    claims = await at.logins.verified(refreshed.json()["id_token"], "leave.leave-worker")
+    assert (claims["name"], claims["groups"]) == ("Grace Hopper", ["managers"])
+    session = await at.pages.of_cookie(cookie)
+    assert session is not None
+    assert session.groups == ("managers",)
+    at.clock.advance(hours=7)
+    assert (await at.refresh(token)).status_code == 200, "there is nobody to ask"
+
+
+async def test_a_static_user_who_was_removed_is_logged_out(at: ProviderLogins) -> None:
+    cookie, token = await static_login(at)
+    del at.passwords.users[GRACE.subject]
+    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+    assert await at.pages.of_cookie(cookie) is None
+
+
+# What is served
+
+
+async def test_the_endpoints_of_users_are_there_while_a_provider_is_in_force() -> None:
+    async with running_provider_logins((), developer=False) as at:
+        await require_users_endpoints(at, served=False)
+        await put(at, COMPANY)
+        await require_users_endpoints(at, served=True)
+        await delete(at, "company")
+        await require_users_endpoints(at, served=False)
+
+
+async def require_users_endpoints(at: ProviderLogins, *, served: bool) -> None:
+    http, origin = at.logins.harness.http, {"origin": "https://hr.example"}
+    pages = [await http.get(path) for path in ("/authorize", "/account", "/logout", "/userinfo", "/login/x/company")]
+    assert [page.headers["content-type"] == "application/json" for page in pages] == (
+        [False, False, False, True, False] if served else [True] * 5
+    )
+    assert [page.status_code == 404 for page in pages] == [not served] * 5
+    documents = [await http.get(path, headers=origin) for path in (OPENID, OAUTH)]
+    for document in documents:
+        assert ("authorization_endpoint" in document.json()) == served
+        assert document.json()["response_types_supported"] == (["code"] if served else ["none"])
+    for answer in (*documents, await http.post("/token", headers=origin), await http.post("/revoke", headers=origin)):
+        assert ("access-control-allow-origin" in answer.headers) == served
