@@ -11,7 +11,6 @@ from tests.harness.issuer import settle
 from tests.harness.samples import BANK, PAYROLL_SERVICE
 from tests.harness.users import provider_of
 from tests.unit.issuer.users import test_user_exchange
-from tests.unit.issuer.users.logins import SCOPES, user
 from tests.unit.issuer.users.checked_sessions import (
     COMPANY,
     ProviderLogins,
@@ -20,6 +19,7 @@ from tests.unit.issuer.users.checked_sessions import (
     scope_of,
     static_provider,
 )
+from tests.unit.issuer.users.logins import SCOPES, user
 from tests.unit.issuer.users.test_login_metadata import OAUTH, OPENID
 
 STAFF = static_provider("staff")

@@ -18,7 +18,6 @@ from tests.harness.issuer import IssuerHarness
 from tests.harness.samples import BANK, PAYROLL_SERVICE
 from tests.harness.users import provider_of
 from tests.unit.issuer.users import test_user_exchange
-from tests.unit.issuer.users.logins import CALLBACK, web_client
 from tests.unit.issuer.users.checked_sessions import (
     ADA,
     INTERVAL_SECONDS,
@@ -27,6 +26,7 @@ from tests.unit.issuer.users.checked_sessions import (
     running_provider_logins,
     scope_of,
 )
+from tests.unit.issuer.users.logins import CALLBACK, web_client
 
 READ = "payroll.read"
 BOTH = "payroll.read payroll.write"
