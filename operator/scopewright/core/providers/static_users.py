@@ -25,8 +25,10 @@ def _checked_hash(text: str) -> str:
 
 
 def name_key(username: str) -> str:
-    """Return what two spellings of one user name have in common: case and compatible characters do not count."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+    """Return what all spellings of a user name have in common, whatever their case, outer spaces and compatible
+    characters are.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username.strip()).casefold())
 
 
 class StaticUser(ListedUser):
@@ -43,8 +45,13 @@ class StaticUser(ListedUser):
     def login_name(self) -> str:
         return self.username or self.id
 
+    @property
+    def login_key(self) -> str:
+        """`name_key` of the name to log in."""
+        return name_key(self.login_name)
+
     def unique(self) -> Mapping[str, str]:
-        return {"id": self.id, "username": name_key(self.login_name)}
+        return {"id": self.id, "username": self.login_key}
 
 
 class _StaticUserFile(UserFile[StaticUser]):

@@ -1,0 +1,46 @@
+"""Computes password hashes in threads: few at a time, because each takes up to 64 MiB and a whole core."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from scopewright.issuer.upstream.login import PasswordsBusy
+
+CONCURRENCY: Final = 2
+"""Computations at a time in a process: they take at most 2 × 64 MiB."""
+QUEUE: Final = 20
+"""Computations that wait for their turn, in the order in which they came."""
+
+
+class Computations:
+    """Of one process."""
+
+    def __init__(self, concurrency: int = CONCURRENCY, queue: int = QUEUE) -> None:
+        self._most = concurrency + queue
+        self._admitted = 0
+        self._turns = asyncio.Semaphore(concurrency)
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="passwords")
+
+    async def run(self, compute: Callable[[], bool]) -> bool:
+        """Return the result. Raises `PasswordsBusy` if the queue is full.
+
+        A caller that is cancelled gives up its place in the queue. A computation that has begun cannot be stopped: it
+        keeps its place until it ends.
+        """
+        if self._admitted >= self._most:
+            raise PasswordsBusy
+        self._admitted += 1
+        try:
+            await self._turns.acquire()
+        except BaseException:
+            self._admitted -= 1
+            raise
+        computing = asyncio.get_running_loop().run_in_executor(self._threads, compute)
+        computing.add_done_callback(self._ended)
+        return await asyncio.shield(computing)
+
+    def _ended(self, computed: asyncio.Future[bool]) -> None:
+        computed.exception()  # it was awaited, or nobody waits any more
+        self._admitted -= 1
+        self._turns.release()

@@ -1,0 +1,79 @@
+"""Logs static users in with their passwords. Every name costs the same, known or not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from scopewright.core.providers.password_hash import PasswordUnusable, password_bytes
+from scopewright.core.providers.static_users import name_key
+from scopewright.issuer.rate_budget import Clock
+from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.computations import Computations
+from scopewright.issuer.upstream.login import PasswordsBusy, WrongPassword
+from scopewright.issuer.upstream.password_budgets import Attempt, PasswordBudgets
+from scopewright.issuer.upstream.static_users import StaticUsers, authenticated_user
+
+MAX_USERNAME: Final = 256
+"""Characters of a typed name."""
+
+
+def is_password_of(password_hash: str, password: bytes) -> bool:
+    """Whether the hash is that of the password. It takes the memory and the time that the hash says."""
+    try:
+        Argon2id.verify_phc_encoded(password, password_hash)
+    except InvalidKey:
+        return False
+    return True
+
+
+class Passwords:
+    """Implements `PasswordLogins`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        budgets: PasswordBudgets,
+        *,
+        check: Callable[[str, bytes], bool] = is_password_of,
+        computations: Computations | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`clock` is for `auth_time`: seconds since the epoch."""
+        self._clock = clock
+        self._budgets = budgets
+        self._check = check
+        self._computations = computations or Computations()
+        self._sleep = sleep
+        self._users = StaticUsers()
+
+    async def verify(self, provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
+        """See `PasswordLogins`. What is too long is wrong, without any work."""
+        if not 0 < len(username) <= MAX_USERNAME:
+            raise WrongPassword
+        try:
+            secret = password_bytes(password)
+        except PasswordUnusable:
+            raise WrongPassword from None
+        login_key = name_key(username)
+        attempt = Attempt.of(provider.uid, login_key, address)
+        if wait := self._budgets.begin(attempt):
+            await self._sleep(wait)
+        candidate = self._users.of(provider).candidate(login_key)
+        try:
+            right = await self._computations.run(lambda: self._check(candidate.password_hash, secret))
+        except PasswordsBusy:
+            self._budgets.withdraw(attempt)
+            raise
+        if not right or candidate.user is None:
+            raise WrongPassword
+        self._budgets.succeeded(attempt)
+        return authenticated_user(provider, candidate.user, int(self._clock()))
+
+    def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
+        """See `PasswordLogins`."""
+        user = self._users.user(provider, subject)
+        return authenticated_user(provider, user, 0) if user is not None else None
