@@ -12,7 +12,8 @@ from scopewright.upstream.addresses import Address
 Resolve = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 """The addresses of a host name and port. Raises OSError or UnicodeError."""
 
-_THREADS: Final = 2
+_THREADS: Final = 8
+"""A name whose DNS server does not answer takes one of them."""
 
 
 class Resolver:
