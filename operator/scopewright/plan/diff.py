@@ -15,6 +15,7 @@ from scopewright.core.records.signing_key import KeyRecord
 from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult
 from scopewright.plan.findings import marked_new, refusals, warnings
 from scopewright.plan.logins import login_changes
+from scopewright.plan.providers import provider_changes
 from scopewright.plan.snapshot import StateSnapshot
 
 EventsByObject = Mapping[Ref, Sequence[Event]]
@@ -32,7 +33,7 @@ def difference(
         refusals=marked_new(refusals(after), refusals(before)),
         warnings=(*marked_new(warnings(after), warnings(before)), *retried),
         access=tuple(_access(before, after)),
-        logins=tuple(login_changes(before.clients, after.clients)),
+        logins=(*provider_changes(before, after), *login_changes(before.clients, after.clients)),
         credentials=tuple(_credentials(before, after, events)),
         keys=tuple(_keys(before, after, events)),
         secrets=tuple(_secrets(before, after)),

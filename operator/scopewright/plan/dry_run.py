@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
+from scopewright.api import IdentityProvider
 from scopewright.controller.cache import Cache
 from scopewright.controller.key_generation import make_key
 from scopewright.controller.reconcile import Reconciler
@@ -23,6 +24,7 @@ from scopewright.core.plan import Event
 from scopewright.plan.changes import Finding, PlanResult
 from scopewright.plan.diff import difference
 from scopewright.plan.memory_store import MemoryStore
+from scopewright.plan.provider_data import stand_ins
 from scopewright.plan.snapshot import StateSnapshot
 from scopewright.stores import Entries
 
@@ -52,6 +54,8 @@ class PlanBase:
     service_accounts: Mapping[Ref, str] = field(default_factory=dict)
     """By UID."""
     as_of: Mapping[Ref, datetime] = field(default_factory=dict)
+    is_whole: bool = False
+    """Whether it has all IdentityProviders. Those of a directory may be elsewhere, if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ class PlannedChanges:
 
 async def dry_run(base: PlanBase, changes: PlannedChanges, config: Config, now: datetime) -> PlanResult:
     """The result of `changes` on `base`. `Unavailable` where reconciliation does not end."""
-    installation = _Installation(base, config, now - INSTANT)
+    declared = {*base.objects, *changes.applied}
+    unknown_providers = not base.is_whole and all(ref.kind != IdentityProvider.KIND for ref in declared)
+    installation = _Installation(base, config, now - INSTANT, unknown_providers=unknown_providers)
     before = await installation.converge(now)
     installation.change(changes, now)
     after = await installation.converge(now)
@@ -73,9 +79,11 @@ async def dry_run(base: PlanBase, changes: PlannedChanges, config: Config, now: 
 
 
 class _Installation:
-    """One installation in memory: the operator's reconciler on a `MemoryStore`."""
+    """One installation in memory: the operator's reconciler on a `MemoryStore`. With `unknown_providers`, users of some
+    provider can log in, as with the developer login.
+    """
 
-    def __init__(self, base: PlanBase, config: Config, instant: datetime) -> None:
+    def __init__(self, base: PlanBase, config: Config, instant: datetime, *, unknown_providers: bool) -> None:
         self._config = config
         self._instant = instant
         self._as_of = dict(base.as_of)
@@ -86,7 +94,9 @@ class _Installation:
         self._waiting: dict[Ref, str] = {}
         self.events: defaultdict[Ref, list[Event]] = defaultdict(list)
         placeholders = count(1)
-        sources = Dependencies(lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key)
+        sources = Dependencies(
+            lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key, local=unknown_providers
+        )
         self._reconciler = Reconciler(
             self._store, self._cache, config, sources, recorder=self, enqueue=lambda key: self._pending.add(key)
         )
@@ -108,7 +118,14 @@ class _Installation:
             known = "resourceVersion" in raw["metadata"]
             if known:
                 self._store.load_declared(raw)
-            self._pending |= self._cache.put(parse_declared(raw if known else self._store.apply(raw)))
+            self._declare(raw if known else self._store.apply(raw))
+
+    def _declare(self, raw: Raw) -> None:
+        obj = parse_declared(raw)
+        for existing, entries in stand_ins(obj) if isinstance(obj, IdentityProvider) else ():
+            if existing.ref not in self._store.objects:
+                self._store.load(existing, entries)
+        self._pending |= self._cache.put(obj)
 
     def change(self, changes: PlannedChanges, now: datetime) -> None:
         """Apply the changes. Events are recorded from here on."""
@@ -120,7 +137,7 @@ class _Installation:
         for name, labels in changes.namespaces.items():
             self._pending |= self._cache.put_namespace(name, labels)
         for raw in changes.applied.values():
-            self._pending |= self._cache.put(parse_declared(self._store.apply(raw)))
+            self._declare(self._store.apply(raw))
         for ref in changes.deleted:
             version = self._cache.declared[ref.kind][ref].metadata.resource_version or ""
             managed = self._store.remove(ref)
@@ -161,6 +178,7 @@ class _Installation:
             clients={Ref("OAuthClient", r.namespace, r.name): r for r in managed.clients.values()},
             servers=dict(managed.servers),
             keys={record.kid: record for record in managed.key_records()},
+            providers={stored.record.name: stored.record for stored in managed.providers.values()},
             namespace=self._config.namespace,
             secrets={existing.ref: existing.entries for existing in mounted},
             now=now,

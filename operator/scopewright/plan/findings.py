@@ -6,7 +6,7 @@ from typing import Final
 
 from scopewright.api import Kind, OAuthClient, ScopeGrant
 from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
-from scopewright.core.client.login import ID_TOKEN_KEY_NOT_READY, LOGIN_ALLOWED
+from scopewright.core.client.login import ID_TOKEN_KEY_NOT_READY, LOGIN_ALLOWED, NO_PROVIDER
 from scopewright.core.grant_status import granted_names, users_of
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
@@ -15,8 +15,14 @@ from scopewright.plan.snapshot import StateSnapshot
 INTENDED: Final = ("Disabled",)
 """Reasons of objects that their owner has switched off."""
 
+TIMED: Final = ("SigningKey", "IdentityProvider")
+"""Kinds that are not ready at first: a key is published before it signs, and a provider is checked over the network."""
+
 HARMLESS: Final = ("Expired", "LifetimeTooLong")
 """Reasons that only time or the platform's maximum decides; the manifest loses nothing else by them."""
+
+WAITING_LOGINS: Final = (ID_TOKEN_KEY_NOT_READY, NO_PROVIDER)
+"""Reasons of logins that wait for an object of the platform team."""
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 """Label that only the API server sets."""
@@ -29,8 +35,14 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "ConfigMapFixed": ("spec", "jwks", "configMapName"),
     "ConsentNotSkippable": ("spec", "login", "consent"),
     "Expired": ("spec", "expirationTime"),
+    "GroupsOverlap": ("spec", "claimMappings", "groups"),
     "IDTokenKeyNotReady": ("spec", "login", "idTokenSigningKey"),
+    "IdentityProviderNotFound": ("spec", "login", "identityProviders"),
+    "IdentityProviderRequired": ("spec", "login", "identityProviders"),
+    "IssuerURLNotAllowed": ("spec", "oidc", "issuerURL"),
     "LifetimeTooLong": ("spec", "tokens", "lifetime"),
+    "NamespaceNotIssuers": ("metadata", "namespace"),
+    "NoIdentityProvider": ("spec", "login"),
     "NotGranted": ("spec", "access"),
     "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
     "RedirectHostNotAllowed": ("spec", "login", "redirectURIs"),
@@ -39,6 +51,9 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "ResourceServerNotReady": ("spec", "resourceServer"),
     "SecretConflict": ("spec", "credentials", "secretName"),
     "SigningKeyNotReady": ("spec", "tokens", "signingKey"),
+    "SubjectClaimImmutable": ("spec", "claimMappings", "subject"),
+    "SubjectDomainConflict": ("spec", "subjectDomain"),
+    "SubjectDomainImmutable": ("spec", "subjectDomain"),
     "UnknownRole": ("spec", "roles"),
     "UnknownScope": ("spec", "scopes"),
     "UnsupportedKey": ("spec", "authentication", "jwks"),
@@ -67,7 +82,7 @@ def _refused(ref: Ref, obj: Kind) -> Iterator[Finding]:
     stalled, login = obj.condition("Stalled"), obj.condition(LOGIN_ALLOWED)
     if stalled and stalled.reason not in (*INTENDED, *HARMLESS):
         yield _finding(ref, stalled.reason, stalled.message)
-    waits = login is not None and login.reason == ID_TOKEN_KEY_NOT_READY
+    waits = login is not None and login.reason in WAITING_LOGINS
     if login and login.status == "False" and not waits and not is_paused(obj.metadata.annotations):
         yield _finding(ref, login.reason, login.message)
 
@@ -80,9 +95,9 @@ def _of(ref: Ref, obj: Kind, snapshot: StateSnapshot) -> Iterator[Finding]:
     ready, stalled, access = (obj.condition(kind) for kind in ("Ready", "Stalled", "AccessGranted"))
     if stalled and stalled.reason in HARMLESS:
         yield _finding(ref, stalled.reason, stalled.message)
-    elif ready and ready.status == "False" and not stalled and ref.kind != "SigningKey":
+    elif ready and ready.status == "False" and not stalled and ref.kind not in TIMED:
         yield _finding(ref, ready.reason, ready.message)
-    if (login := obj.condition(LOGIN_ALLOWED)) and login.reason == ID_TOKEN_KEY_NOT_READY:
+    if (login := obj.condition(LOGIN_ALLOWED)) and login.reason in WAITING_LOGINS:
         yield _finding(ref, login.reason, login.message)
     if isinstance(obj, OAuthClient) and access and access.status != "True":
         yield _finding(ref, "NotGranted", access.message)

@@ -79,6 +79,7 @@ def diff_cluster(
     base = PlanBase(
         present, cluster.namespaces, tuple(managed.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
         {**cluster.service_accounts, **dict.fromkeys(missing, NOT_YET)},
+        is_whole=True,
     )  # fmt: skip
     findings = (*unreadable, *(_no_account(by, ref) for ref, by in missing.items()))
     return PlanInput(base, PlannedChanges(applied, deleted, namespaces), tuple(refusals), findings)

@@ -11,6 +11,7 @@ from scopewright.core.grants import Labels, declared_by_record, in_force, resolv
 from scopewright.core.objects import Ref
 from scopewright.core.plan import soonest
 from scopewright.core.records.client import ClientRecord, RequestedAccess
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord, UserGrant
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.users import User
@@ -31,7 +32,8 @@ class _NamedGrants:
 @dataclass(frozen=True, slots=True)
 class StateSnapshot:
     """Declared objects with their status, and records. `clients` are keyed by OAuthClient, `servers` by
-    `<namespace>/<name>`, `keys` by kid; `secrets` are those that clients mount, with the digests of their entries.
+    `<namespace>/<name>`, `keys` by kid, `providers` by name; `secrets` are those that clients mount, with the digests
+    of their entries.
     """
 
     declared: Mapping[Ref, Kind]
@@ -39,6 +41,7 @@ class StateSnapshot:
     clients: Mapping[Ref, ClientRecord]
     servers: Mapping[str, ResourceServerRecord]
     keys: Mapping[str, KeyRecord]
+    providers: Mapping[str, IdentityProviderRecord]
     namespace: str
     """The issuer's."""
     secrets: Mapping[Ref, Mapping[str, str]] = field(repr=False)
