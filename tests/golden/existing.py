@@ -142,7 +142,7 @@ class ExistingObjects:
             "uid": "uid-1",
             "displayName": name,
             "subjectDomain": url,
-            "oidc": {"issuerUrl": url, "clientId": "scopewright"},
+            "oidc": {"issuerUrl": url, "clientId": "scopewright", "scopes": ["openid", "profile", "email"]},
             **{key: value for key, value in given.items() if key not in ("entries", "creationTime")},
         }
         entries = {ENTRY: _encoded(IdentityProviderRecord, record)}

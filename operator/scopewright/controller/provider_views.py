@@ -9,7 +9,6 @@ from scopewright.controller.views import Dependencies, ReconcileProgress
 from scopewright.core.config import Config
 from scopewright.core.declared import ref_of
 from scopewright.core.failures import Rejected
-from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import Ref
 from scopewright.core.providers.record import check_target
 from scopewright.core.providers.view import ProviderView, Referenced, ReferencedObject, references
@@ -45,7 +44,7 @@ class ProviderViews:
             events=progress.events,
             failed_writes=progress.failed_writes,
         )
-        is_checked = is_own_namespace and not is_paused_or_deleting(provider.metadata)
+        is_checked = is_own_namespace and not provider.metadata.deletion_timestamp
         self._checks.expect(key, check_target(view) if is_checked else None)
         return replace(view, check=self._checks.last(key))
 

@@ -5,7 +5,7 @@ from typing import Final
 from scopewright.api.identityprovider import IdentityProviderStatus
 from scopewright.core.failed_writes import failed_write_of, not_ready
 from scopewright.core.failures import Rejected
-from scopewright.core.lifecycle import PAUSED, deleting_conditions
+from scopewright.core.lifecycle import PAUSED, deleting_conditions, is_paused_or_deleting
 from scopewright.core.objects import Deletion, is_paused
 from scopewright.core.plan import ConditionUpdate, Plan, ready, stalled, status_plan, waiting
 from scopewright.core.providers.record import check_target, loses_its_record, record_write
@@ -67,13 +67,19 @@ def _deletion_plan(view: ProviderView) -> Plan:
         if failed_write := failed_write_of(view.failed_writes, own.existing.ref):
             return _status(view, not_ready(failed_write))
         return Plan((Deletion(own.existing),))
-    effect = "the sessions of its users end, and no user can log in with it"
+    effect = "no user can log in with it, and the sessions of its users end"
     return _status(view, deleting_conditions(view.provider.metadata, effect))
 
 
 def _paused_plan(view: ProviderView) -> Plan:
     """Report what is in force; the spec may have changed since."""
-    conditions = _conditions(view) if view.own else waiting("NotInForce", "no user can log in with it")
+    own, oidc = view.own, view.provider.spec.oidc
+    if own is None:
+        conditions = waiting("NotInForce", "no user can log in with it")
+    elif own.record.oidc and (oidc is None or oidc.issuer_url != own.record.oidc.issuer_url):
+        conditions = ready(IN_FORCE, f"users may log in at {own.record.oidc.issuer_url}, which is not checked")
+    else:
+        conditions = _conditions(view)
     return _status(view, (*conditions, PAUSED))
 
 
@@ -104,11 +110,12 @@ def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
 def _status(view: ProviderView, conditions: tuple[ConditionUpdate, ...]) -> Plan:
     """The status, and the time of the next look at the objects that it names: they are not watched."""
     provider, meta = view.provider, view.provider.metadata
-    is_upstream = provider.spec.oidc is not None and provider.namespace == view.config.namespace
-    due = None if meta.deletion_timestamp or is_paused(meta.annotations) else view.now + view.config.resync
+    is_own_namespace = provider.namespace == view.config.namespace
+    is_read = is_own_namespace and not is_paused_or_deleting(meta)
     return status_plan(
-        IdentityProviderStatus, provider, conditions, view.events, view.now, due=due,
-        redirect_uri=redirect_uri(view.config.issuer, provider.name) if is_upstream else "",
+        IdentityProviderStatus, provider, conditions, view.events, view.now,
+        due=view.now + view.config.resync if is_read else None,
+        redirect_uri=redirect_uri(view.config.issuer, provider.name) if provider.spec.oidc and is_own_namespace else "",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from scopewright.api.openid_provider import OpenIDProvider
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
 from scopewright.core.providers import secrets
-from scopewright.core.providers.groups import overlap_of
+from scopewright.core.providers.groups import RANGE_END, overlap_of
 from scopewright.core.providers.static_users import StaticUser, encode_static_users, parse_static_users
 from scopewright.core.providers.view import CheckTarget, ProviderView, StoredProvider
 from scopewright.core.records.codec import encode
@@ -27,6 +27,7 @@ from scopewright.core.records.names import (
     IDENTITY_PROVIDER_TYPE,
     USERS_ENTRY,
 )
+from scopewright.core.users import quoted_group
 from scopewright.origins import HttpUrl, is_loopback
 
 MAX_STATIC_GROUPS: Final = 400
@@ -79,9 +80,10 @@ def conflict(record: IdentityProviderRecord, other: IdentityProviderRecord) -> R
         )
         return Rejected("SubjectDomainConflict", message)
     if overlap := overlap_of(record.claims, other.claims):
+        first, second = map(quoted_group, overlap)
         message = (
-            f"groups {overlap[0]} overlap with {overlap[1]} of IdentityProvider {other.name}, so each could assign "
-            "groups of the other: set claimMappings.groups.prefix, or narrow groups.allow"
+            f"groups {first} overlap with {second} of IdentityProvider {other.name}, so each could assign groups of "
+            "the other: set claimMappings.groups.prefix, or narrow groups.allow"
         )
         return Rejected("GroupsOverlap", message)
     return None
@@ -127,7 +129,7 @@ def _check_issuer_url(url: str, *, allow_loopback: bool) -> None:
     except ValueError:
         allowed = False
     if not allowed:
-        message = "spec.oidc.issuerURL must be an https URL in ASCII, without a user: everything else could be altered"
+        message = "spec.oidc.issuerURL must be an https URL in ASCII, without a user name: correct it"
         raise Rejected("IssuerURLNotAllowed", message)
 
 
@@ -159,6 +161,9 @@ def _with_groups_of(record: IdentityProviderRecord, users: tuple[StaticUser, ...
     if record.claims.groups_allow:
         return record
     names = sorted({group for user in users for group in user.groups})
+    if ranges := [name for name in names if name.endswith(RANGE_END)]:
+        message = f"{quoted_group(ranges[0])} would be a range of groups: give the group a name without {RANGE_END}"
+        raise Rejected("UsersInvalid", message)
     if len(names) > MAX_STATIC_GROUPS:
         message = (
             f"the users have {len(names)} different groups, at most {MAX_STATIC_GROUPS} are allowed: list fewer, or "
