@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
+from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess
 from scopewright.core.records.identity_provider import IdentityProviderRecord, UpstreamClient
 from scopewright.core.records.issuer import IssuerRecord
@@ -16,7 +17,7 @@ from scopewright.core.records.names import KEY_ENTRY
 from scopewright.core.records.resource_server import ResourceServerRecord, UserGrant
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.users.developer_login import USERS_FILE, DeveloperLogin
+from scopewright.issuer.users.developer_login import DeveloperLogin
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.stores import Change
 from tests.harness.clock import START

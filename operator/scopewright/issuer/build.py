@@ -178,7 +178,7 @@ def build_issuer(
         from scopewright.issuer.users.assembly import UserLogins, UserState, build_application
 
         id_tokens = IdTokens(registry)
-        logins = UserLogins.of(settings.users, metrics.providers, registry.providers, clock)
+        logins = UserLogins.of(settings.users, metrics.providers, registry.providers, clock, monotonic)
         state = UserState.of(settings.users, logins, registry, policy, revocations, clock)
         users = build_application(settings.users, state, registry, policy, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from scopewright.core.failures import Rejected
 from scopewright.core.providers.password_hash import parse_password_hash
-from scopewright.core.providers.user_file import ListedUser, Name, UserFile, parse_user_file
+from scopewright.core.providers.user_file import Name, UserEntry, UserFile, parse_user_file
 
 STATIC_USERS_TYPE: Final = "scopewright.dev/static-users"
 MAX_RECORD_ENTRY: Final = 896 * 1024
@@ -31,7 +31,7 @@ def name_key(username: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username.strip()).casefold())
 
 
-class StaticUser(ListedUser):
+class StaticUser(UserEntry):
     """A user with the hash of the password."""
 
     model_config = ConfigDict(alias_generator=to_camel, hide_input_in_errors=True)

@@ -20,6 +20,7 @@ MAX_GROUPS: Final = 200
 _MAX_VALUES: Final = 500_000
 _MAX_DEPTH: Final = 8
 _TEXT: Final = "tag:yaml.org,2002:str"
+_COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _NULL: Final = "tag:yaml.org,2002:null"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -30,7 +31,7 @@ Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x
 _Path = tuple[str | int, ...]
 
 
-class ListedUser(BaseModel):
+class UserEntry(BaseModel):
     """A user of the file. `id` never changes: it decides the user's `sub`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,7 +58,7 @@ class ListedUser(BaseModel):
         return claims
 
 
-U = TypeVar("U", bound=ListedUser)
+U = TypeVar("U", bound=UserEntry)
 
 
 class UserFile(BaseModel, Generic[U]):
@@ -124,13 +125,15 @@ def _check_limits(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH:
-                raise _invalid(_line(event), f"nested deeper than {_MAX_DEPTH} levels; see the example in the docs")
+                raise _invalid(_line(event), f"nested deeper than {_MAX_DEPTH} levels; list users with fields")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
 def _value(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        raise _invalid(_line(node), "a tag (!name) is not allowed; remove it")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -154,7 +157,7 @@ def _scalar(node: yaml.Node) -> str | int | None:
 
 def _key(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag != _TEXT:
-        raise _invalid(_line(node), "the name of a field that is not text; write one of the names in the docs")
+        raise _invalid(_line(node), "a name of a field that is not text; write one such as id")
     return str(node.value)
 
 
@@ -174,7 +177,7 @@ def _place(path: _Path, lines: Mapping[_Path, int]) -> str:
     return (f", line {lines[known]}" if known in lines else "") + (f", {field}" if field else "")
 
 
-def _message(error: Mapping[str, Any], kind: type[ListedUser]) -> str:
+def _message(error: Mapping[str, Any], kind: type[UserEntry]) -> str:
     if error["type"] == "extra_forbidden":
         if not error["loc"][1:]:
             return "unknown field; at the top there is only users"

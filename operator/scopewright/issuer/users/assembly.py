@@ -12,7 +12,9 @@ from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.providers import Provider, ProviderIndex
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import PasswordLogins, UpstreamRequest, WrongPassword
+from scopewright.issuer.upstream.login import PasswordLogins, UpstreamRequest
+from scopewright.issuer.upstream.password_budgets import PasswordBudgets
+from scopewright.issuer.upstream.passwords import Passwords
 from scopewright.issuer.users.account import Account
 from scopewright.issuer.users.application import UserApplication, UserLog
 from scopewright.issuer.users.attempts import Attempts
@@ -41,7 +43,7 @@ from scopewright.upstream import UpstreamFailed
 
 
 class _Pending:
-    """Until the clients are wired in: no provider answers, and no static user is known."""
+    """Until the client is wired in: no provider answers."""
 
     async def authorization_url(self, provider: Provider, request: UpstreamRequest) -> str:
         raise UpstreamFailed("Unreachable", "not wired")
@@ -54,12 +56,6 @@ class _Pending:
     async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
         raise UpstreamFailed("Unreachable", "not wired")
 
-    async def verify(self, provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
-        raise WrongPassword
-
-    def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class UserLogins:
@@ -70,10 +66,15 @@ class UserLogins:
 
     @classmethod
     def of(
-        cls, settings: UserEndpointSettings, metrics: ProviderMetrics, providers: ProviderIndex, clock: Clock
+        cls,
+        settings: UserEndpointSettings,
+        metrics: ProviderMetrics,
+        providers: ProviderIndex,
+        clock: Clock,
+        monotonic: Clock,
     ) -> "UserLogins":
         upstreams = ObservedLogins(settings.upstreams or _Pending(), metrics, providers, clock)
-        return cls(upstreams, settings.passwords or _Pending())
+        return cls(upstreams, settings.passwords or Passwords(clock, PasswordBudgets(monotonic)))
 
 
 @dataclass(frozen=True, slots=True)
