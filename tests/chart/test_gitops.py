@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from scopewright.api import KINDS
 from tests.cluster.gitops import EXAMPLES, refusal_of_helm_release
 from tests.cluster.kube import Kube, Manifest, Refused
 from tests.cluster.waiting import until
@@ -149,16 +150,15 @@ def test_every_folder_in_the_manifests_exists_and_one_has_the_whole_example() ->
 
 
 def test_all_kinds_have_the_same_health_check() -> None:
-    """Because four copies would diverge."""
-    health = {
-        text
-        for name, text in of_kind("ConfigMap")["argocd-cm"]["data"].items()
-        if name.startswith("resource.customizations.health.scopewright.dev_")
-    }
-    assert len(health) == 1
+    """Because five copies would diverge."""
+    prefix = "resource.customizations.health.scopewright.dev_"
+    data = of_kind("ConfigMap")["argocd-cm"]["data"]
+    health = {name.removeprefix(prefix): text for name, text in data.items() if name.startswith(prefix)}
+    assert health.keys() == set(KINDS)
+    assert len(set(health.values())) == 1
     checks = [check for m in of_kind("Kustomization").values() for check in m["spec"]["healthCheckExprs"]]
     assert len({(check["failed"], check["current"]) for check in checks}) == 1
-    assert {check["kind"] for check in checks} == {"OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey"}
+    assert {check["kind"] for check in checks} == set(KINDS)
 
 
 def test_the_commands_of_the_page_install_everything(foreign: Kube, plane: ControlPlane, tmp_path: Path) -> None:

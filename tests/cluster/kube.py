@@ -23,6 +23,7 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ResourceServer": (_SCOPEWRIGHT, "resourceservers"),
     "ScopeGrant": (_SCOPEWRIGHT, "scopegrants"),
     "SigningKey": (_SCOPEWRIGHT, "signingkeys"),
+    "IdentityProvider": (_SCOPEWRIGHT, "identityproviders"),
     "Pod": (_CORE, "pods"),
     "PersistentVolumeClaim": (_CORE, "persistentvolumeclaims"),
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -41,7 +42,7 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "SubjectAccessReview": ("/apis/authorization.k8s.io/v1", "subjectaccessreviews"),
 }
-SCOPEWRIGHT_KINDS: Final = ("OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey")
+SCOPEWRIGHT_KINDS: Final = ("OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey", "IdentityProvider")
 
 
 class Refused(Exception):
