@@ -92,7 +92,7 @@ class AcrMapping(Model):
     """Values of acr. With any of them, amr reaches tokens too."""
 
 
-class ClaimMappings(Model):
+class ProviderClaims(Model):
     """Where the provider's claims have what Scopewright needs."""
 
     subject: SubjectMapping = SubjectMapping(claim="sub")

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from scopewright.api.claim_mappings import ClaimMappings
+from scopewright.api.claim_mappings import ProviderClaims
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import Subdomain
 from scopewright.api.openid_provider import OpenIDProvider
@@ -110,7 +110,7 @@ class IdentityProviderSpec(Spec):
     """An OpenID provider. Exactly one of oidc and static is set. Defaults to none."""
     static: StaticUsers | None = None
     """Users in a Secret. Exactly one of oidc and static is set. Defaults to none."""
-    claim_mappings: ClaimMappings = ClaimMappings()
+    claim_mappings: ProviderClaims = ProviderClaims()
     """Where the provider's claims have what Scopewright needs. Defaults to the claims sub and preferred_username,
     and no groups."""
     subject_domain: Annotated[str, StringConstraints(pattern=r"^[!-~]*$", max_length=1024)] = ""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from scopewright.api.claim_mappings import ClaimMapping
-from scopewright.api.claim_mappings import ClaimMappings as DeclaredMappings
+from scopewright.api.claim_mappings import ProviderClaims
 from scopewright.api.openid_provider import OpenIDProvider
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
@@ -205,7 +205,7 @@ def _upstream_client(oidc: OpenIDProvider) -> UpstreamClient:
     )
 
 
-def _claims(declared: DeclaredMappings) -> ClaimMappings:
+def _claims(declared: ProviderClaims) -> ClaimMappings:
     groups, acr = declared.groups, declared.acr
     return ClaimMappings(
         subject=_path(declared.subject),
