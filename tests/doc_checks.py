@@ -223,13 +223,15 @@ def _wrong(command: list[str]) -> str:
 def _wrong_flags(arguments: list[str]) -> str:
     if arguments and arguments[0] in library_commands.ABOUT:
         return _wrong_library_flags(*arguments)
-    known: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    if not arguments or arguments[0] not in known:
-        return f"no command {' '.join(arguments[:1])}"
+    command: Any = typer.main.get_command(app)
+    while known := getattr(command, "commands", None):  # a group, such as `scopewright users`
+        if not arguments or arguments[0] not in known:
+            return f"no command {' '.join(arguments[:1])}"
+        command, arguments = known[arguments[0]], arguments[1:]
     if "--help" in arguments:
         return ""
     try:
-        known[arguments[0]].make_context(arguments[0], arguments[1:])
+        command.make_context(command.name, arguments)
     except USAGE_ERROR as error:
         return str(error.format_message())
     return ""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from scopewright.cli import library_commands, options
+from scopewright.cli import library_commands, options, users
 from scopewright.cli.connections import connected_api, opened_store
 from scopewright.cli.event_loop import on_signals, run_loop
 from scopewright.cli.settings import (
@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(users.app, name="users")
 
 
 def run() -> None:
