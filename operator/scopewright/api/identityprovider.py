@@ -26,7 +26,7 @@ class UsersReference(Model):
     """Name of the Secret, which must have the type scopewright.dev/static-users and an entry users.yaml."""
 
 
-class StaticUsers(Model):
+class StaticProvider(Model):
     """Users in a Secret, with password hashes: for a first login and for emergencies."""
 
     users_ref: UsersReference
@@ -108,7 +108,7 @@ class IdentityProviderSpec(Spec):
     """Name of the provider on login pages. Defaults to the name of the object."""
     oidc: OpenIDProvider | None = None
     """An OpenID provider. Exactly one of oidc and static is set. Defaults to none."""
-    static: StaticUsers | None = None
+    static: StaticProvider | None = None
     """Users in a Secret. Exactly one of oidc and static is set. Defaults to none."""
     claim_mappings: ProviderClaims = ProviderClaims()
     """Where the provider's claims have what Scopewright needs. Defaults to the claims sub and preferred_username,

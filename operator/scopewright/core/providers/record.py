@@ -4,8 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.api.claim_mappings import ClaimMapping
-from scopewright.api.claim_mappings import ProviderClaims
+from scopewright.api.claim_mappings import ClaimMapping, ProviderClaims
 from scopewright.api.openid_provider import OpenIDProvider
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
