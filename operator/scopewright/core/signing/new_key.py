@@ -1,6 +1,7 @@
 """The next key of a SigningKey: the first one, the successor, or an emergency key."""
 
 from scopewright.api import SigningKey
+from scopewright.api.login import ID_TOKENS
 from scopewright.core.failed_writes import WriteDeferred, failed_write_of
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref, requested_rotation
 from scopewright.core.plan import Event, Plan
@@ -17,13 +18,15 @@ MAX_KEYS = 64
 def plan_new_key(view: SigningView, key: SigningKey) -> Plan | None:
     """Return the plan that creates the first key, an emergency key or a due successor; None if no key is due.
 
-    A JWKS without any record is a sign that all records were lost, which is an emergency too.
+    A JWKS without any record is a sign that all records were lost, which is an emergency too. The first key of ID tokens
+    signs at once: it comes with the first IdentityProvider, before which no application had an ID token to verify.
     """
     usable = view.usable
     if not usable or _is_interrupted(view):
         is_first = not view.keys
         emergency = bool(view.own) or (is_first and view.jwks is not None)
-        return _create(view, key, at_once=emergency or is_first or view.sign_at_once, emergency=emergency)
+        at_once = emergency or is_first or view.sign_at_once or view.name == ID_TOKENS
+        return _create(view, key, at_once=at_once, emergency=emergency)
     newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
     published = sum(1 for k in view.own if k.record.published_at(view.now))
