@@ -1,5 +1,6 @@
 """Where applications get the browser back: pages on loopback that say so."""
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
@@ -12,9 +13,11 @@ _PAGE: Final = (
 class CallbackServer:
     """A context manager. Every path below `url` is a page with the heading `application`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "CallbackServer":
         self._thread = threading.Thread(target=self._server.serve_forever)

@@ -1,15 +1,18 @@
 """Chromium without a window, driven by chromedriver over the W3C WebDriver protocol."""
 
 import base64
+import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.debian import program
 from tests.ports import free_port
@@ -42,8 +45,9 @@ SCREENS: Final = tuple(
 class Chromium:
     """A context manager: one browser with a profile of its own, which is removed at the end."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` gets the log of chromedriver."""
+    def __init__(self, folder: Path, trusted: Iterable[bytes] = ()) -> None:
+        """`folder` gets the log of chromedriver. Certificates with the keys of `trusted`, as PEM, are valid."""
+        self._trusted = [_spki_digest(certificate) for certificate in trusted]
         self._log = folder / "chromedriver.log"
         self._port = free_port()
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60)
@@ -59,6 +63,8 @@ class Chromium:
             arguments = ["--headless=new", "--hide-scrollbars", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
             if os.geteuid() == 0:
                 arguments.append("--no-sandbox")
+            if self._trusted:
+                arguments.append(f"--ignore-certificate-errors-spki-list={','.join(self._trusted)}")
             options = {"binary": binary, "args": arguments}
             wanted = {
                 "browserName": "chrome",
@@ -116,6 +122,10 @@ class Chromium:
             assert time.monotonic() < end, f"{self.url} stays after a click on {name}"
             time.sleep(0.02)
 
+    def fill(self, name: str, text: str) -> None:
+        """Type into the empty field with this id."""
+        self._post(f"/element/{self._find(name)}/value", {"text": text})
+
     def press(self, key: str) -> None:
         strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
         self._post("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
@@ -169,3 +179,9 @@ class Chromium:
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < end, self._log.read_text()
             time.sleep(0.05)
+
+
+def _spki_digest(certificate: bytes) -> str:
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode()

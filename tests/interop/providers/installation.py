@@ -15,6 +15,7 @@ from tests.running import Running
 
 SYSTEM: Final = "scopewright-system"
 SCOPES: Final = "openid profile email groups payroll.read payroll.write"
+PAYROLL: Final = "https://payroll-api.payroll.svc"
 CALLBACK: Final = "http://127.0.0.1:3999/callback"
 """Where applications get the browser back. Nothing listens there: a test's browser stops before it."""
 _CONFIG: Final = {"users": {"applications": [{"namespaces": ["hr"], "hosts": ["127.0.0.1"], "consent": "Skippable"}]}}
@@ -31,16 +32,14 @@ class Installation(Running):
     """A context manager, as `Running`. Its URL is known before providers and manifests are.
 
     Members of `hr-staff` may read, and members of `payroll-managers` have the role `payroll-manager`, through the
-    applications of `hr`. Each application admits users of `providers`; by default of all.
+    applications, which are `hr_application`s.
     """
 
-    def __init__(self, folder: Path, applications: Mapping[str, Iterable[str]]) -> None:
-        """`applications`: for each name its `identityProviders`; none: it names none."""
+    def __init__(self, folder: Path, *applications: Mapping[str, Any]) -> None:
         self._moved_by = folder / "moved-by"
         self._moved_by.write_text("0")
         program = (sys.executable, "-m", "tests.interop.providers.moved_clock", self._moved_by)
-        documents = [*_payroll(), *(_application(name, providers) for name, providers in applications.items())]
-        super().__init__(folder, {"hr.yaml": _text(documents)}, json.dumps(_CONFIG), program)
+        super().__init__(folder, {"hr.yaml": _text([*_payroll(), *applications])}, json.dumps(_CONFIG), program)
 
     def callback_of(self, provider: str) -> str:
         """The redirect URI that is registered at the provider."""
@@ -63,15 +62,28 @@ class Installation(Running):
             time.sleep(0.1)
         raise AssertionError(f"{provider} is not {reason}, but {found}\n{self.printed()}")
 
+    def wait_for_record(self, provider: str, entry: str, part: str, seconds: float = 20.0) -> None:
+        """Wait until the entry of the provider's record, which issuers follow, has this part."""
+        file = self.state / "secrets" / SYSTEM / f"identityprovider.{provider}" / entry
+        end = time.monotonic() + seconds
+        while not file.exists() or part not in file.read_text():
+            assert time.monotonic() < end, self.printed()
+            time.sleep(0.05)
+        time.sleep(0.5)  # the issuer follows it at once, but in a task of its own
+
     def move_clock(self, seconds: float) -> None:
-        """Move the clock of the issuer and the operator on."""
+        """Move that clock on."""
         moved = self._moved_by.with_name("moved-by-next")
         moved.write_text(str(float(self._moved_by.read_text()) + seconds))
         moved.rename(self._moved_by)
 
-    def relying_party(self, name: str) -> RelyingParty:
+    def relying_party(self, name: str, redirect_uri: str = CALLBACK) -> RelyingParty:
         client_id, secret = self.secret("hr", name)
-        return RelyingParty(self.url, client_id, CALLBACK, secret)
+        return RelyingParty(self.url, client_id, redirect_uri, secret, clock=self.clock)
+
+    def clock(self) -> float:
+        """That of the issuer and the operator, in seconds since the epoch."""
+        return time.time() + float(self._moved_by.read_text())
 
 
 def openid_provider(
@@ -100,9 +112,15 @@ def client_secret_of(name: str, client_secret: str) -> dict[str, Any]:
     }
 
 
-def _application(name: str, providers: Iterable[str]) -> dict[str, Any]:
+def ca_certificate_of(name: str, pem: bytes) -> dict[str, Any]:
+    metadata = {"name": f"{name}-ca", "namespace": SYSTEM}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": pem.decode()}}
+
+
+def hr_application(name: str, *providers: str, redirect_uri: str = CALLBACK, consent: str = "Skip") -> dict[str, Any]:
+    """An application that admits users of these providers; without any, those of the only one."""
     named: dict[str, Any] = {"identityProviders": list(providers)} if providers else {}
-    return application(name, [CALLBACK], consent="Skip", **named)
+    return application(name, [redirect_uri], consent=consent, **named)
 
 
 def _payroll() -> list[dict[str, Any]]:

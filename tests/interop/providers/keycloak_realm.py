@@ -9,9 +9,15 @@ import httpx
 from tests.interop.providers.login_form import LoginForm
 
 REALM: Final = "hr"
-CLIENT_SECRET: Final = "keycloak-client-secret"
+CLIENT_SECRET: Final = "change-me"
+"""Of every client."""
 PASSWORD: Final = "change-me-now"
-GROUPS: Final[Mapping[str, tuple[str, ...]]] = {"ada": ("hr-staff",), "grace": ("payroll-managers",), "mallory": ()}
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ada": ("everyone", "hr-staff"),
+    "grace": ("everyone", "payroll-managers"),
+    "mallory": ("everyone",),
+    "newcomer": (),
+}
 """The users, and groups as well as realm roles of each."""
 LOGIN_FORM: Final = LoginForm("kc-form-login", "username", "password", "kc-login")
 _ADMIN: Final = "test-admin"
@@ -69,18 +75,20 @@ class RealmAdmin:
         self._call("PUT", f"users/{self._user_id(name)}", changes)
 
     def leave_group(self, name: str, group: str) -> None:
-        """Take group and realm role of this name from the user."""
-        user = self._user_id(name)
-        [found] = self._call("GET", f"groups?search={group}&exact=true").json()
-        self._call("DELETE", f"users/{user}/groups/{found['id']}")
-        role = self._call("GET", f"roles/{group}").json()
-        self._call("DELETE", f"users/{user}/role-mappings/realm", [role])
+        self._call("DELETE", self._membership(name, group))
+
+    def join_group(self, name: str, group: str) -> None:
+        self._call("PUT", self._membership(name, group))
 
     def rotate_key(self) -> None:
         """Sign with a new key of RS256 from now on."""
         config = {"priority": ["200"], "algorithm": ["RS256"]}
         kind = {"providerId": "rsa-generated", "providerType": "org.keycloak.keys.KeyProvider"}
         self._call("POST", "components", {"name": "rotated", **kind, "config": config})
+
+    def _membership(self, name: str, group: str) -> str:
+        [found] = self._call("GET", f"groups?search={group}&exact=true").json()
+        return f"users/{self._user_id(name)}/groups/{found['id']}"
 
     def _user_id(self, name: str) -> str:
         [user] = self._call("GET", f"users?username={name}&exact=true").json()

@@ -3,10 +3,9 @@
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 
@@ -20,22 +19,31 @@ _PROGRAM: Final = "oidc_provider.mjs"
 LOGIN_FORM: Final = LoginForm("provider-login", "name", "password", "provider-log-in")
 
 
-@dataclass(frozen=True)
 class OidcProvider:
-    """`settings` are those of the program. It may be started again, and then has forgotten its sessions and tokens."""
+    """A context manager. `settings` are those of the program. After another start it has no sessions and tokens."""
 
-    url: str
-    settings: Mapping[str, Any]
-    folder: Path
-    trust: ssl.SSLContext | bool = True
+    def __init__(
+        self, url: str, settings: Mapping[str, Any], folder: Path, trust: ssl.SSLContext | bool = True
+    ) -> None:
+        self.url, self._folder, self._trust = url, folder, trust
+        self._file = folder / "provider.json"
+        self._file.write_text(json.dumps(settings))
+        self._process = ExitStack()
 
-    @contextmanager
-    def running(self) -> Iterator["OidcProvider"]:
-        file = self.folder / "provider.json"
-        file.write_text(json.dumps(self.settings))
-        command = ["node", str(_program() / _PROGRAM), str(file)]
-        with running(command, f"{self.url}/test/", {}, self.folder / "provider.log", self.trust):
-            yield self
+    def start(self) -> None:
+        command = ["node", str(_program() / _PROGRAM), str(self._file)]
+        log = self._folder / "provider.log"
+        self._process.enter_context(running(command, f"{self.url}/test/", {}, log, self._trust))
+
+    def stop(self) -> None:
+        self._process.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def rotate_key(self, alg: str) -> None:
         """Sign with a new key from now on; the old one is no longer published."""
@@ -45,12 +53,21 @@ class OidcProvider:
         """Change `groups`, for example, or set `disabled`."""
         self._post("users", {"user": user, "changes": changes})
 
+    @contextmanager
+    def failing_tokens(self) -> Iterator[None]:
+        """Inside, the token endpoint answers 503."""
+        self._post("failing", {"failing": True})
+        try:
+            yield
+        finally:
+            self._post("failing", {"failing": False})
+
     def authorization_requests(self) -> list[dict[str, str]]:
         """The parameters of each one so far."""
-        return httpx.get(f"{self.url}/test/", verify=self.trust).raise_for_status().json()  # type: ignore[no-any-return]
+        return httpx.get(f"{self.url}/test/", verify=self._trust).raise_for_status().json()  # type: ignore[no-any-return]
 
     def _post(self, path: str, body: Mapping[str, Any]) -> None:
-        httpx.post(f"{self.url}/test/{path}", json=body, verify=self.trust).raise_for_status()
+        httpx.post(f"{self.url}/test/{path}", json=body, verify=self._trust).raise_for_status()
 
 
 def oidc_provider(

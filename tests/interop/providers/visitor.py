@@ -1,6 +1,7 @@
 """A user whose browser goes from an application to the issuer, to a provider, and back."""
 
 from dataclasses import dataclass
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ class Provider:
     name: str
     url: str
     form: LoginForm
+    trust: SSLContext | bool = True
 
 
 class Visitor:
@@ -24,7 +26,7 @@ class Visitor:
     def __init__(self, issuer_url: str, provider: Provider) -> None:
         self.provider = provider
         self.issuer = FormBrowser(issuer_url)
-        self.upstream = FormBrowser(provider.url, secure_on_loopback=True)
+        self.upstream = FormBrowser(provider.url, trust=provider.trust, secure_on_loopback=True)
 
     def log_in(self, url: str, user: str, password: str) -> Page | Away:
         """Open the URL, choose the provider and log in there, where asked. Return the application's callback, or the
@@ -41,12 +43,16 @@ class Visitor:
 
     def return_from_provider(self, at: Page | Away, user: str, password: str) -> Page | Away:
         """Log in at the provider, if it asks, and return to the issuer."""
+        return self.issuer.open(self.callback_of(at, user, password))
+
+    def callback_of(self, at: Page | Away, user: str, password: str) -> str:
+        """Where the provider sends the browser after the login."""
         assert isinstance(at, Away), at
         shown = self.upstream.open(at.url)
         if isinstance(shown, Page) and self.provider.form.is_on(shown):
             shown = self.provider.form.submit(self.upstream, shown, user, password)
         assert isinstance(shown, Away), f"the provider shows {shown!r}"
-        return self.issuer.open(shown.url)
+        return shown.url
 
     @property
     def forms_shown(self) -> int:

@@ -9,7 +9,8 @@ import MemoryAdapter from "oidc-provider/lib/adapters/memory_adapter.js";
 // client: its metadata; users: by name; claimsInIDToken: whether the ID token has the claims of all scopes, or userinfo only.
 const { issuer, client, users, tls, claimsInIDToken } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const cookieKey = randomUUID();
-const requests = []; // parameters of each authorization request, and grant types of each token request
+let failing = false; // the token endpoint
+const requests = []; // the parameters of each authorization request
 
 const KEYS = {
   RS256: ["rsa", { modulusLength: 2048 }],
@@ -74,7 +75,8 @@ async function read(request) {
 function showLogin(response, status) {
   const page = `<!doctype html><html lang=en><title>Log in</title><main><h1 id=heading>${status === 200 ? "Log in" : "Wrong"}</h1>
     <form id=provider-login method=post><label>Name <input id=name name=name></label>
-    <label>Password <input id=password name=password type=password></label><button id=provider-log-in>Log in</button></form>`;
+    <label>Password <input id=password name=password type=password></label><button id=provider-log-in>Log in</button>
+    <button id=provider-cancel name=cancel value=yes>Cancel</button></form>`;
   response.writeHead(status, { "content-type": "text/html; charset=utf-8", "cache-control": "no-store" }).end(page);
 }
 
@@ -82,6 +84,7 @@ async function interact(request, response) {
   await provider.interactionDetails(request, response);
   if (request.method === "GET") return showLogin(response, 200);
   const form = new URLSearchParams(await read(request));
+  if (form.get("cancel")) return provider.interactionFinished(request, response, { error: "access_denied" });
   const user = users[form.get("name")];
   if (!user || user.disabled || user.password !== form.get("password")) return showLogin(response, 401);
   return provider.interactionFinished(request, response, { login: { accountId: user.id } });
@@ -90,6 +93,7 @@ async function interact(request, response) {
 async function control(request, response) {
   const body = request.method === "POST" ? JSON.parse(await read(request)) : {};
   if (request.url === "/test/keys") provider = newProvider(body.alg);
+  if (request.url === "/test/failing") failing = body.failing;
   if (request.url === "/test/users") Object.assign(users[body.user], body.changes);
   response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(requests));
 }
@@ -98,6 +102,7 @@ async function answer(request, response) {
   const url = new URL(request.url, issuer);
   if (url.pathname.startsWith("/test/")) return control(request, response);
   if (url.pathname.startsWith("/interaction/")) return interact(request, response);
+  if (failing && url.pathname === "/token") return response.writeHead(503).end();
   if (url.pathname === "/auth") requests.push(Object.fromEntries(url.searchParams));
   return provider.callback()(request, response);
 }
