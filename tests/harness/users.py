@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
+from scopewright.core.providers.password_hash import DEFAULT_PARAMETERS
+from scopewright.core.providers.static_users import StaticUser, encode_static_users
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess
 from scopewright.core.records.identity_provider import IdentityProviderRecord, UpstreamClient
@@ -40,7 +42,10 @@ users:
 
 
 def provider_of(name: str = "company", **changes: Any) -> Provider:
-    """An OpenID provider. Fields of Provider and of its record may be among the changes."""
+    """An OpenID provider. Fields of Provider and of its record may be among the changes.
+
+    With oidc=None it is a static one, whose only user has a hash of no password.
+    """
     of_provider = {field: changes.pop(field) for field in [*changes] if field in Provider.__dataclass_fields__}
     issuer_url = f"https://{name}.example"
     fields: dict[str, Any] = {
@@ -50,7 +55,16 @@ def provider_of(name: str = "company", **changes: Any) -> Provider:
         "subject_domain": issuer_url,
         "oidc": UpstreamClient(issuer_url, "scopewright"),
     }
-    return Provider(IdentityProviderRecord(**fields | changes), **of_provider)
+    record = IdentityProviderRecord(**fields | changes)
+    if record.oidc is None:
+        of_provider.setdefault("users", encode_static_users([static_user("ada")]))
+    return Provider(record, **of_provider)
+
+
+def static_user(user_id: str, **changes: Any) -> StaticUser:
+    """A static user, with fields of the record as changes. By default no password is right."""
+    unusable = DEFAULT_PARAMETERS.encoded(bytes(DEFAULT_PARAMETERS.salt), bytes(DEFAULT_PARAMETERS.hash))
+    return StaticUser.model_validate({"id": user_id, "passwordHash": unusable, **changes})
 
 
 def web_record(**changes: Any) -> ClientRecord:

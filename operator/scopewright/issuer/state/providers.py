@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from scopewright.core.failures import Rejected
+from scopewright.core.providers.static_users import decode_static_users
 from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import CA_ENTRY, CLIENT_SECRET_ENTRY, USERS_ENTRY
 from scopewright.stores import Entries
@@ -58,9 +59,12 @@ class ProviderIndex:
 
 
 def load_provider(record: IdentityProviderRecord, entries: Entries) -> Provider:
-    """Raises `Rejected` if an entry is not text."""
+    """Raises `Rejected` if an entry is not text, or if static users cannot be read."""
     try:
         secret, certificates = (entries.get(name, b"").decode("utf-8") for name in (CLIENT_SECRET_ENTRY, CA_ENTRY))
     except UnicodeDecodeError:
         raise Rejected("MalformedRecord", "an entry is not UTF-8 text") from None
-    return Provider(record, secret, certificates, entries.get(USERS_ENTRY, b""))
+    users = entries.get(USERS_ENTRY, b"")
+    if record.oidc is None:
+        decode_static_users(users)
+    return Provider(record, secret, certificates, users)

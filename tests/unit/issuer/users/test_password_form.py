@@ -12,6 +12,7 @@ from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.upstream.login import PasswordsBusy, TooManyAttempts, WrongPassword
 from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME
 from tests.harness.html_page import Page
+from tests.harness.users import provider_of
 from tests.unit.issuer.users.provider_logins import COMPANY, STAFF, ProviderLogins, running_providers
 
 SESSION = "__Host-scopewright-session"
@@ -128,9 +129,9 @@ async def test_a_password_needs_the_token_of_its_page(logins: ProviderLogins) ->
 
 
 async def test_the_form_of_one_provider_is_not_that_of_another(tmp_path: Path) -> None:
-    other = STAFF.record.__class__(name="other", uid="uid-other", display_name="Other", subject_domain="static:other")
+    other = provider_of("other", oidc=None)
     async with running_providers(
-        tmp_path, STAFF, STAFF.__class__(other), COMPANY, identity_providers=("staff", "other", "company")
+        tmp_path, STAFF, other, COMPANY, identity_providers=("staff", "other", "company")
     ) as logins:
         path = (await logins.begin()).url.path
         csrf = dict(Page(await logins.get(f"{path}/staff")).forms["password-form"].fields)["csrf"]
