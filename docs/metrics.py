@@ -126,8 +126,8 @@ REMEDIES: Final = {
     ),
     "scopewright_issuer_refusals_of_known_clients": "See [ScopewrightClientRefused](#scopewrightclientrefused).",
     "scopewright_issuer_provider_requests": (
-        "failed: check the provider, and the network from the issuer's Pods to it; `status` of the IdentityProvider "
-        "says what the operator sees. refused: the audit log has the reason of each refused login."
+        "Other than `ok`: check the provider, and the network from the issuer's Pods to it; `status` of the "
+        "IdentityProvider says what the operator sees. `AddressNotAllowed`: see `SECURITY.md`."
     ),
     "scopewright_issuer_request_seconds": "See [ScopewrightTokensSlow](#scopewrighttokensslow).",
     "scopewright_issuer_connections": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",

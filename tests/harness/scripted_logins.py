@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import UpstreamRequest, UserGone, WrongPassword
+from scopewright.issuer.upstream.login import UpstreamRequest, UserGone
 
 
 @dataclass
@@ -65,19 +65,3 @@ class ScriptedLogins:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
-
-
-@dataclass
-class ScriptedPasswords:
-    """Implements `PasswordLogins`: static users by our `sub`, all with the password `right`."""
-
-    users: dict[str, AuthenticatedUser] = field(default_factory=dict)
-
-    async def verify(self, provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
-        for user in self.users.values():
-            if user.claims.get("preferred_username") == username and password == "right":
-                return user
-        raise WrongPassword
-
-    def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
-        return self.users.get(subject)

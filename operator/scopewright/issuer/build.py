@@ -114,7 +114,9 @@ def build_issuer(
     tasks = SupervisedTasks(monotonic)
     listener = reader if isinstance(reader, Listener) else None
     contact = listener.contact if listener else None
-    readiness = Readiness(registry, tasks, clock, lambda: follower.incomplete, contact, lambda: failing_providers())
+    readiness = Readiness(
+        registry, tasks, clock, lambda: follower.incomplete, contact, lambda: metrics.providers.failing
+    )
     follower = Follower(reader, registry, revocations, snapshots, clock=clock, changed=readiness.update)
     metrics = IssuerMetrics(
         registry,
@@ -167,9 +169,6 @@ def build_issuer(
     def offers_login() -> bool:
         return settings.users is not None and policy.offers_login
 
-    def failing_providers() -> list[str]:
-        return state.logins.upstreams.failing if state else []
-
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
     policy = LoginPolicy(registry.providers, settings.users is not None and settings.users.developer is not None)
     state, users, user_grants, userinfo, families, subjects = None, None, None, None, None, None
@@ -178,7 +177,7 @@ def build_issuer(
         from scopewright.issuer.users.assembly import UserLogins, UserState, build_application
 
         id_tokens = IdTokens(registry)
-        logins = UserLogins.of(settings.users, metrics.providers, registry.providers, clock, monotonic)
+        logins = UserLogins.of(settings.users, metrics.providers.observe, clock, monotonic)
         state = UserState.of(settings.users, logins, registry, policy, revocations, clock)
         users = build_application(settings.users, state, registry, policy, id_tokens.verify_hint, clock, sink)
         families = RefreshTokenFamilies(state.sealed)

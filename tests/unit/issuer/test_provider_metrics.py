@@ -4,35 +4,35 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from scopewright.core.records.identity_provider import UpstreamClient
 from scopewright.issuer.observability.metrics import IssuerMetrics, shared_counters
-from scopewright.issuer.observability.providers import FAILING_SECONDS, MAX_PROVIDERS, Operation, Result
+from scopewright.issuer.observability.providers import FAILING_SECONDS, MAX_PROVIDERS
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.upstream.login import LoginRefused, UserGone
+from scopewright.issuer.upstream.login import UpstreamRequest
+from scopewright.issuer.users.assembly import UserState
 from scopewright.upstream import UpstreamFailed
 from tests.harness.issuer import settle
 from tests.harness.samples import NAMESPACE
 from tests.harness.users import provider_of
-from tests.unit.issuer.users.checked_sessions import COMPANY, ProviderLogins, running_provider_logins
+from tests.unit.issuer.users.logins import Logins, running_logins
 
 METRIC = "scopewright_issuer_provider_requests_total"
 
 
+COMPANY = provider_of("company")
+UNREACHABLE = provider_of("company", oidc=UpstreamClient("https://127.0.0.1:1", "scopewright"))
+REQUEST = UpstreamRequest("https://issuer.example/callback/company", "s" * 43, "n" * 43, "v" * 43, 0.0)
+
+
 @pytest.fixture
-async def at() -> AsyncIterator[ProviderLogins]:
-    async with running_provider_logins() as logins:
+async def logins() -> AsyncIterator[Logins]:
+    async with running_logins(providers=(COMPANY,)) as logins:
         yield logins
 
 
-async def readyz(at: ProviderLogins) -> tuple[int, list[str]]:
-    answer = await at.logins.harness.http.get("/readyz")
+async def readyz(logins: Logins) -> tuple[int, list[str]]:
+    answer = await logins.harness.http.get("/readyz")
     return answer.status_code, answer.json().get("failing", [])
-
-
-async def refresh_when_due(at: ProviderLogins, failure: Exception | None = None) -> None:
-    at.upstream.failure = failure
-    token = await at.logged_in()
-    at.becomes_due()
-    await at.refresh(token)
 
 
 def counted(metrics: IssuerMetrics) -> dict[tuple[str, str, str], float]:
@@ -44,41 +44,37 @@ def counted(metrics: IssuerMetrics) -> dict[tuple[str, str, str], float]:
     }
 
 
-@pytest.mark.parametrize(
-    ("failure", "result"),
-    [
-        (None, "ok"),
-        (UserGone(), "ended"),
-        (LoginRefused("too_many_groups", "300"), "refused"),
-        (UpstreamFailed("Unreachable", "down"), "failed"),
-        (ValueError("a bug"), "failed"),
-    ],
-)
-async def test_each_check_is_counted_by_its_result(at: ProviderLogins, failure: Exception | None, result: str) -> None:
-    await refresh_when_due(at, failure)
-    assert counted(at.logins.harness.issuer.metrics) == {("company", "check", result): 1}
-    assert await readyz(at) == (200, ["identity provider company"] if result == "failed" else [])
+async def test_a_request_to_a_provider_that_does_not_answer_is_counted_and_leaves_the_issuer_ready() -> None:
+    async with running_logins(providers=(UNREACHABLE,), developer=False) as logins:
+        state = logins.harness.issuer.background.users
+        assert isinstance(state, UserState)
+        with pytest.raises(UpstreamFailed):
+            await state.logins.upstreams.authorization_url(UNREACHABLE, REQUEST)
+        assert counted(logins.harness.issuer.metrics) == {("company", "discovery", "AddressNotAllowed"): 1}
+        assert await readyz(logins) == (200, ["identity provider company"])
 
 
-async def test_a_provider_that_answers_again_or_was_deleted_is_not_failing(at: ProviderLogins) -> None:
-    down = UpstreamFailed("Unreachable", "down")
-    await refresh_when_due(at, down)
-    assert await readyz(at) == (200, ["identity provider company"])
-    await refresh_when_due(at)
-    assert await readyz(at) == (200, [])
-    await refresh_when_due(at, down)
-    at.logins.harness.delete_provider("company")
+async def test_a_provider_that_answers_again_or_was_deleted_is_not_failing(logins: Logins) -> None:
+    observe = logins.harness.issuer.metrics.providers.observe
+    observe("company", "token", "Unreachable")
+    assert await readyz(logins) == (200, ["identity provider company"])
+    observe("company", "keys", "ok")
+    assert await readyz(logins) == (200, [])
+    observe("company", "token", "Unreachable")
+    logins.harness.delete_provider("company")
     await settle()
-    assert await readyz(at) == (200, [])
-    at.logins.harness.put_provider(COMPANY)
+    assert await readyz(logins) == (200, [])
+    observe("company", "token", "Unreachable")
+    logins.harness.put_provider(COMPANY)
     await settle()
-    await refresh_when_due(at, down)
-    at.clock.advance(seconds=FAILING_SECONDS)
-    assert await readyz(at) == (200, []), "nobody has asked it for a while"
+    assert await readyz(logins) == (200, []), "only a provider in force is noted"
+    observe("company", "token", "Unreachable")
+    logins.harness.clock.advance(seconds=FAILING_SECONDS)
+    assert await readyz(logins) == (200, []), "nobody has asked it for a while"
 
 
-def count(metrics: IssuerMetrics, name: str, operation: Operation = "login", result: Result = "ok") -> None:
-    metrics.providers.count(name, operation, result)
+def count(metrics: IssuerMetrics, name: str) -> None:
+    metrics.providers.observe(name, "token", "ok")
 
 
 def test_counts_of_all_workers_are_summed_although_each_has_places_of_its_own() -> None:
@@ -90,11 +86,11 @@ def test_counts_of_all_workers_are_summed_although_each_has_places_of_its_own() 
         count(one, name)
     for name in ("b", "a"):
         count(two, name)
-    expected = {("a", "login", "ok"): 2, ("b", "login", "ok"): 3}
+    expected = {("a", "token", "ok"): 2, ("b", "token", "ok"): 3}
     assert counted(one) == counted(two) == expected
     after_a_restart = IssuerMetrics(registry, lambda: 1.0, shared.row(0))
     count(after_a_restart, "a")
-    assert counted(two)["a", "login", "ok"] == 3
+    assert counted(two)["a", "token", "ok"] == 3
 
 
 def test_places_are_bounded_and_those_of_deleted_providers_are_used_again() -> None:
@@ -105,8 +101,8 @@ def test_places_are_bounded_and_those_of_deleted_providers_are_used_again() -> N
         count(metrics, f"p{number}")
     assert len(counted(metrics)) == MAX_PROVIDERS
     registry.providers.remove("p0")
-    assert ("p0", "login", "ok") not in counted(metrics)
+    assert ("p0", "token", "ok") not in counted(metrics)
     count(metrics, f"p{MAX_PROVIDERS}")
-    assert counted(metrics)[f"p{MAX_PROVIDERS}", "login", "ok"] == 1
+    assert counted(metrics)[f"p{MAX_PROVIDERS}", "token", "ok"] == 1
     registry.providers.put(provider_of("p0"))
-    assert ("p0", "login", "ok") not in counted(metrics), "the place and its counts are another provider's"
+    assert ("p0", "token", "ok") not in counted(metrics), "the place and its counts are another provider's"

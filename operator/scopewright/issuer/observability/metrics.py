@@ -117,7 +117,7 @@ class IssuerMetrics(Collector):
         self._clock = clock
         self._counters = counters or shared_counters(1).row()
         self.connections = connections.ConnectionMetrics(self._counters, _CONNECTIONS)
-        self.providers = providers.ProviderMetrics(self._counters, _PROVIDERS, registry.providers)
+        self.providers = providers.ProviderMetrics(self._counters, _PROVIDERS, registry.providers, clock)
         self._is_ready = ready
         self._last_activity = last_activity
         self._last_contact = last_contact

@@ -1,18 +1,16 @@
 """Puts the parts of the users' endpoints together."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.routing import Route
 
 from scopewright.issuer.observability import audit
-from scopewright.issuer.observability.providers import ObservedLogins, ProviderMetrics
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.state.providers import Provider, ProviderIndex
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import PasswordLogins, UpstreamRequest
+from scopewright.issuer.upstream.client import OpenIDLogins
+from scopewright.issuer.upstream.connection import Observe
+from scopewright.issuer.upstream.login import PasswordLogins, UpstreamLogins
 from scopewright.issuer.upstream.password_budgets import PasswordBudgets
 from scopewright.issuer.upstream.passwords import Passwords
 from scopewright.issuer.users.account import Account
@@ -39,42 +37,29 @@ from scopewright.issuer.users.upstream_checks import UpstreamChecks
 from scopewright.issuer.users.upstream_visit import UpstreamVisits
 from scopewright.issuer.users.user_checks import UserChecks
 from scopewright.stores.sessions.sealed import SealedSessions
-from scopewright.upstream import UpstreamFailed
-
-
-class _Pending:
-    """Until the client is wired in: no provider answers."""
-
-    async def authorization_url(self, provider: Provider, request: UpstreamRequest) -> str:
-        raise UpstreamFailed("Unreachable", "not wired")
-
-    async def redeem(
-        self, provider: Provider, request: UpstreamRequest, parameters: Mapping[str, str]
-    ) -> AuthenticatedUser:
-        raise UpstreamFailed("Unreachable", "not wired")
-
-    async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
-        raise UpstreamFailed("Unreachable", "not wired")
 
 
 @dataclass(frozen=True, slots=True)
 class UserLogins:
-    """How users log in: at OpenID providers, with a password, or by the developer login."""
+    """How users log in: at OpenID providers or with a password."""
 
-    upstreams: ObservedLogins
+    upstreams: UpstreamLogins
     passwords: PasswordLogins
+    client: OpenIDLogins | None = None
+    """To be closed at the end; None: `upstreams` is the test's."""
 
     @classmethod
-    def of(
-        cls,
-        settings: UserEndpointSettings,
-        metrics: ProviderMetrics,
-        providers: ProviderIndex,
-        clock: Clock,
-        monotonic: Clock,
-    ) -> "UserLogins":
-        upstreams = ObservedLogins(settings.upstreams or _Pending(), metrics, providers, clock)
-        return cls(upstreams, settings.passwords or Passwords(clock, PasswordBudgets(monotonic)))
+    def of(cls, settings: UserEndpointSettings, observe: Observe, clock: Clock, monotonic: Clock) -> "UserLogins":
+        passwords = settings.passwords or Passwords(clock, PasswordBudgets(monotonic))
+        if settings.upstreams is not None:
+            return cls(settings.upstreams, passwords)
+        client = OpenIDLogins(allow_loopback=settings.allow_loopback, observe=observe, clock=clock, timer=monotonic)
+        return cls(client, passwords, client)
+
+    async def close(self) -> None:
+        """Close the connections to providers."""
+        if self.client is not None:
+            await self.client.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +92,9 @@ class UserState:
         return cls(sealed, sessions, consents, Codes(sealed), logins, upstream)
 
     async def close(self) -> None:
-        """Wait a while for answers of providers that are not stored yet."""
+        """Wait a while for answers of providers that are not stored yet, and close the connections to them."""
         await self.checks.close()
+        await self.logins.close()
 
 
 def _session_times(registry: Registry) -> SessionTimes:

@@ -17,8 +17,8 @@ from typing import Final
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.state.providers import Provider
-from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
-from scopewright.issuer.upstream.login import CHECK_SECONDS, LoginRefused, UpstreamLogins, UserGone
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
+from scopewright.issuer.upstream.login import CHECK_SECONDS, CheckFailed, LoginRefused, UpstreamLogins, UserGone
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
@@ -147,11 +147,11 @@ class UpstreamChecks:
         except UserGone:
             await self._until_stored(check, lambda: self._over(check, asked.login))
         except LoginRefused as refused:
-            await self._pause(asked, "too_many_groups")
             _fail(check, refused)
-        except (UpstreamFailed, TimeoutError):
-            await self._pause(asked, "no_answer")
+            await self._pause(check, asked, "too_many_groups", refused.tokens)
+        except (UpstreamFailed, TimeoutError) as failure:
             _fail(check, NotConfirmed())
+            await self._pause(check, asked, "no_answer", failure.tokens if isinstance(failure, CheckFailed) else None)
         else:
             login = confirmed_login(asked.login, user, asked.now)
             await self._until_stored(check, lambda: self._save(check, asked.login, user, asked.now), login)
@@ -230,11 +230,26 @@ class UpstreamChecks:
         await self._end(check.sid, asked.subject)
         return None
 
-    async def _pause(self, asked: VersionedLogin, problem: CheckProblem) -> None:
-        """Without the write, the pause is that of the question."""
-        until = int(asked.now) + RETRY_SECONDS
+    async def _pause(
+        self, check: _Check, asked: VersionedLogin, problem: CheckProblem, tokens: UpstreamTokens | None
+    ) -> None:
+        """The provider may have rotated the refresh token before it failed: `tokens` are the ones to use then.
+
+        Without the write, the pause is that of the question.
+        """
+
+        async def attempt() -> None:
+            _, found, _ = await self._read(check)
+            if found is not None and found.login.checked_time == asked.login.checked_time:
+                until, kept = int(asked.now) + RETRY_SECONDS, tokens or found.login.tokens
+                login = replace(found.login, pause_until=until, problem=problem, tokens=kept)
+                await save_or_lose(self._store, found.save(login))
+
+        if tokens is not None:
+            await self._until_stored(check, attempt)
+            return
         with suppress(Unavailable):
-            await self._store.write(asked.save(replace(asked.login, pause_until=until, problem=problem)))
+            await retry_lost(attempt)
 
     async def _read(self, check: _Check) -> tuple[Session | None, VersionedLogin | None, int]:
         """The session, its login, and the version of the session."""

@@ -16,7 +16,7 @@ from scopewright.issuer.users.stored import Session
 from scopewright.stores.sessions import Delete, Found, Put
 from tests.harness.clock import Clock
 from tests.harness.memory_sessions import MemorySessions
-from tests.harness.scripted_logins import ScriptedLogins, ScriptedPasswords
+from tests.harness.scripted_logins import ScriptedLogins
 from tests.harness.users import provider_of
 from tests.unit.issuer.users.logins import SCOPES, Logins, running_logins, user
 
@@ -55,7 +55,6 @@ class ProviderLogins:
     logins: Logins
     upstream: ScriptedLogins
     store: FailingStore
-    passwords: ScriptedPasswords
 
     @property
     def clock(self) -> Clock:
@@ -102,11 +101,9 @@ async def running_provider_logins(
 ) -> AsyncIterator[ProviderLogins]:
     clock = settings.setdefault("clock", Clock())
     store = store or FailingStore(clock)
-    upstream, passwords = ScriptedLogins(), ScriptedPasswords()
-    async with running_logins(
-        store=store, upstreams=upstream, passwords=passwords, providers=providers, **settings
-    ) as logins:
-        yield ProviderLogins(logins, upstream, store, passwords)
+    upstream = ScriptedLogins()
+    async with running_logins(store=store, upstreams=upstream, providers=providers, **settings) as logins:
+        yield ProviderLogins(logins, upstream, store)
 
 
 def scope_of(response: httpx.Response) -> str:
@@ -117,7 +114,3 @@ def scope_of(response: httpx.Response) -> str:
 
 def refusal_of(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]
-
-
-def static_provider(name: str = "staff") -> Provider:
-    return provider_of(name, oidc=None, subject_domain=f"static:{name}")

@@ -6,10 +6,14 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from scopewright.core.providers.static_users import encode_static_users
+from scopewright.core.records.identity_provider import ClaimMappings
+from scopewright.core.users import subject_of
 from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from tests.harness.issuer import settle
 from tests.harness.samples import BANK, PAYROLL_SERVICE
-from tests.harness.users import provider_of
+from tests.harness.users import provider_of, static_user
 from tests.unit.issuer.users import test_user_exchange
 from tests.unit.issuer.users.checked_sessions import (
     COMPANY,
@@ -17,20 +21,32 @@ from tests.unit.issuer.users.checked_sessions import (
     refusal_of,
     running_provider_logins,
     scope_of,
-    static_provider,
 )
 from tests.unit.issuer.users.logins import SCOPES, user
 from tests.unit.issuer.users.test_login_metadata import OAUTH, OPENID
 
-STAFF = static_provider("staff")
-GRACE = replace(user("grace", "hr-staff"), provider="staff", provider_uid="uid-of-staff")
+DOMAIN = "static:staff"
+
+
+def static_users(**groups: list[str]) -> bytes:
+    """The users of a static provider, by id, with their groups."""
+    return encode_static_users(static_user(name, groups=of) for name, of in groups.items())
+
+
+STAFF = provider_of(
+    "staff",
+    oidc=None,
+    subject_domain=DOMAIN,
+    claims=ClaimMappings(groups_allow=("hr-*", "managers")),
+    users=static_users(grace=["hr-staff"]),
+)
+GRACE = AuthenticatedUser(subject_of(DOMAIN, "grace"), "staff", "uid-of-staff", ("hr-staff",), 1_800_000_000)
 RECREATED = provider_of("company", uid="uid-of-another-one")
 
 
 @pytest.fixture
 async def at() -> AsyncIterator[ProviderLogins]:
     async with running_provider_logins((COMPANY, STAFF)) as logins:
-        logins.passwords.users[GRACE.subject] = GRACE
         yield logins
 
 
@@ -117,11 +133,11 @@ async def static_login(at: ProviderLogins) -> tuple[str, str]:
 
 async def test_a_static_user_has_the_groups_and_claims_of_the_current_record(at: ProviderLogins) -> None:
     cookie, token = await static_login(at)
-    at.passwords.users[GRACE.subject] = replace(GRACE, groups=("managers",), claims={"name": "Grace Hopper"})
+    await put(at, replace(STAFF, users=static_users(grace=["managers"])))
     refreshed = await at.refresh(token)
     assert scope_of(refreshed) == "payroll.read payroll.write"
     claims = await at.logins.verified(refreshed.json()["id_token"], "leave.leave-worker")
-    assert (claims["name"], claims["groups"]) == ("Grace Hopper", ["managers"])
+    assert (claims["name"], claims["groups"]) == ("grace", ["managers"])
     session = await at.pages.of_cookie(cookie)
     assert session is not None
     assert session.groups == ("managers",)
@@ -131,9 +147,17 @@ async def test_a_static_user_has_the_groups_and_claims_of_the_current_record(at:
 
 async def test_a_static_user_who_was_removed_is_logged_out(at: ProviderLogins) -> None:
     cookie, token = await static_login(at)
-    del at.passwords.users[GRACE.subject]
+    await put(at, replace(STAFF, users=static_users(eve=["hr-staff"])))
     assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
     assert await at.pages.of_cookie(cookie) is None
+
+
+async def test_a_record_with_malformed_users_is_ignored(at: ProviderLogins) -> None:
+    cookie, _ = await static_login(at)
+    await put(at, replace(STAFF, users=b'{"users": [{}]}'))
+    session = await at.pages.of_cookie(cookie)
+    assert session is not None
+    assert session.groups == ("hr-staff",)
 
 
 # What is served

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from scopewright.core.records.client import Login
-from scopewright.issuer.upstream.login import LoginRefused
+from scopewright.issuer.upstream.authenticated_user import UpstreamTokens
+from scopewright.issuer.upstream.login import CheckFailed, LoginRefused
 from scopewright.issuer.users import upstream_checks
 from scopewright.issuer.users.stored import UpstreamLogin
 from scopewright.issuer.users.upstream_logins import read_login
@@ -31,6 +32,11 @@ from tests.unit.issuer.users.logins import CALLBACK, web_client
 READ = "payroll.read"
 BOTH = "payroll.read payroll.write"
 DOWN = UpstreamFailed("Unreachable", "no answer")
+ROTATED = UpstreamTokens("login-0.1")
+
+
+def refused(tokens: UpstreamTokens | None = None) -> LoginRefused:
+    return LoginRefused("too_many_groups", "300 groups", tokens)
 
 
 @pytest.fixture
@@ -194,7 +200,7 @@ async def test_after_the_maximum_age_a_refresh_waits_for_the_provider(monkeypatc
 
 async def test_too_many_groups_refuse_the_request_and_the_session_stays(at: ProviderLogins) -> None:
     token = await at.logged_in()
-    at.upstream.failure = LoginRefused("too_many_groups", "300 groups")
+    at.upstream.failure = refused()
     at.becomes_due()
     for _ in range(3):
         response = await at.refresh(token)
@@ -204,6 +210,30 @@ async def test_too_many_groups_refuse_the_request_and_the_session_stays(at: Prov
     at.upstream.failure = None
     at.clock.advance(seconds=upstream_checks.RETRY_SECONDS)
     assert scope_of(await at.refresh(token)) == READ
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_a_refresh_token_that_was_rotated_before_a_failure_is_stored(at: ProviderLogins, is_full: bool) -> None:
+    """Such as if userinfo fails after the token endpoint has answered. The store may fail too."""
+    token = await at.logged_in()
+    at.says("managers")
+    for failure, answer in ((CheckFailed("Unreachable", "", ROTATED), 200), (refused(ROTATED), 400)):
+        at.upstream.current["login-0"] = "login-0.1"
+        at.upstream.failure = failure
+        at.becomes_due()
+        at.upstream.may_answer.clear()
+        request = asyncio.ensure_future(at.refresh(token))
+        await asyncio.sleep(0.02)
+        at.store.is_full = is_full
+        at.upstream.may_answer.set()
+        # The refresh token of the application is written too.
+        assert (await request).status_code == (503 if is_full and answer == 200 else answer)
+        at.store.is_full = False
+        await asyncio.sleep(0.2)
+    at.upstream.failure = None
+    at.becomes_due()
+    assert scope_of(await at.refresh(token)) == BOTH
+    assert at.upstream.asked == ["login-0.0", "login-0.1", "login-0.1"]
 
 
 async def test_an_unexpected_failure_of_the_client_logs_nobody_out(
@@ -401,7 +431,7 @@ async def test_the_cookie_of_a_browser_asks_too(at: ProviderLogins) -> None:
     assert await at.logins.sessions.of_sid(session.sid) is None
 
 
-@pytest.mark.parametrize("failure", [DOWN, LoginRefused("too_many_groups", "300 groups")])
+@pytest.mark.parametrize("failure", [DOWN, refused()])
 async def test_a_browser_logs_in_again_if_the_provider_has_not_confirmed_the_user(
     monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
