@@ -121,7 +121,11 @@ class Release:
         cluster = {"server": self.plane.server, "certificate-authority": str(self.identity / "ca.crt")}
         user = {"tokenFile": str(self.identity / "token")}
         token = kubeconfig(self.folder / "issuer.kubeconfig", cluster, user)
-        self._run("issuer", "--namespace", NAMESPACE, "--kubeconfig", str(token), "--usage-every", "0.5",
+        users = []
+        if self.values.get("users", {}).get("enabled"):
+            # Workers of a Pod share the file.
+            users = ["--sessions", str(self.folder / "sessions.db"), "--workers", "2", "--replay", "per-process"]
+        self._run("issuer", *users, "--namespace", NAMESPACE, "--kubeconfig", str(token), "--usage-every", "0.5",
                   "--snapshot", str(self.folder / "snapshot.json"),
                   "--listen", self.issuer_url.removeprefix("http://"))  # fmt: skip
 

@@ -18,8 +18,8 @@ MAX_KEYS = 64
 def plan_new_key(view: SigningView, key: SigningKey) -> Plan | None:
     """Return the plan that creates the first key, an emergency key or a due successor; None if no key is due.
 
-    A JWKS without any record is a sign that all records were lost, which is an emergency too. The first key of ID tokens
-    signs at once: it comes with the first IdentityProvider, before which no application had an ID token to verify.
+    A JWKS without any record is a sign that all records were lost, which is an emergency too. The first key of ID
+    tokens signs at once: it comes with the first IdentityProvider, before which no application had one to verify.
     """
     usable = view.usable
     if not usable or _is_interrupted(view):
