@@ -1,10 +1,11 @@
 """From a provider's claims to a user of this issuer, as the IdentityProvider maps them. Pure functions."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from scopewright.core.providers.groups import is_allowed
 from scopewright.core.records.identity_provider import ClaimMappings, ClaimPath, IdentityProviderRecord
 from scopewright.core.users import subject_of
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
@@ -112,11 +113,6 @@ def _refuse_groups_elsewhere(claims: UpstreamClaims, name: str) -> None:
         if (isinstance(elsewhere, Mapping) and name in elsewhere) or source.get("hasgroups") is True:
             message = "the provider sends no groups, because the user has too many; narrow them there"
             raise LoginRefused("too_many_groups", message)
-
-
-def is_allowed(name: str, allow: Sequence[str]) -> bool:
-    """Whether the provider may say a group: by its name, or by a range, which ends with `*`."""
-    return any(name.startswith(entry[:-1]) if entry.endswith("*") else name == entry for entry in allow)
 
 
 def _acr(id_token: Mapping[str, Any], mappings: ClaimMappings) -> str:

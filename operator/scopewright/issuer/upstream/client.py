@@ -10,6 +10,7 @@ from scopewright.core.records.identity_provider import UpstreamClient
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
 from scopewright.issuer.upstream.connection import Observe, ProviderConnection
+from scopewright.issuer.upstream.failure_log import FailureLog
 from scopewright.issuer.upstream.login import UpstreamRequest
 from scopewright.issuer.upstream.provider_client import ProviderClient
 from scopewright.issuer.upstream.refetched import Timer
@@ -39,13 +40,15 @@ class OpenIDLogins:
         self,
         *,
         allow_loopback: bool = False,
-        observe: Observe = lambda provider, operation, result: None,
+        observe: Observe | None = None,
         clock: Callable[[], float] = time.time,
         timer: Timer = time.monotonic,
     ) -> None:
-        """`clock` is in seconds since the epoch, `timer` in seconds that only increase."""
+        """`clock` is in seconds since the epoch, `timer` in seconds that only increase. `observe` is instead of a log
+        of failures.
+        """
         self._allow_loopback = allow_loopback
-        self._observe = observe
+        self._observe = observe or FailureLog(timer)
         self._clock = clock
         self._timer = timer
         self._resolver = Resolver()
@@ -84,7 +87,7 @@ class OpenIDLogins:
         try:
             http = UpstreamHttp(provider.ca_certificates, allow_loopback=self._allow_loopback, resolve=self._resolver)
         except UpstreamFailed as failure:
-            self._observe(provider.name, "discovery", failure.reason)
+            self._observe(provider.name, "discovery", failure)
             raise
         connection = ProviderConnection(
             provider.name,

@@ -14,8 +14,8 @@ from scopewright.upstream.http import UpstreamAnswer, UpstreamHttp
 from scopewright.verifier.keyset import Key, KeySet
 
 Operation = Literal["discovery", "keys", "token", "userinfo"]
-Observe = Callable[[str, Operation, str], None]
-"""Is called after each request to a provider: its name, the operation, and `ok` or the reason of `UpstreamFailed`."""
+Observe = Callable[[str, Operation, UpstreamFailed | None], None]
+"""Is called after each request to a provider: its name, the operation, and the failure, if it failed."""
 
 METADATA_SECONDS: Final = 3600.0
 KEYS_SECONDS: Final = 300.0
@@ -96,9 +96,9 @@ class ProviderConnection:
             async with self._slots.taken():
                 yield
         except UpstreamFailed as failure:
-            self._observe(self._name, operation, failure.reason)
+            self._observe(self._name, operation, failure)
             raise
-        self._observe(self._name, operation, "ok")
+        self._observe(self._name, operation, None)
 
 
 def _below_500(answer: UpstreamAnswer) -> UpstreamAnswer:

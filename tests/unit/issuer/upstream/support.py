@@ -48,7 +48,9 @@ class LoginHarness:
     def __post_init__(self) -> None:
         self.logins = OpenIDLogins(
             allow_loopback=True,
-            observe=lambda name, operation, result: self.observed.append((operation, result)),
+            observe=lambda name, operation, failure: self.observed.append(
+                (operation, failure.reason if failure else "ok")
+            ),
             clock=self.clock,
             timer=lambda: self.seconds,
         )

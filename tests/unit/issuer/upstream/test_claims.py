@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scopewright.core.providers.groups import is_allowed
 from scopewright.core.records.identity_provider import ClaimMappings, ClaimPath
 from scopewright.core.users import subject_of
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
@@ -15,7 +16,6 @@ from scopewright.issuer.upstream.claims import (
     MAX_GROUPS,
     UpstreamClaims,
     groups_of,
-    is_allowed,
     user_of,
     value_at,
 )
