@@ -15,7 +15,7 @@ from scopewright.issuer.upstream.connection import ProviderConnection
 from scopewright.issuer.upstream.id_token import IdTokenRules, parse_id_token, verify_id_token
 from scopewright.issuer.upstream.login import CheckFailed, LoginRefused, UpstreamRequest, UserGone
 from scopewright.issuer.upstream.response import code_of
-from scopewright.issuer.upstream.token_endpoint import MAX_TOKEN, TokenAnswer, TokenEndpoint
+from scopewright.issuer.upstream.provider_endpoints import MAX_TOKEN, TokenAnswer, ProviderEndpoints
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.discovery import ProviderMetadata
 
@@ -66,8 +66,8 @@ class ProviderClient:
         """Raises `LoginRefused`."""
         metadata = await self._connection.metadata()
         code = code_of(parameters, metadata)
-        endpoint = TokenEndpoint(self._provider, self._connection, metadata)
-        answer = await endpoint.redeem(request, code)
+        endpoints = ProviderEndpoints(self._provider, self._connection, metadata)
+        answer = await endpoints.redeem(request, code)
         if answer.id_token is None:
             raise LoginRefused("id_token", "the answer has no ID token; scopes must have openid")
         now = self._clock()
@@ -82,16 +82,16 @@ class ProviderClient:
             and (request.fresh or request.max_age is not None),
         )
         id_token = await self._verified(answer, rules)
-        userinfo = await self._userinfo(endpoint, metadata, answer, id_token)
+        userinfo = await self._userinfo(endpoints, metadata, answer, id_token)
         user = user_of(self._provider.record, UpstreamClaims(id_token, userinfo), self._auth_time(id_token, now))
         return replace(user, upstream=self._kept(answer, metadata))
 
     async def confirm(self, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
         """Raises `UserGone`, or `LoginRefused` with `too_many_groups`. See `UpstreamLogins.confirm`."""
         metadata = await self._connection.metadata()
-        endpoint = TokenEndpoint(self._provider, self._connection, metadata)
+        endpoints = ProviderEndpoints(self._provider, self._connection, metadata)
         if tokens.refresh_token:
-            answer = await endpoint.refresh(tokens.refresh_token)
+            answer = await endpoints.refresh(tokens.refresh_token)
             kept = UpstreamTokens(refresh_token=answer.refresh_token or tokens.refresh_token)
         elif tokens.access_token:
             answer = TokenAnswer(None, tokens.access_token, "")
@@ -101,7 +101,7 @@ class ProviderClient:
                 "Refused", "the provider gave no token to ask again with; add offline_access to scopes"
             )
         try:
-            user = await self._confirmed(endpoint, metadata, answer)
+            user = await self._confirmed(endpoints, metadata, answer)
         except UpstreamFailed as failure:
             raise CheckFailed(failure.reason, failure.message, kept) from None
         except LoginRefused as refused:
@@ -113,16 +113,16 @@ class ProviderClient:
         return replace(user, upstream=kept)
 
     async def _confirmed(
-        self, endpoint: TokenEndpoint, metadata: ProviderMetadata, answer: TokenAnswer
+        self, endpoints: ProviderEndpoints, metadata: ProviderMetadata, answer: TokenAnswer
     ) -> AuthenticatedUser:
         """The user of an answer after the login, which may have no ID token (OpenID Connect Core §12.2)."""
         id_token: Mapping[str, Any] = {}
         if answer.id_token is not None:
             rules = IdTokenRules(metadata.issuer, self._oidc.client_id, self._clock(), access_token=answer.access_token)
             id_token = await self._verified(answer, rules)
-            userinfo = await self._userinfo(endpoint, metadata, answer, id_token)
+            userinfo = await self._userinfo(endpoints, metadata, answer, id_token)
         elif answer.access_token and self._has_userinfo(metadata):
-            userinfo = await endpoint.userinfo(answer.access_token)
+            userinfo = await endpoints.userinfo(answer.access_token)
         else:
             raise UpstreamFailed("Refused", "the provider answers a refresh with neither an ID token nor userinfo")
         return user_of(self._provider.record, UpstreamClaims(id_token, userinfo), auth_time=0)
@@ -133,7 +133,7 @@ class ProviderClient:
         return verify_id_token(signed, key, rules)
 
     async def _userinfo(
-        self, endpoint: TokenEndpoint, metadata: ProviderMetadata, answer: TokenAnswer, id_token: Mapping[str, Any]
+        self, endpoints: ProviderEndpoints, metadata: ProviderMetadata, answer: TokenAnswer, id_token: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The claims of userinfo beside an ID token; empty if they are not wanted."""
         mode = self._oidc.userinfo
@@ -141,7 +141,7 @@ class ProviderClient:
         if mode == "Never" or (mode == "IfMissing" and not is_missing):
             return {}
         if answer.access_token and metadata.userinfo_endpoint:
-            return await endpoint.userinfo(answer.access_token, id_token["sub"])
+            return await endpoints.userinfo(answer.access_token, id_token["sub"])
         if mode == "Always":
             raise LoginRefused("userinfo", "the provider has no userinfo, or gave no bearer token for it")
         return {}

@@ -33,7 +33,7 @@ class TokenAnswer:
     """Of at most MAX_TOKEN characters."""
 
 
-class TokenEndpoint:
+class ProviderEndpoints:
     """Of one provider. All methods raise `UpstreamFailed`."""
 
     def __init__(self, provider: Provider, connection: ProviderConnection, metadata: ProviderMetadata) -> None:
