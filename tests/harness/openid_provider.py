@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from joserfc import jws
-from joserfc.jwk import ECKey, Key, KeyParameters, RSAKey
+from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
 from tests.harness.openid_replies import Behaviour, Received, Reply, reply_json, to_json
 from tests.harness.scripted_server import ScriptedServer
@@ -94,7 +94,7 @@ class OpenIDProvider:
         self.replies: dict[str, Behaviour] = {}
         """What answers instead of an endpoint: `metadata`, `jwks`, `authorize`, `token`, `userinfo`."""
         self.requests: list[Received] = []
-        self.keys: list[Key] = []
+        self.keys: list[RSAKey | ECKey] = []
         self.tokens = Tokens()
         self.rotate()
         self._path = path
@@ -123,7 +123,7 @@ class OpenIDProvider:
         """Sign with a new key. Without `keep`, the earlier ones are not published any more."""
         kid = f"key-{secrets.token_hex(4)}"
         parameters: KeyParameters = {"kid": kid, "alg": self.algorithm, "use": "sig"}
-        new: Key
+        new: RSAKey | ECKey
         if self.algorithm.startswith("ES"):
             new = ECKey.generate_key("P-256", parameters, private=True)
         else:

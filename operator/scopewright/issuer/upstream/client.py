@@ -9,7 +9,7 @@ from scopewright.bounded import BoundedDict
 from scopewright.core.records.identity_provider import UpstreamClient
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.connection import Observe, ProviderConnection
+from scopewright.issuer.upstream.connection import Observe, Operation, ProviderConnection
 from scopewright.issuer.upstream.failure_log import FailureLog
 from scopewright.issuer.upstream.login import UpstreamRequest
 from scopewright.issuer.upstream.provider_client import ProviderClient
@@ -40,15 +40,17 @@ class OpenIDLogins:
         self,
         *,
         allow_loopback: bool = False,
-        observe: Observe | None = None,
+        observe: Observe = lambda provider, operation, result: None,
         clock: Callable[[], float] = time.time,
         timer: Timer = time.monotonic,
     ) -> None:
-        """`clock` is in seconds since the epoch, `timer` in seconds that only increase. `observe` is instead of a log
-        of failures.
+        """`clock` is in seconds since the epoch, `timer` in seconds that only increase.
+
+        Failures are logged, whatever `observe` does.
         """
         self._allow_loopback = allow_loopback
-        self._observe = observe or FailureLog(timer)
+        self._observe = observe
+        self._failures = FailureLog(timer)
         self._clock = clock
         self._timer = timer
         self._resolver = Resolver()
@@ -83,18 +85,22 @@ class OpenIDLogins:
             connected = self._connected[provider.uid] = self._connect(provider, oidc)
         return ProviderClient(provider, oidc, connected.connection, self._clock)
 
+    def _report(self, provider: str, operation: Operation, failure: UpstreamFailed | None) -> None:
+        self._failures(provider, operation, failure)
+        self._observe(provider, operation, failure.reason if failure else "ok")
+
     def _connect(self, provider: Provider, oidc: UpstreamClient) -> _Connected:
         try:
             http = UpstreamHttp(provider.ca_certificates, allow_loopback=self._allow_loopback, resolve=self._resolver)
         except UpstreamFailed as failure:
-            self._observe(provider.name, "discovery", failure)
+            self._report(provider.name, "discovery", failure)
             raise
         connection = ProviderConnection(
             provider.name,
             oidc,
             http,
             allow_loopback=self._allow_loopback,
-            observe=self._observe,
+            report=self._report,
             timer=self._timer,
         )
         return _Connected(oidc, provider.ca_certificates, connection, http)

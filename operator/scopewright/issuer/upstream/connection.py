@@ -14,8 +14,10 @@ from scopewright.upstream.http import UpstreamAnswer, UpstreamHttp
 from scopewright.verifier.keyset import Key, KeySet
 
 Operation = Literal["discovery", "keys", "token", "userinfo"]
-Observe = Callable[[str, Operation, UpstreamFailed | None], None]
-"""Is called after each request to a provider: its name, the operation, and the failure, if it failed."""
+Observe = Callable[[str, Operation, str], None]
+"""Is called after each request to a provider: its name, the operation, and `ok` or the reason of its failure."""
+Report = Callable[[str, Operation, UpstreamFailed | None], None]
+"""The same, with the failure itself."""
 
 METADATA_SECONDS: Final = 3600.0
 KEYS_SECONDS: Final = 300.0
@@ -34,14 +36,14 @@ class ProviderConnection:
         http: UpstreamHttp,
         *,
         allow_loopback: bool,
-        observe: Observe,
+        report: Report,
         timer: Timer = time.monotonic,
     ) -> None:
         self._name = name
         self._oidc = oidc
         self._http = http
         self._allow_loopback = allow_loopback
-        self._observe = observe
+        self._report = report
         self._timer = timer
         self._slots = RequestSlots()
         self._metadata = Refetched(self._fetch_metadata, METADATA_SECONDS, timer)
@@ -96,9 +98,9 @@ class ProviderConnection:
             async with self._slots.taken():
                 yield
         except UpstreamFailed as failure:
-            self._observe(self._name, operation, failure)
+            self._report(self._name, operation, failure)
             raise
-        self._observe(self._name, operation, None)
+        self._report(self._name, operation, None)
 
 
 def _below_500(answer: UpstreamAnswer) -> UpstreamAnswer:

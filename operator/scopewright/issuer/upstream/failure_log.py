@@ -24,7 +24,7 @@ class _Logged:
 
 
 class FailureLog:
-    """An `Observe`."""
+    """A `Report`."""
 
     def __init__(self, timer: Timer = time.monotonic) -> None:
         self._timer = timer

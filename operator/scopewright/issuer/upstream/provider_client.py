@@ -14,8 +14,8 @@ from scopewright.issuer.upstream.claims import UpstreamClaims, lacks_mapped_clai
 from scopewright.issuer.upstream.connection import ProviderConnection
 from scopewright.issuer.upstream.id_token import IdTokenRules, parse_id_token, verify_id_token
 from scopewright.issuer.upstream.login import CheckFailed, LoginRefused, UpstreamRequest, UserGone
+from scopewright.issuer.upstream.provider_endpoints import MAX_TOKEN, ProviderEndpoints, TokenAnswer
 from scopewright.issuer.upstream.response import code_of
-from scopewright.issuer.upstream.provider_endpoints import MAX_TOKEN, TokenAnswer, ProviderEndpoints
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.discovery import ProviderMetadata
 

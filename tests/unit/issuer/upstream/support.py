@@ -48,9 +48,7 @@ class LoginHarness:
     def __post_init__(self) -> None:
         self.logins = OpenIDLogins(
             allow_loopback=True,
-            observe=lambda name, operation, failure: self.observed.append(
-                (operation, failure.reason if failure else "ok")
-            ),
+            observe=lambda name, operation, result: self.observed.append((operation, result)),
             clock=self.clock,
             timer=lambda: self.seconds,
         )
