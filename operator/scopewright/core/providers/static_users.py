@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from scopewright.core.failures import Rejected
 from scopewright.core.providers.password_hash import parse_password_hash
-from scopewright.core.providers.user_file import Name, UserEntry, UserFile, parse_user_file
+from scopewright.core.providers.user_file import USERS_FILE, Name, UserEntry, UserFile, parse_user_file
 
 STATIC_USERS_TYPE: Final = "scopewright.dev/static-users"
 MAX_RECORD_ENTRY: Final = 896 * 1024
@@ -28,7 +28,7 @@ def name_key(username: str) -> str:
     """Return what all spellings of a user name have in common, whatever their case, outer spaces and compatible
     characters are.
     """
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username.strip()).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold()).strip()
 
 
 class StaticUser(UserEntry):
@@ -62,7 +62,7 @@ def parse_static_users(data: bytes) -> tuple[StaticUser, ...]:
     """Return the users of the entry `users.yaml`, by id. Raises `Rejected` with UsersInvalid, which quotes no value."""
     users = tuple(sorted(parse_user_file(data, _StaticUserFile), key=lambda user: user.id))
     if (size := len(encode_static_users(users))) > MAX_RECORD_ENTRY:
-        message = f"the users take {size} bytes as JSON, at most {MAX_RECORD_ENTRY}; list fewer users or groups"
+        message = f"{USERS_FILE}: the users take {size} bytes as JSON, at most {MAX_RECORD_ENTRY}; list fewer users or groups"
         raise Rejected("UsersInvalid", message)
     return users
 

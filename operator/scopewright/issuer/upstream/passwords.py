@@ -15,7 +15,7 @@ from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.computations import Computations
 from scopewright.issuer.upstream.login import PasswordsBusy, WrongPassword
 from scopewright.issuer.upstream.password_budgets import Attempt, PasswordBudgets
-from scopewright.issuer.upstream.static_users import StaticUsers, authenticated_user
+from scopewright.issuer.upstream.static_users import StaticUsers
 
 MAX_USERNAME: Final = 256
 """Characters of a typed name."""
@@ -62,7 +62,8 @@ class Passwords:
         attempt = Attempt.of(provider.uid, login_key, address)
         if wait := self._budgets.begin(attempt):
             await self._sleep(wait)
-        candidate = self._users.of(provider).candidate(login_key)
+        users = self._users.of(provider)
+        candidate = users.candidate(login_key)
         try:
             right = await self._computations.run(lambda: self._check(candidate.password_hash, secret))
         except PasswordsBusy:
@@ -71,9 +72,10 @@ class Passwords:
         if not right or candidate.user is None:
             raise WrongPassword
         self._budgets.succeeded(attempt)
-        return authenticated_user(provider, candidate.user, int(self._clock()))
+        return users.authenticated(candidate.user, int(self._clock()))
 
     def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
         """See `PasswordLogins`."""
-        user = self._users.user(provider, subject)
-        return authenticated_user(provider, user, 0) if user is not None else None
+        users = self._users.of(provider)
+        user = users.by_subject(subject)
+        return users.authenticated(user, 0) if user is not None else None

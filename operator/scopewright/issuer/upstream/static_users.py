@@ -9,6 +9,7 @@ from scopewright.bounded import BoundedDict
 from scopewright.core.providers.groups import is_allowed
 from scopewright.core.providers.password_hash import DEFAULT_PARAMETERS, parse_password_hash
 from scopewright.core.providers.static_users import StaticUser, decode_static_users
+from scopewright.core.records.identity_provider import ClaimMappings
 from scopewright.core.users import subject_of
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
@@ -26,16 +27,18 @@ class Candidate:
 
 
 class ParsedUsers:
-    """The users in one version of a record."""
+    """The users in one version of a provider and its record."""
 
-    def __init__(self, data: bytes, domain: str) -> None:
+    def __init__(self, provider: Provider) -> None:
         """Raises `Rejected` with MalformedRecord."""
-        users = decode_static_users(data)
-        self.source: Final = (data, domain)
+        users = decode_static_users(provider.users)
+        domain = provider.record.subject_domain
+        self.provider: Final = provider
         self._by_login: Final = {user.login_key: user for user in users}
         self._by_subject: Final = {subject_of(domain, user.id): user for user in users}
         self._parameters: Final = [parse_password_hash(user.password_hash) for user in users] or [DEFAULT_PARAMETERS]
         self._secret: Final = secrets.token_bytes(32)
+        self._groups: Final[dict[str, tuple[str, ...]]] = {}
 
     def candidate(self, login_key: str) -> Candidate:
         """Return the user, by `name_key` of the typed name, with a hash: checking it costs as much for any name."""
@@ -44,13 +47,33 @@ class ParsedUsers:
         return Candidate(user, decoy if user is None else user.password_hash)
 
     def by_subject(self, subject: str) -> StaticUser | None:
+        """Return the user with this `sub`."""
         return self._by_subject.get(subject)
+
+    def authenticated(self, user: StaticUser, auth_time: int) -> AuthenticatedUser:
+        """Return the user with the groups that the record allows. `auth_time` is in seconds since the epoch."""
+        groups = self._groups.get(user.id)
+        if groups is None:
+            groups = self._groups[user.id] = _allowed_groups(user, self.provider.record.claims)
+        return AuthenticatedUser(
+            subject=subject_of(self.provider.record.subject_domain, user.id),
+            provider=self.provider.name,
+            provider_uid=self.provider.uid,
+            groups=groups,
+            auth_time=auth_time,
+            claims=user.claims(),
+        )
 
     def _decoy(self, login_key: str) -> str:
         """Return a random hash with the parameters of one of the users, the same one each time for the same name."""
         digest = hashlib.blake2b(login_key.encode("utf-8", "surrogatepass"), key=self._secret).digest()
         parameters = self._parameters[int.from_bytes(digest[:8], "big") % len(self._parameters)]
         return parameters.encoded(secrets.token_bytes(parameters.salt), secrets.token_bytes(parameters.hash))
+
+
+def _allowed_groups(user: StaticUser, claims: ClaimMappings) -> tuple[str, ...]:
+    allowed = (group for group in user.groups if is_allowed(group, claims.groups_allow))
+    return tuple(dict.fromkeys(claims.groups_prefix + group for group in allowed))
 
 
 class StaticUsers:
@@ -62,25 +85,6 @@ class StaticUsers:
     def of(self, provider: Provider) -> ParsedUsers:
         """Raises `Rejected` with MalformedRecord."""
         parsed = self._parsed.get(provider.uid)
-        source = (provider.users, provider.record.subject_domain)
-        if parsed is None or parsed.source != source:
-            parsed = self._parsed[provider.uid] = ParsedUsers(*source)
+        if parsed is None or parsed.provider != provider:
+            parsed = self._parsed[provider.uid] = ParsedUsers(provider)
         return parsed
-
-    def user(self, provider: Provider, subject: str) -> StaticUser | None:
-        """Return the user with this `sub`."""
-        return self.of(provider).by_subject(subject)
-
-
-def authenticated_user(provider: Provider, user: StaticUser, auth_time: int) -> AuthenticatedUser:
-    """Return the user of the provider, with the groups that its record allows. `auth_time`: seconds since the epoch."""
-    record = provider.record
-    allowed = (group for group in user.groups if is_allowed(group, record.claims.groups_allow))
-    return AuthenticatedUser(
-        subject=subject_of(record.subject_domain, user.id),
-        provider=provider.name,
-        provider_uid=provider.uid,
-        groups=tuple(dict.fromkeys(record.claims.groups_prefix + group for group in allowed)),
-        auth_time=auth_time,
-        claims=user.claims(),
-    )
