@@ -1,5 +1,6 @@
 """The chart installed by helm and the HR example, all in Pods, with Pods that put load on them."""
 
+import base64
 import json
 import subprocess
 from collections import Counter
@@ -69,7 +70,7 @@ class System:
 
     def install(self) -> None:
         self.apply(*valkey.manifests(), restricted_namespace(NAMESPACE))
-        address = self._address(valkey.NAMESPACE, "valkey")
+        address = self.address(valkey.NAMESPACE, "valkey")
         self.apply(plain("Secret", NAMESPACE, "valkey", stringData={"url": valkey.url(address)}))
         certificate, key = self._authority.server(_ISSUER)
         entries = {"tls.crt": certificate.decode(), "tls.key": key.decode()}
@@ -80,6 +81,11 @@ class System:
         rotation = {"every": "1h", "publishAhead": "5s"}
         self.kubectl("patch", "signingkeys.scopewright.dev/default", "--type=merge", f"--namespace={NAMESPACE}",
                      "--patch", json.dumps({"spec": {"rotation": rotation}}))  # fmt: skip
+
+    @property
+    def authority(self) -> bytes:
+        """The certificate of the CA that signed the issuer's, as PEM."""
+        return self._authority.pem
 
     def change_mode(self, mode: str) -> None:
         """With the commands of docs/operations.md."""
@@ -194,14 +200,21 @@ class System:
         pod["volumes"].append({"name": "oauth", **projected("payroll-service", VALUES["issuer"]["url"])})
 
     def _alias(self, namespace: str, service: str) -> Manifest:
-        return {"ip": self._address(namespace, service), "hostnames": [f"{service}.{namespace}.svc"]}
+        return {"ip": self.address(namespace, service), "hostnames": [f"{service}.{namespace}.svc"]}
 
-    def _address(self, namespace: str, service: str) -> str:
+    def address(self, namespace: str, service: str) -> str:
+        """The IP address of a Service."""
         found = self._get(namespace, f"service/{service}")
         assert found is not None
         return str(found["spec"]["clusterIP"])
 
     # State of the system
+
+    def secret(self, namespace: str, name: str, entry: str) -> str:
+        """An entry of a Secret."""
+        found = self._get(namespace, f"secret/{name}")
+        assert found is not None
+        return base64.b64decode(found["data"][entry]).decode()
 
     def totals(self, caller: str) -> dict[str, Any]:
         return self.until(partial(self._totals, caller), partial(self.diagnosis, caller))
