@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scopewright.api import OAuthClient
+from scopewright.cli.dev_logins import DevLogins
 from scopewright.cli.login_advice import LOGIN_ADVICE
 from scopewright.cli.settings import parse_address
 from scopewright.client.sources import Environment
@@ -22,19 +23,15 @@ from scopewright.core.failures import Rejected
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
 from scopewright.issuer.observability import audit
-from scopewright.issuer.users.developer_login import USERS_EXAMPLE, DeveloperLogin, lists_users
+from scopewright.issuer.users.developer_login import lists_users
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.origins import Hosts, HttpUrl, host_of, is_among, is_loopback
 from scopewright.stores.directory.store import DirectoryStore
-from scopewright.stores.sessions.sqlite import SqliteSessions, check_file
 from scopewright.variables import ALLOW_HTTP
 
 NOTHING = "–"
 _PROBLEM = ("reason", "client", "redirect_uri", "error_id")
 """Members of an audit line that are printed."""
-_CHECK_USERS_SECONDS = 1.0
-SESSIONS_FILE = "sessions.db"
-"""In STATE: the sessions of users."""
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
 
@@ -135,15 +132,16 @@ async def develop(
         config = LocalCluster.open(state).trusted_by(config).with_loopback_applications()
         embedded = LocalOperator(directory, store, config, users=users_file is not None)
         await embedded.install()
-        users = _users(users_file, state, console) if users_file else None
-        report = Report(embedded, console, has_users=users is not None)
+        logins = DevLogins(directory, users_file, embedded.cache, config.issuer, console)
+        users = logins.settings(state)
+        report = Report(embedded, console, logins)
         settings = IssuerSettings(namespace=config.namespace, allow_http=True, users=users)
         async with build_issuer(settings, store, writer=store, sink=_with_problems(console)).running() as issuer:
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),
                 asyncio.create_task(serve_issuer(issuer, listener=listening, stop=stop)),
-                asyncio.create_task(_announce(issuer, report, users)),
-                asyncio.create_task(_check_users(users)),
+                asyncio.create_task(_announce(issuer, report)),
+                asyncio.create_task(logins.run()),
             ]
             ended, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
@@ -155,23 +153,6 @@ async def develop(
         if users is not None:
             await users.store.close()
         store.close()
-
-
-def _users(file: Path, state: Path, console: Console) -> UserEndpointSettings:
-    def report(problem: str) -> None:
-        console.print(Text(f"{file.parent}/{problem}", "red"), soft_wrap=True)
-
-    login = DeveloperLogin(file, report)
-    login.users()
-    check_file(sessions := state / SESSIONS_FILE)
-    return UserEndpointSettings(SqliteSessions(sessions), login, allow_loopback=True)
-
-
-async def _check_users(users: UserEndpointSettings | None) -> None:
-    """Report a mistake in the file when it is made, and not at the next login."""
-    while users is not None and users.developer is not None:
-        users.developer.users()
-        await asyncio.sleep(_CHECK_USERS_SECONDS)
 
 
 def _with_problems(console: Console) -> audit.Sink:
@@ -189,28 +170,22 @@ def _with_problems(console: Console) -> audit.Sink:
     return write
 
 
-async def _announce(issuer: Issuer, report: "Report", users: UserEndpointSettings | None) -> None:
+async def _announce(issuer: Issuer, report: "Report") -> None:
     await report.first.wait()
     url = await issuer.ready()
     report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
-    if users is not None and users.developer is not None and not users.developer.users().problem:
-        hint = f"the users of {USERS_FILE} log in without a password: start at an application"
-        report.console.print(Text(hint), soft_wrap=True)
 
 
 class Report:
-    """Prints the broken manifests and the granted scopes, each only when it has changed.
+    """Prints the broken manifests, the granted scopes and how users log in, each only when it has changed."""
 
-    `has_users`: users can log in.
-    """
-
-    def __init__(self, embedded: LocalOperator, console: Console, *, has_users: bool = False) -> None:
+    def __init__(self, embedded: LocalOperator, console: Console, logins: DevLogins) -> None:
         self._embedded = embedded
+        self._logins = logins
         self.console = console
         self.first = asyncio.Event()
         self._problems: tuple[object, ...] = ()
         self._rows: list[tuple[str, ...]] | None = None
-        self._hints_at_users = not has_users
 
     def settled(self) -> None:
         if (problems := self._embedded.problems) != self._problems:
@@ -222,19 +197,9 @@ class Report:
         if (rows := self._access()) != self._rows:
             self._rows = rows
             self.console.print(_table(rows) if rows else Text("no OAuthClient is declared"))
-        self._hint_at_users()
+        self._logins.settled()
+        self._logins.report()
         self.first.set()
-
-    def _hint_at_users(self) -> None:
-        if not self._hints_at_users:
-            return
-        waiting = sorted(c.client_id for c in self._embedded.cache.all(OAuthClient) if c.spec.login)
-        if waiting:
-            self._hints_at_users = False
-            hint = (
-                f"no user can log in through {', '.join(waiting)}: list users in DIR/{USERS_FILE} and start dev again"
-            )
-            self.console.print(Text(f"{hint}; an example: {USERS_EXAMPLE}", "yellow"), soft_wrap=True)
 
     def _access(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []

@@ -170,7 +170,8 @@ def build_issuer(
         return settings.users is not None and policy.offers_login
 
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
-    policy = LoginPolicy(registry.providers, settings.users is not None and settings.users.developer is not None)
+    developer = settings.users.developer if settings.users else None
+    policy = LoginPolicy(registry.providers, developer.is_offered if developer else lambda: False)
     state, users, user_grants, userinfo, families, subjects = None, None, None, None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.

@@ -1,16 +1,14 @@
 """`scopewright dev`: flags, configuration and printed table."""
 
-import io
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 import scopewright.issuer
-from scopewright.api import OAuthClient
-from scopewright.cli.dev import Report, _table, dev_config, developer_login, http_hosts
+from scopewright.cli.dev import _table, dev_config, developer_login, http_hosts
 from scopewright.cli.login_advice import LOGIN_ADVICE
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
@@ -152,34 +150,6 @@ def test_users_without_passwords_stay_on_this_machine(
     assert developer_login(tmp_path, listen_on, issuer, allowed=True) == users_file
 
 
-class StubOperator:
-    """An operator that has settled with these clients."""
-
-    def __init__(self, *clients: OAuthClient) -> None:
-        self.cache = self
-        self.problems = ()
-        self._clients = clients
-
-    def all(self, kind: type) -> tuple[OAuthClient, ...]:
-        return self._clients
-
-
-def client(**spec: Any) -> OAuthClient:
-    metadata = {"name": "web", "namespace": "hr"}
-    return OAuthClient.model_validate({"metadata": metadata, "spec": spec})
-
-
-@pytest.mark.parametrize(("logs_in", "has_users", "hints"), [(True, False, 1), (True, True, 0), (False, False, 0)])
-def test_a_client_with_login_and_no_users_is_pointed_out_once(logs_in: bool, has_users: bool, hints: int) -> None:
-    console = Console(file=io.StringIO(), width=200)
-    login = {"grantTypes": ["authorization_code"], "login": {"redirectURIs": ["http://localhost:1/callback"]}}
-    report = Report(cast("Any", StubOperator(client(**login if logs_in else {}))), console, has_users=has_users)
-    for _ in range(2):
-        report.settled()
-    text = cast("io.StringIO", console.file).getvalue()
-    assert text.count("no user can log in through hr.web: list users in DIR/users.yaml") == hints
-
-
 def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
     issuer = Path(scopewright.issuer.__file__).parent
     sources = [issuer / "endpoints" / "user_tokens.py", issuer / "users" / "authorization_request.py"]
@@ -188,4 +158,5 @@ def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
     assert {"unknown_client", "redirect_uri_unregistered"} <= set(pages)
     # An unbound token is one that an earlier method of the client left; "disabled" is its own advice.
     reasons = {*pages, *re.findall(r'_invalid_grant\("(\w+)"\)', text)} - {"unbound_refresh_token", "disabled"}
-    assert reasons == set(LOGIN_ADVICE)
+    # The only one that a check of a session has of the reasons of a refused login.
+    assert reasons | {"too_many_groups"} == set(LOGIN_ADVICE)

@@ -67,10 +67,19 @@ def lists_users(file: Path) -> bool:
 
 
 class DeveloperLogin:
-    """Reads the file again when it has changed. `report` is called with each new problem."""
+    """Reads the file again when it has changed. `report` is called with each new problem.
 
-    def __init__(self, file: Path, report: Callable[[str], None] = lambda problem: None) -> None:
+    `is_offered` returns false while real identity providers are declared, in force or not.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        report: Callable[[str], None] = lambda problem: None,
+        is_offered: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._file = file
+        self.is_offered: Final = is_offered
         self._report = report
         self._read: tuple[Signature, DeveloperUsers] | None = None
 

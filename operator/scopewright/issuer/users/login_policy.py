@@ -1,5 +1,6 @@
 """Which users may log in through a client, and where: one rule for login, code, refresh and exchange."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,14 +30,14 @@ class ProvenUser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoginPolicy:
-    """`providers` are those in force now. Without any, `developer` says whether the developer login is offered."""
+    """`providers` are those in force now. Without any, `developer` returns whether the developer login is offered."""
 
     providers: ProviderIndex
-    developer: bool = False
+    developer: Callable[[], bool] = lambda: False
 
     @property
     def offers_developer_login(self) -> bool:
-        return self.developer and not self.providers
+        return not self.providers and self.developer()
 
     @property
     def offers_login(self) -> bool:

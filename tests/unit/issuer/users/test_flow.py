@@ -26,7 +26,7 @@ from tests.harness.users import REDIRECT_URI, delegating_record, parameters, pro
 NOW = 1_000_000.0
 LOOPBACK = "http://127.0.0.1/callback"
 READ = frozenset(("payroll.read",))
-DEVELOPERS = LoginPolicy(ProviderIndex(), developer=True)
+DEVELOPERS = LoginPolicy(ProviderIndex(), lambda: True)
 PAYROLL_READ = RequestedAccess("payroll/payroll-api", ("payroll.read",))
 
 
@@ -142,7 +142,7 @@ def test_the_login_policy(login: dict[str, Any], of_user: dict[str, Any], allowe
     record, providers = web_record(**login), ProviderIndex()
     for name in ("company", "other"):
         providers.put(provider_of(name))
-    policy = LoginPolicy(providers, developer=True)
+    policy = LoginPolicy(providers, lambda: True)
     session = session_of(
         **{"provider": "company", "provider_uid": f"uid-of-{of_user.get('provider', 'company')}"} | of_user
     )
