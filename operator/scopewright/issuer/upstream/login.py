@@ -41,7 +41,7 @@ class UpstreamRequest:
     max_age: int | None = None
     """Seconds; sent to the provider, and checked in its answer."""
     prompt: tuple[str, ...] = ()
-    """Of `login` and `select_account`."""
+    """`login` also where the user may choose another account (`select_account`)."""
     login_hint: str = ""
     acr_values: str = ""
     ui_locales: str = ""

@@ -75,7 +75,7 @@ class UpstreamVisits:
 
 
 def _prompt(request: AuthorizationRequest, *, fresh: bool, another_user: bool) -> tuple[str, ...]:
-    """For another user both: providers that do not know `select_account` would return the same one without a page."""
-    login = ("login",) if fresh or another_user else ()
-    select = ("select_account",) if another_user or "select_account" in request.prompt else ()
-    return login + select
+    """`login` for `select_account` too: only that is mandatory for providers (OpenID Connect Core §15.1), and some
+    refuse or ignore the other one.
+    """
+    return ("login",) if fresh or another_user or "select_account" in request.prompt else ()

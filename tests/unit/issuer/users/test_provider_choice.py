@@ -128,8 +128,8 @@ async def test_with_a_provider_the_developer_login_is_not_offered(tmp_path: Path
     [
         ({}, (), False, None),
         ({"prompt": "login"}, ("login",), True, None),
-        ({"prompt": "select_account"}, ("select_account",), False, None),
-        ({"prompt": "login select_account"}, ("login", "select_account"), True, None),
+        ({"prompt": "select_account"}, ("login",), False, None),
+        ({"prompt": "login select_account"}, ("login",), True, None),
         ({"prompt": "consent"}, (), False, None),
         ({"max_age": "0"}, ("login",), True, 0),
         ({"max_age": "300"}, (), False, 300),
@@ -182,10 +182,10 @@ async def test_another_user_is_asked_for_at_the_provider(tmp_path: Path, name: s
     async with running_providers(tmp_path, COMPANY, **login) as logins:
         logins.upstreams.groups = ("hr-staff",) if name == "consent" else ("guests",)
         page = await logins.log_in(login_hint="ada")
-        assert logins.upstreams.visits[-1].prompt == ()
+        assert [visit.prompt for visit in logins.upstreams.visits] == [()]
         away = await logins.get(f"/login/{attempt_of(logins)}?user=another")
         assert f'href="/login/{attempt_of(logins)}?user=another"' in page.text
-        assert set(logins.upstreams.visits[-1].prompt) == {"login", "select_account"}
+        assert [visit.prompt for visit in logins.upstreams.visits] == [(), ("login",)]
         assert logins.upstreams.visits[-1].login_hint == ""
         logins.upstreams.groups, logins.upstreams.user = ("hr-staff",), "grace"
         consent = await logins.back(away)
