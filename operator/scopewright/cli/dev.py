@@ -30,7 +30,7 @@ from scopewright.stores.directory.store import DirectoryStore
 from scopewright.variables import ALLOW_HTTP
 
 NOTHING = "–"
-_PROBLEM = ("reason", "client", "redirect_uri", "error_id")
+_PROBLEM = ("reason", "client", "provider", "redirect_uri", "error_id", "detail")
 """Members of an audit line that are printed."""
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
@@ -160,7 +160,7 @@ def _with_problems(console: Console) -> audit.Sink:
 
     def write(entry: audit.Entry) -> None:
         audit.to_log(entry)
-        of_pages = entry["event"] in ("user_error", "authorize")
+        of_pages = entry["event"] in ("user_error", "authorize", "login")
         if "reason" in entry and (of_pages or entry["result"] == "invalid_grant"):
             shown = (f"{name} {json.dumps(entry[name])}" for name in _PROBLEM if name in entry)
             advice = LOGIN_ADVICE.get(str(entry["reason"]), "")

@@ -191,6 +191,11 @@ def test_wrong_client_secret_is_reported_and_can_be_corrected(
     issuer.wait_for_record("company", "client_secret", "wrong")
     page = users.see_page(visitor, "ada")
     assert page.status == 503
+    error_id = page.texts["error-id"]
+    [reported] = [
+        line for line in issuer.printed().splitlines() if line.startswith("login refused") and error_id in line
+    ]
+    assert "check clientID and the client secret" in reported
     issuer.declare("company", secret, provider)
     issuer.wait_for_record("company", "client_secret", CLIENT_SECRET)
     users.log_in(visitor, "ada")

@@ -62,7 +62,9 @@ def parse_static_users(data: bytes) -> tuple[StaticUser, ...]:
     """Return the users of the entry `users.yaml`, by id. Raises `Rejected` with UsersInvalid, which quotes no value."""
     users = tuple(sorted(parse_user_file(data, _StaticUserFile), key=lambda user: user.id))
     if (size := len(encode_static_users(users))) > MAX_RECORD_ENTRY:
-        message = f"{USERS_FILE}: the users take {size} bytes as JSON, at most {MAX_RECORD_ENTRY}; list fewer users or groups"
+        message = (
+            f"{USERS_FILE}: the users take {size} bytes as JSON, at most {MAX_RECORD_ENTRY}; list fewer users or groups"
+        )
         raise Rejected("UsersInvalid", message)
     return users
 

@@ -74,7 +74,7 @@ LOGIN_PROBLEMS: Final = {
         "just did."
     ),
     "code": "The answer of <strong>{provider}</strong> has expired or was used already. Log in again.",
-    "unavailable": "<strong>{provider}</strong> does not answer. You can try again shortly.",
+    "unavailable": "<strong>{provider}</strong> does not answer, or not as it should. You can try again shortly.",
     "busy": "Too many logins wait for <strong>{provider}</strong>. You can try again shortly.",
 }
 """By why the provider has logged nobody in."""

@@ -74,8 +74,8 @@ async function read(request) {
 
 function showLogin(response, status) {
   const page = `<!doctype html><html lang=en><title>Log in</title><main><h1 id=heading>${status === 200 ? "Log in" : "Wrong"}</h1>
-    <form id=provider-login method=post><label>Name <input id=name name=name></label>
-    <label>Password <input id=password name=password type=password></label><button id=provider-log-in>Log in</button>
+    <form id=provider-login method=post><label>Name <input id=name name=name autocomplete=username></label>
+    <label>Password <input id=password name=password type=password autocomplete=current-password></label><button id=provider-log-in>Log in</button>
     <button id=provider-cancel name=cancel value=yes>Cancel</button></form>`;
   response.writeHead(status, { "content-type": "text/html; charset=utf-8", "cache-control": "no-store" }).end(page);
 }
