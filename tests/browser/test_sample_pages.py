@@ -10,6 +10,8 @@ from tests.browser.page_server import PageServer
 from tests.unit.issuer.users.sample_pages import NATIVE, sample_pages
 
 LONG = "Donaudampfschifffahrtsgesellschaft" * 4
+LOGIN_PAGES = ("login", "providers", "password", "login-failed-of-several")
+FOCUSABLE = "a, button, summary, input:not([type=hidden])"
 NARROW = Screen(320, 640, "light")
 """WCAG 2.2 §1.4.10: the width of 1280 pixels at 400 %."""
 
@@ -54,9 +56,9 @@ def test_a_page_with_faults_is_refused(chromium: Chromium) -> None:
 def test_all_is_reached_by_keyboard_and_shows_the_focus(chromium: Chromium, server: PageServer) -> None:
     focused = "const e = document.activeElement; return [e.id, getComputedStyle(e).outlineStyle]"
     chromium.show_as(SCREENS[0])
-    for name in ("login", "consent", "no-access", "logout", "account"):
+    for name in (*LOGIN_PAGES, "consent", "no-access", "logout", "account"):
         chromium.open(f"{server.url}/{name}")
-        wanted = chromium.script("return [...document.querySelectorAll('a, button, summary')].map(e => e.id)")
+        wanted = chromium.script(f"return [...document.querySelectorAll('{FOCUSABLE}')].map(e => e.id)")
         reached = []
         for _ in wanted:
             chromium.press(TAB)

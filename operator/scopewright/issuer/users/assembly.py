@@ -25,7 +25,7 @@ from scopewright.issuer.users.decision_pages import DecisionPages
 from scopewright.issuer.users.developer_form import DeveloperForm
 from scopewright.issuer.users.developer_login import DeveloperLogin
 from scopewright.issuer.users.failed_login import FailedLogin
-from scopewright.issuer.users.login import Login
+from scopewright.issuer.users.login import LoginPages
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.password_form import PasswordForm
@@ -139,5 +139,5 @@ def login_routes(
     visits, failed = UpstreamVisits(context, logins.upstreams), FailedLogin(context, policy)
     passwords = PasswordForm(context, logins.passwords, completed)
     developers = DeveloperForm(context, developer, completed) if developer else None
-    login = Login(context, policy, developers, passwords, visits, failed)
+    login = LoginPages(context, policy, developers, passwords, visits, failed)
     return [*login.routes(), *Callback(context, policy, visits, completed, failed).routes()]

@@ -11,14 +11,13 @@ from typing import Final, Literal
 
 from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login, RequestedAccess
-from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter, repeated_parameters
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE
 from scopewright.issuer.users.problems import PageProblem
+from scopewright.issuer.users.requested_access import RefusedAccess, requested_access
 
-REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
 PARAMETERS: Final = (
     "client_id",
     "redirect_uri",
@@ -42,7 +41,6 @@ PARAMETERS: Final = (
 PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
 
 _SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_NAME: Final = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 AuthorizationErrorCode = Literal[
@@ -145,7 +143,10 @@ def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> Autho
     subject = hinted_subject(hint) if hint else ""
     if subject is None:
         raise refused("invalid_request", "id_token_hint is not an ID token of this issuer")
-    scopes, access = _scopes(form, client, registry, refused)
+    try:
+        scopes, access = requested_access(form, client, registry)
+    except RefusedAccess as reason:
+        raise refused(reason.error, reason.description) from None
     return AuthorizationRequest(
         target=target,
         login=login,
@@ -266,52 +267,3 @@ def _dpop_jkt(form: Form, refused: _Refused) -> str:
     if jkt and not _SHA256.fullmatch(jkt):
         raise refused("invalid_request", "dpop_jkt must be the SHA-256 thumbprint of a key, in base64url")
     return jkt
-
-
-def _scopes(
-    form: Form, client: Client, registry: Registry, refused: _Refused
-) -> tuple[tuple[str, ...], tuple[RequestedAccess, ...]]:
-    """The scopes of OpenID Connect, and those of APIs: without any of a `resource`, all of the manifest there."""
-    requested = tuple(dict.fromkeys(parameter(form, "scope").split()))
-    of_openid = tuple(s for s in requested if s in OPENID_SCOPES)
-    of_apis = frozenset(requested).difference(of_openid)
-    if REFRESH_TOKEN not in client.grant_types:
-        of_openid = tuple(s for s in of_openid if s != "offline_access")
-    allowed = _at_resources(form, client, registry, refused)
-    everything = not of_apis and ("resource" in form or not requested)
-    access = allowed if everything else _limited(allowed, of_apis)
-    if unknown := of_apis - {scope for entry in access for scope in entry.scopes}:
-        named = _named("scope", min(unknown))
-        raise refused("invalid_scope", f"{named} is not in spec.access of the OAuthClient, or not at these resources")
-    if not of_openid and not access:
-        raise refused("invalid_scope", "the request has no scope, and neither has spec.access of the OAuthClient")
-    return of_openid, access
-
-
-def _at_resources(form: Form, client: Client, registry: Registry, refused: _Refused) -> tuple[RequestedAccess, ...]:
-    """The access of the manifest at the APIs that `resource` names. The issuer itself is a resource: its userinfo."""
-    if "resource" not in form:
-        return client.requested
-    issuer = registry.require_issuer().issuer
-    access: dict[str, RequestedAccess] = {}
-    for resource in form["resource"]:
-        server = registry.servers.by_resource(resource)
-        requested = client.requested_from(server) if server else None
-        if requested is not None:
-            access[requested.resource_server] = requested
-        elif resource != issuer:
-            named = _named("resource", resource)
-            raise refused("invalid_target", f"{named} is unknown, or not in spec.access of the OAuthClient")
-    return tuple(access.values())
-
-
-def _named(kind: str, value: str) -> str:
-    """Name a value of the request in a description that the client may show: without characters that mean something in
-    HTML or in logs.
-    """
-    return f"{kind} {value}" if _NAME.fullmatch(value) else f"a {kind}"
-
-
-def _limited(access: tuple[RequestedAccess, ...], scopes: frozenset[str]) -> tuple[RequestedAccess, ...]:
-    limited = (RequestedAccess(a.resource_server, tuple(s for s in a.scopes if s in scopes)) for a in access)
-    return tuple(a for a in limited if a.scopes)

@@ -29,7 +29,7 @@ CHOOSE: Final = "choose=yes"
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginPages:
     context: StepContext
     policy: LoginPolicy
     developer: DeveloperForm | None
