@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from scopewright.api import IdentityProvider
 from scopewright.controller.bootstrap import Bootstrap
 from scopewright.controller.cache import Cache
 from scopewright.controller.events import LogRecorder
@@ -18,8 +19,10 @@ from scopewright.controller.resync import WatchMonitor, orphaned_keys
 from scopewright.controller.views import Dependencies
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
+from scopewright.core.declared import ref_of
 from scopewright.core.installation import default_signing_key, id_token_signing_key
 from scopewright.core.objects import Ref
+from scopewright.core.providers.view import references
 from scopewright.manifests.validate import Diagnostic
 from scopewright.stores.directory.declared import ManifestChange
 from scopewright.stores.directory.manifest_follower import ManifestFollower
@@ -103,8 +106,9 @@ class LocalOperator:
         for obj in change.added_or_changed.values():
             if obj["kind"] != "Namespace":
                 self._handlers.deliver(None, obj)
-        for provider in self.cache.declared["IdentityProvider"]:  # a Secret or ConfigMap that it names may have changed
-            self._enqueue(provider)
+        for provider in self.cache.all(IdentityProvider):
+            if change.named.intersection(references(provider)):
+                self._enqueue(ref_of(provider))
 
     def _collect_records(self) -> None:
         """Delete the records of objects that were removed before this process started."""

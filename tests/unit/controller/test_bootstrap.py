@@ -1,17 +1,23 @@
 """The objects that an installation has once are created again as soon as one is missing, before the next resync."""
 
 from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from scopewright.controller.bootstrap import Bootstrap
+from scopewright.controller.bootstrap import Bootstrap, ensure_id_token_key
 from scopewright.controller.cache import Cache
+from scopewright.controller.leader import Leader
+from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
+from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import (
     SESSION_KEY_LIFETIME,
+    id_token_key_ref,
     issuer_ref,
     nonce_key_ref,
     revocations_ref,
@@ -20,10 +26,14 @@ from scopewright.core.installation import (
     usage_ref,
 )
 from scopewright.core.objects import ROTATE_ANNOTATION, Existing, Ref
+from scopewright.core.records.codec import encode
+from scopewright.core.records.identity_provider import IdentityProviderRecord
+from scopewright.core.records.names import ENTRY, IDENTITY_PROVIDER_TYPE, identity_provider_record_name
 from scopewright.stores import Change, ListCompleted
 from tests.harness.clock import START
 from tests.harness.memory_store import Crash, MemoryStore, Point
 from tests.harness.samples import ISSUER, NAMESPACE
+from tests.unit.stores_kubernetes.fake_api import FakeApi
 
 CONFIG = Config(issuer=ISSUER)
 SEAL = seal_key_ref(CONFIG)
@@ -220,3 +230,64 @@ async def test_a_secret_that_is_not_a_session_key_is_reported_and_delays_no_clie
     assert isinstance(bootstrap.failure, Rejected)
     assert "delete it" in bootstrap.failure.message
     assert store.objects[SESSIONS].entries == {"key": b"short"}
+
+
+ID_TOKENS_PATH = f"/apis/scopewright.dev/v1alpha1/namespaces/{NAMESPACE}/signingkeys"
+
+
+def cache_with_provider() -> Cache:
+    cache = Cache(CONFIG.name, NAMESPACE)
+    record = IdentityProviderRecord("company", "uid-1", "company", "https://company.example")
+    ref = Ref("Secret", NAMESPACE, identity_provider_record_name("company"))
+    cache.put_managed(Existing(ref, "uid", "1", IDENTITY_PROVIDER_TYPE), {ENTRY: encode(record)})
+    return cache
+
+
+@pytest.mark.parametrize(("profile", "algorithm"), [("Default", "RS256"), ("FAPI2", "ES256")])
+async def test_the_first_provider_has_a_signing_key_for_id_tokens(profile: str, algorithm: str) -> None:
+    config, api = Config.model_validate({"issuer": ISSUER, "profile": profile}), FakeApi()
+    await ensure_id_token_key(api.as_api(), Cache(CONFIG.name, NAMESPACE), config)
+    assert api.requests == [], "there is no provider"
+    api.answer(f"POST {ID_TOKENS_PATH}", {})
+    cache = cache_with_provider()
+    await ensure_id_token_key(api.as_api(), cache, config)
+    [created] = api.bodies
+    assert (created["metadata"]["name"], created["spec"]["algorithm"]) == ("id-tokens", algorithm)
+    declared = {**created, "metadata": {**created["metadata"], "uid": "uid-2", "resourceVersion": "2"}}
+    cache.put(parse_declared(declared))
+    await ensure_id_token_key(api.as_api(), cache, config)
+    assert len(api.requests) == 1, "it exists"
+    cache.drop(id_token_key_ref(config), "3")
+    await ensure_id_token_key(api.as_api(), cache, config)
+    assert len(api.requests) == 2, "it was deleted, and a provider is still in force"
+
+
+async def test_a_signing_key_of_that_name_stays() -> None:
+    """It may be another installation's, or newer than the cache."""
+    api = FakeApi()
+    api.answer(f"POST {ID_TOKENS_PATH}", Conflict("exists"))
+    await ensure_id_token_key(api.as_api(), cache_with_provider(), CONFIG)
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "has_provider", "expected"),
+    [
+        (Ref("IdentityProvider", NAMESPACE, "company"), True, True),
+        (id_token_key_ref(CONFIG), True, True),
+        (Ref("SigningKey", NAMESPACE, "default"), True, False),
+        (Ref("IdentityProvider", NAMESPACE, "company"), False, False),
+    ],
+    ids=str,
+)
+async def test_the_leader_creates_it_without_waiting_for_a_resync(
+    monkeypatch: pytest.MonkeyPatch, key: Ref, has_provider: bool, expected: bool
+) -> None:
+    async def reconcile(_: Ref) -> None: ...
+
+    cache = cache_with_provider() if has_provider else Cache(CONFIG.name, NAMESPACE)
+    store: Any = MemoryStore(lambda: START)
+    leader = Leader(FakeApi().as_api(), store, cache, CONFIG, Mock(), WatchMonitor(), Mock(), OperatorMetrics(), None)
+    monkeypatch.setattr(leader._reconciler, "reconcile", reconcile)
+    await leader._reconcile(key)
+    assert leader._bootstrap.incomplete.is_set() is expected

@@ -5,14 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from scopewright.api import OAuthClient, SigningKey
+from scopewright.api import IdentityProvider, OAuthClient, SigningKey
 from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.config import Config
 from scopewright.core.objects import Ref
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import decode
-from scopewright.core.records.names import ENTRY, SESSION_KEY_NAME, SESSION_KEY_TYPE, client_record_name
+from scopewright.core.records.names import (
+    CLIENT_SECRET_ENTRY,
+    ENTRY,
+    SESSION_KEY_NAME,
+    SESSION_KEY_TYPE,
+    client_record_name,
+    identity_provider_record_name,
+)
 from scopewright.stores.directory.store import DirectoryStore
+from tests.harness.openid_provider import OpenIDProvider
 from tests.harness.samples import ISSUER, NAMESPACE
 
 APPLICATIONS = """
@@ -36,6 +44,24 @@ apiVersion: scopewright.dev/v1alpha1
 kind: SigningKey
 metadata: {name: own, namespace: scopewright-system}
 """
+PROVIDER = """
+apiVersion: scopewright.dev/v1alpha1
+kind: IdentityProvider
+metadata: {{name: company, namespace: scopewright-system}}
+spec:
+  oidc:
+    issuerURL: {issuer}
+    clientID: scopewright
+    clientAuthentication: {{method: ClientSecret, secretRef: {{name: company-oidc}}}}
+    signingAlgorithms: [ES256]
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: company-oidc, namespace: scopewright-system}}
+type: scopewright.dev/identity-provider
+stringData: {{client_secret: {secret}}}
+"""
+PROVIDER_RECORD = Ref("Secret", NAMESPACE, identity_provider_record_name("company"))
 CONFIG = Config(issuer=ISSUER).with_loopback_applications()
 
 
@@ -67,6 +93,17 @@ class Settled:
 
     def client(self, name: str) -> OAuthClient:
         return next(c for c in self.operator.cache.all(OAuthClient) if c.name == name)
+
+    def write(self, manifests: str) -> None:
+        (self._directory / "manifests.yaml").write_text(manifests)
+
+    def provider_condition(self) -> str:
+        ready = next(p.condition("Ready") for p in self.operator.cache.all(IdentityProvider))
+        return f"{ready.status} {ready.reason}" if ready else ""
+
+    async def provider_secret(self) -> bytes:
+        found = await self.store.read(PROVIDER_RECORD)
+        return found[1][CLIENT_SECRET_ENTRY] if found else b""
 
     async def record(self, name: str) -> ClientRecord:
         found = await self.store.read(Ref("Secret", NAMESPACE, client_record_name("hr", name)))
@@ -119,3 +156,23 @@ async def test_applications_of_every_namespace_log_in_on_loopback(tmp_path: Path
         assert ready
         assert ready.status == "True"
         assert settled.client("app").status.binding is None  # type: ignore[union-attr]
+
+
+async def test_a_provider_on_loopback_is_in_force_and_its_secret_may_change(tmp_path: Path) -> None:
+    with OpenIDProvider() as provider:
+        manifests = PROVIDER.format(issuer=provider.issuer, secret="first")
+        async with Settled(tmp_path, users=False, manifests=manifests) as settled, asyncio.timeout(10):
+            assert settled.algorithms() == {"default": "ES256", "id-tokens": "RS256"}, "a provider needs ID tokens"
+            assert await settled.provider_secret() == b"first"
+            while settled.provider_condition() != "True InForce":  # noqa: ASYNC110 (there is no event for it)
+                await asyncio.sleep(0.02)
+            settled.write(PROVIDER.format(issuer=provider.issuer, secret="second"))
+            while await settled.provider_secret() != b"second":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+async def test_an_application_needs_no_provider_in_dev(tmp_path: Path) -> None:
+    async with Settled(tmp_path, manifests=APPLICATIONS) as settled:
+        allowed = settled.client("app").condition("LoginAllowed")
+        assert allowed
+        assert (allowed.status, allowed.reason) == ("True", "Allowed")

@@ -36,7 +36,9 @@ async def follow(
                     yield changes
             pause = max(interval, _SHARE * (time.monotonic() - began))
             with suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), pause)
+                # asyncio.wait_for of Python 3.11 loses a cancellation at the time of a write.
+                async with asyncio.timeout(pause):
+                    await woken.wait()
     finally:
         followers.discard(woken)
 
