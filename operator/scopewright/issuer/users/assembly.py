@@ -29,7 +29,7 @@ from scopewright.issuer.users.login import LoginPages
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.password_form import PasswordForm
-from scopewright.issuer.users.pool import UserPool
+from scopewright.issuer.users.pool import Places, UserPool
 from scopewright.issuer.users.sessions import SessionTimes, UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.step_context import StepContext
@@ -137,7 +137,7 @@ def login_routes(
 ) -> list[Route]:
     """The pages on which users log in, and the way back from providers."""
     visits, failed = UpstreamVisits(context, logins.upstreams), FailedLogin(context, policy)
-    passwords = PasswordForm(context, logins.passwords, completed)
+    passwords = PasswordForm(context, logins.passwords, completed, Places())
     developers = DeveloperForm(context, developer, completed) if developer else None
     login = LoginPages(context, policy, developers, passwords, visits, failed)
     return [*login.routes(), *Callback(context, policy, visits, completed, failed).routes()]

@@ -17,9 +17,10 @@ from scopewright.issuer.users.completed_login import CompletedLogin
 from scopewright.issuer.users.failed_login import FailedLogin
 from scopewright.issuer.users.login import offered_provider
 from scopewright.issuer.users.login_policy import LoginPolicy
+from scopewright.issuer.users.pool import PoolExhausted
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.step_context import StepContext
-from scopewright.issuer.users.upstream_visit import TooManyVisits, UpstreamVisits
+from scopewright.issuer.users.upstream_visit import UpstreamVisits
 from scopewright.upstream import UpstreamFailed
 
 
@@ -52,7 +53,7 @@ class Callback:
         session = await self.context.session(http)
         try:
             user = await self.visits.redeem(resumed, provider, session, parameters)
-        except (LoginRefused, UpstreamFailed, TooManyVisits) as failure:
+        except (LoginRefused, UpstreamFailed, PoolExhausted) as failure:
             return self.failed.answer(http, resumed, provider, failure)
         return await self.completed.answer(http, resumed, user)
 

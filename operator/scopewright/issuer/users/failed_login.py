@@ -12,15 +12,15 @@ from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.login_pages import LoginFailedPage, LoginProblem, ProviderOnPage
 from scopewright.issuer.users.login_policy import LoginPolicy
+from scopewright.issuer.users.pool import PoolExhausted
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
-from scopewright.issuer.users.upstream_visit import TooManyVisits
 from scopewright.upstream import UpstreamFailed
 
 RETRY_SECONDS: Final = 5
 MAX_DETAIL: Final = 300
 """Characters of a detail in the audit log: providers, and anybody who changes a URL, choose some of them."""
 
-FailedVisit = LoginRefused | UpstreamFailed | TooManyVisits
+FailedVisit = LoginRefused | UpstreamFailed | PoolExhausted
 
 
 @dataclass(frozen=True, slots=True)

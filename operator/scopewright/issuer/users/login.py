@@ -18,10 +18,11 @@ from scopewright.issuer.users.failed_login import FailedLogin
 from scopewright.issuer.users.login_pages import ProviderChoicePage, ProviderOnPage
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.password_form import PasswordForm
+from scopewright.issuer.users.pool import PoolExhausted
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.responses import redirect
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext, wants_another_user
-from scopewright.issuer.users.upstream_visit import TooManyVisits, UpstreamVisits
+from scopewright.issuer.users.upstream_visit import UpstreamVisits
 from scopewright.upstream import UpstreamFailed
 
 CHOOSE: Final = "choose=yes"
@@ -79,7 +80,7 @@ class LoginPages:
         session, another_user = await self.context.session(http), wants_another_user(http)
         try:
             url = await self.visits.authorization_url(resumed, provider, session, another_user=another_user)
-        except (UpstreamFailed, TooManyVisits) as failure:
+        except (UpstreamFailed, PoolExhausted) as failure:
             return self.failed.answer(http, resumed, provider, failure)
         return redirect(url)
 

@@ -14,6 +14,7 @@ from scopewright.issuer.upstream.login import PasswordLogins, PasswordsBusy, Too
 from scopewright.issuer.users.browser_request import own_form
 from scopewright.issuer.users.completed_login import CompletedLogin
 from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME, PasswordPage, PasswordProblem
+from scopewright.issuer.users.pool import Places, PoolExhausted
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 
 BUSY_SECONDS: Final = 2
@@ -31,6 +32,7 @@ class PasswordForm:
     context: StepContext
     passwords: PasswordLogins
     completed: CompletedLogin
+    places: Places
 
     def show(
         self, resumed: ResumedAttempt, provider: Provider, username: str = "", problem: PasswordProblem = ""
@@ -58,12 +60,13 @@ class PasswordForm:
             return self._refused(http, resumed, provider, username, "wrong")
         address = http.client.host if http.client else ""
         try:
-            user = await self.passwords.verify(provider, username, password, address)
+            with self.places.one():
+                user = await self.passwords.verify(provider, username, password, address)
         except WrongPassword:
             return self._refused(http, resumed, provider, username, "wrong")
         except TooManyAttempts as refused:
             return self._refused(http, resumed, provider, username, "too_many", refused.retry_after)
-        except PasswordsBusy:
+        except (PasswordsBusy, PoolExhausted):
             return self._refused(http, resumed, provider, username, "busy", BUSY_SECONDS)
         return await self.completed.answer(http, resumed, user)
 

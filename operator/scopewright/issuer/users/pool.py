@@ -1,13 +1,16 @@
 """Bounds the requests of users that are handled at once, so that they never take the memory or the time of tokens."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 
 MAX_REQUESTS: Final = 64
 TIMEOUT_SECONDS: Final = 10.0
+MAX_SLOW_REQUESTS: Final = 32
+"""That wait for providers, and as many for passwords: half of the pool, so that other steps of logins go on."""
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 """Of all requests at once."""
 
@@ -42,3 +45,21 @@ class UserPool:
         finally:
             self._requests += 1
             self._body_bytes += size
+
+
+class Places:
+    """Bounds the requests that wait for one thing at once."""
+
+    def __init__(self, count: int = MAX_SLOW_REQUESTS) -> None:
+        self._free = count
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises PoolExhausted."""
+        if not self._free:
+            raise PoolExhausted("busy")
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1

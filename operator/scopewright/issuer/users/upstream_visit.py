@@ -1,38 +1,30 @@
 """A visit of the browser to an OpenID provider: what the issuer asks there, and the user with whom it returns."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Mapping
 
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.login import UpstreamLogins, UpstreamRequest
 from scopewright.issuer.users import flow
 from scopewright.issuer.users.authorization_request import AuthorizationRequest
+from scopewright.issuer.users.pool import Places
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 from scopewright.issuer.users.stored import Session
 
-MAX_VISITS: Final = 32
-"""Requests that wait for providers at once: half of UserPool, so that slow providers do not stop other logins."""
-
-
-class TooManyVisits(Exception):
-    """Too many requests wait for providers."""
-
 
 class UpstreamVisits:
-    """Raises `UpstreamFailed` and TooManyVisits."""
+    """Raises `UpstreamFailed` and PoolExhausted."""
 
     def __init__(self, context: StepContext, upstreams: UpstreamLogins) -> None:
         self._context = context
         self._upstreams = upstreams
-        self._free = MAX_VISITS
+        self._places = Places()
 
     async def authorization_url(
         self, resumed: ResumedAttempt, provider: Provider, session: Session | None, *, another_user: bool = False
     ) -> str:
         """Return where the browser logs in. The provider is known to take the answer back to `/callback/<provider>`."""
-        async with self._visit():
+        with self._places.one():
             return await self._upstreams.authorization_url(
                 provider, self._request(resumed, provider, session, another_user=another_user)
             )
@@ -41,7 +33,7 @@ class UpstreamVisits:
         self, resumed: ResumedAttempt, provider: Provider, session: Session | None, parameters: Mapping[str, str]
     ) -> AuthenticatedUser:
         """Return the user of the provider's answer. Raises `LoginRefused`."""
-        async with self._visit():
+        with self._places.one():
             return await self._upstreams.redeem(provider, self._request(resumed, provider, session), parameters)
 
     def _request(
@@ -62,16 +54,6 @@ class UpstreamVisits:
             acr_values=request.acr_values,
             ui_locales=request.ui_locales,
         )
-
-    @asynccontextmanager
-    async def _visit(self) -> AsyncIterator[None]:
-        if not self._free:
-            raise TooManyVisits
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
 
 
 def _prompt(request: AuthorizationRequest, *, fresh: bool, another_user: bool) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from scopewright.issuer.upstream.login import LoginRefused, RefusedReason, Upstr
 from scopewright.issuer.users import texts
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_COOKIE_BYTES, PendingLogin, attempt_of_state
 from scopewright.issuer.users.failed_login import MAX_DETAIL
-from scopewright.issuer.users.upstream_visit import MAX_VISITS
+from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS
 from scopewright.upstream import UpstreamFailed
 from tests.harness.html_page import Page
 from tests.harness.issuer import settle
@@ -320,20 +320,20 @@ async def test_slow_providers_do_not_take_all_room_for_logins(
 
     async def hang(provider: Provider, request: UpstreamRequest, parameters: Any) -> Any:
         waiting.append(request)
-        if len(waiting) == MAX_VISITS:
+        if len(waiting) == MAX_SLOW_REQUESTS:
             full.set()
         await release.wait()
         raise LoginRefused("code", "late")
 
     away = await two.get(f"{(await two.begin()).url.path}/company")
     monkeypatch.setattr(two.upstreams, "redeem", hang)
-    running = [asyncio.create_task(two.back(away)) for _ in range(MAX_VISITS)]
+    running = [asyncio.create_task(two.back(away)) for _ in range(MAX_SLOW_REQUESTS)]
     async with asyncio.timeout(5):
         await full.wait()
     answer = await two.back(away)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert two.audited("login")["reason"] == "busy"
-    assert len(waiting) == MAX_VISITS
+    assert len(waiting) == MAX_SLOW_REQUESTS
     assert "providers" in Page(await two.begin()).texts
     release.set()
     assert {answer.status_code for answer in await asyncio.gather(*running)} == {403}
@@ -343,6 +343,6 @@ async def test_slow_providers_do_not_take_all_room_for_logins(
 async def test_a_visit_that_fails_frees_its_room(two: ProviderLogins) -> None:
     path = (await two.begin()).url.path
     two.upstreams.failure = UpstreamFailed("Unreachable", "no")
-    for _ in range(MAX_VISITS + 1):
+    for _ in range(MAX_SLOW_REQUESTS + 1):
         await two.get(f"{path}/company")
         assert two.audited("login")["reason"] == "Unreachable"

@@ -1,5 +1,6 @@
 """The password form of a static provider."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,11 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
+from scopewright.cli.users import hashed
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
+from scopewright.issuer.state.providers import Provider
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.login import PasswordsBusy, TooManyAttempts, WrongPassword
+from scopewright.issuer.upstream.password_budgets import FREE_ATTEMPTS
 from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME
+from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS
 from tests.harness.html_page import Page
-from tests.harness.users import provider_of
+from tests.harness.users import UsersHarness, provider_of, static_user
+from tests.unit.issuer.upstream.static_logins import static_provider
 from tests.unit.issuer.users.provider_logins import COMPANY, STAFF, ProviderLogins, running_providers
 
 SESSION = "__Host-scopewright-session"
@@ -157,3 +164,44 @@ async def test_a_session_of_another_password_login_is_replaced(logins: ProviderL
     logins.browser.cookies.set(SESSION, "planted", domain="issuer.example.org", path="/")
     await sent(logins, await logins.begin())
     assert logins.browser.cookies[SESSION] != "planted"
+
+
+async def test_waiting_passwords_do_not_take_all_room_for_logins(
+    logins: ProviderLogins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, full, waiting = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def hang(provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
+        waiting.append(username)
+        if len(waiting) == MAX_SLOW_REQUESTS:
+            full.set()
+        await release.wait()
+        raise WrongPassword
+
+    form = await logins.begin()
+    monkeypatch.setattr(logins.passwords, "verify", hang)
+    running = [asyncio.create_task(sent(logins, form)) for _ in range(MAX_SLOW_REQUESTS)]
+    async with asyncio.timeout(5):
+        await full.wait()
+    assert ((await sent(logins, form)).status_code, len(waiting)) == (503, MAX_SLOW_REQUESTS)
+    assert (await logins.begin()).status_code == 200
+    release.set()
+    assert {answer.status_code for answer in await asyncio.gather(*running)} == {403}
+    assert (await sent(logins, form)).status_code == 403
+
+
+async def test_a_real_password_logs_in_until_the_budget_is_used_up(tmp_path: Path) -> None:
+    harness = UsersHarness(tmp_path)
+    harness.issuer.put_provider(static_provider(static_user("ada", passwordHash=hashed("correct horse"))))
+    async with harness.running() as users:
+
+        async def send(password: str) -> httpx.Response:
+            form = await users.follow(await users.authorize(prompt="login", scope="openid"))
+            return await users.submit(form, "password-form", "log-in", username="Ada", password=password)
+
+        consent = await send("correct horse")
+        assert "code" in users.parameters_of(await users.submit(consent, "consent", "allow"))
+        statuses = [(await send("wrong")).status_code for _ in range(FREE_ATTEMPTS + 1)]
+        assert statuses == [403] * FREE_ATTEMPTS + [429]
+        limited = await send("correct horse")
+        assert (limited.status_code, int(limited.headers["retry-after"]) > 0) == (429, True)
