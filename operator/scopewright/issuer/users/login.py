@@ -48,6 +48,8 @@ class LoginPages:
 
     async def show(self, http: Request) -> Response:
         resumed = self.context.resume(http)
+        if not resumed.request.interactive:
+            return self._decided(resumed)
         if developer := self._developer():
             return developer.show(http, resumed)
         offered = self._offered(resumed)
@@ -65,6 +67,8 @@ class LoginPages:
 
     async def show_provider(self, http: Request) -> Response:
         resumed = self.context.resume(http)
+        if not resumed.request.interactive:
+            return self._decided(resumed)
         return await self._show_provider(http, resumed, self._of_path(http, resumed))
 
     async def answer_password(self, http: Request) -> Response:
@@ -83,6 +87,10 @@ class LoginPages:
         except (UpstreamFailed, PoolExhausted) as failure:
             return self.failed.answer(http, resumed, provider, failure)
         return redirect(url)
+
+    def _decided(self, resumed: ResumedAttempt) -> Response:
+        """With `prompt=none` no user logs in, whatever path of the attempt is opened."""
+        return redirect(self.context.path(f"consent/{resumed.attempt.id}"))
 
     def _choice(self, resumed: ResumedAttempt, offered: tuple[Provider, ...], *, another_user: bool) -> Response:
         attempt, path = resumed.attempt, self.context.login_path

@@ -1,6 +1,9 @@
 """A visit of the browser to an OpenID provider: what the issuer asks there, and the user with whom it returns."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
+from contextlib import closing
+from typing import Any, Final, TypeVar
 
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
@@ -10,6 +13,12 @@ from scopewright.issuer.users.authorization_request import AuthorizationRequest
 from scopewright.issuer.users.pool import Places
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 from scopewright.issuer.users.stored import Session
+from scopewright.upstream import UpstreamFailed
+
+T = TypeVar("T")
+
+VISIT_SECONDS: Final = 9.0
+"""For all requests to the provider together: less than UserPool gives, so that the user sees which provider is slow."""
 
 
 class UpstreamVisits:
@@ -24,17 +33,23 @@ class UpstreamVisits:
         self, resumed: ResumedAttempt, provider: Provider, session: Session | None, *, another_user: bool = False
     ) -> str:
         """Return where the browser logs in. The provider is known to take the answer back to `/callback/<provider>`."""
-        with self._places.one():
-            return await self._upstreams.authorization_url(
-                provider, self._request(resumed, provider, session, another_user=another_user)
-            )
+        request = self._request(resumed, provider, session, another_user=another_user)
+        return await self._bounded(self._upstreams.authorization_url(provider, request))
 
     async def redeem(
         self, resumed: ResumedAttempt, provider: Provider, session: Session | None, parameters: Mapping[str, str]
     ) -> AuthenticatedUser:
         """Return the user of the provider's answer. Raises `LoginRefused`."""
-        with self._places.one():
-            return await self._upstreams.redeem(provider, self._request(resumed, provider, session), parameters)
+        request = self._request(resumed, provider, session)
+        return await self._bounded(self._upstreams.redeem(provider, request, parameters))
+
+    async def _bounded(self, visit: Coroutine[Any, Any, T]) -> T:
+        with closing(visit), self._places.one():
+            try:
+                async with asyncio.timeout(VISIT_SECONDS):
+                    return await visit
+            except TimeoutError:
+                raise UpstreamFailed("Unreachable", f"no answer to all requests within {VISIT_SECONDS} s") from None
 
     def _request(
         self, resumed: ResumedAttempt, provider: Provider, session: Session | None, *, another_user: bool = False

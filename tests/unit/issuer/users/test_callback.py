@@ -14,10 +14,10 @@ import pytest
 
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.login import LoginRefused, RefusedReason, UpstreamRequest
-from scopewright.issuer.users import texts
+from scopewright.issuer.users import texts, upstream_visit
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_COOKIE_BYTES, PendingLogin, attempt_of_state
 from scopewright.issuer.users.failed_login import MAX_DETAIL
-from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS
+from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS, TIMEOUT_SECONDS
 from scopewright.upstream import UpstreamFailed
 from tests.harness.html_page import Page
 from tests.harness.issuer import settle
@@ -311,6 +311,24 @@ async def test_a_code_and_a_state_are_in_no_audit_line(logins: ProviderLogins) -
 
 
 # Flooding
+
+
+async def test_a_provider_that_is_slow_in_all_its_answers_is_named(
+    two: ProviderLogins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(provider: Provider, request: UpstreamRequest, parameters: Any) -> Any:
+        await asyncio.Event().wait()
+
+    away = await two.get(f"{(await two.begin()).url.path}/company")
+    monkeypatch.setattr(two.upstreams, "redeem", hang)
+    monkeypatch.setattr(upstream_visit, "VISIT_SECONDS", 0.01)
+    answer = await two.back(away)
+    assert (answer.status_code, two.audited("login")["reason"]) == (503, "Unreachable")
+    assert "Login of company does not answer" in Page(answer).texts["login-problem"]
+
+
+def test_a_visit_ends_before_its_request_does() -> None:
+    assert upstream_visit.VISIT_SECONDS < TIMEOUT_SECONDS
 
 
 async def test_slow_providers_do_not_take_all_room_for_logins(

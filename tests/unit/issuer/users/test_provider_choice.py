@@ -175,6 +175,15 @@ async def test_prompt_none_never_visits_a_provider(tmp_path: Path, changes: dict
         assert logins.upstreams.visits == []
 
 
+@pytest.mark.parametrize("provider", ["", "/company"])
+async def test_prompt_none_visits_no_provider_by_its_path(tmp_path: Path, provider: str) -> None:
+    async with running_providers(tmp_path, COMPANY) as logins:
+        begun = await logins.users.begin_by_post(logins.browser, prompt="none")
+        path = begun.headers["location"].replace("/consent/", "/login/")
+        assert logins.users.error_of(await logins.get(path + provider)) == "login_required"
+        assert logins.upstreams.visits == []
+
+
 @pytest.mark.parametrize("name", ["no-access", "not-admitted", "consent"])
 async def test_another_user_is_asked_for_at_the_provider(tmp_path: Path, name: str) -> None:
     """Otherwise the provider would return the same user without a page, for ever."""
