@@ -109,6 +109,9 @@ TO_DO: Final = {
         "temporarily_unavailable",
         "store_unavailable",
     ): "Retry after Retry-After; the API server, or the replay store, is unavailable.",
+    ("temporarily_unavailable", "provider_unavailable"): (
+        "Retry after Retry-After; the identity provider of the user has not answered for `upstreamCheck.maxAge`."
+    ),
     ("temporarily_unavailable", "too_many_refusals"): (
         "Retry after Retry-After; there were many wrong credentials at once. The issuer accepts a new credential once "
         "it has seen its record, and never delays known ones."

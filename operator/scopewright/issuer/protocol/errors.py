@@ -26,6 +26,9 @@ ErrorCode = Literal[
 SLOWED: Final = "slowed"
 """The result, in metrics and audit lines only, of a 503 after too many refusals: any caller can cause it."""
 
+PROVIDER_UNAVAILABLE: Final = "ProviderUnavailable"
+"""The reason of an `Unavailable` that is not a failure of the store."""
+
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="scopewright", charset="UTF-8"')
 _NOT_ALLOWED: Final = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
@@ -136,8 +139,10 @@ def from_failure(failure: Rejected | Unavailable) -> OAuthError:
         error.result = SLOWED
         return error
     if isinstance(failure, Unavailable):
-        reason = "provider_unavailable" if failure.reason == "ProviderUnavailable" else "store_unavailable"
-        return unavailable("try again shortly", reason=reason, retry_after=failure.retry_after)
+        seconds = failure.retry_after
+        if failure.reason == PROVIDER_UNAVAILABLE:
+            return unavailable("try again shortly", reason="provider_unavailable", retry_after=seconds)
+        return unavailable("try again shortly", reason="store_unavailable", retry_after=seconds)
     return unavailable("try again later", reason=f"store_rejected_{failure.reason}", retry_after=30.0)
 
 

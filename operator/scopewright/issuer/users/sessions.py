@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
+from scopewright.issuer.protocol.errors import PROVIDER_UNAVAILABLE
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
@@ -50,7 +51,7 @@ class ProviderAway(Unavailable):
 
     def __init__(self, provider: str, retry_after: float) -> None:
         super().__init__(
-            f"the identity provider {provider} does not answer", retry_after=retry_after, reason="ProviderUnavailable"
+            f"the identity provider {provider} does not answer", retry_after=retry_after, reason=PROVIDER_UNAVAILABLE
         )
 
 

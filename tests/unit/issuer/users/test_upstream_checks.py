@@ -317,10 +317,12 @@ async def test_an_answer_that_comes_during_the_shutdown_is_stored(monkeypatch: p
 
 
 async def test_a_store_that_takes_no_writes_keeps_the_refresh_token_from_being_sent(at: ProviderLogins) -> None:
-    token = await at.logged_in()
+    cookie, session = await at.log_in()
+    token = await at.refresh_token(session)
     at.becomes_due()
     at.store.is_full = True
     await at.refresh(token)
+    assert await at.pages.of_cookie(cookie) is not None, "nobody is logged out"
     assert not at.upstream.asked, "the one that the provider returns could not be stored"
     at.store.is_full = False
     assert scope_of(await at.refresh(token)) == READ
@@ -357,6 +359,25 @@ async def test_a_logout_during_a_check_is_not_undone(at: ProviderLogins) -> None
     await asyncio.sleep(0.02)
     assert await at.logins.sessions.of_cookie(cookie) is None
     assert await stored_login(at, session.sid) is None
+
+
+async def test_an_end_that_comes_late_does_not_end_what_another_process_has_confirmed(at: ProviderLogins) -> None:
+    """This process stood still for longer than its turn, and its refresh token is not the current one any more."""
+    _, session = await at.log_in()
+    token = await at.refresh_token(session)
+    at.becomes_due()
+    at.upstream.may_answer.clear()
+    request = asyncio.ensure_future(at.refresh(token))
+    await asyncio.sleep(0.02)
+    found = await read_login(at.logins.sealed, session.sid)
+    assert found is not None
+    assert await at.logins.sealed.write(
+        found.save(replace(found.login, checked_time=int(at.clock()), groups=("managers",), pause_until=0))
+    )
+    at.deletes_ada()
+    at.upstream.may_answer.set()
+    assert scope_of(await request) == BOTH
+    assert await at.logins.sessions.of_sid(session.sid) is not None
 
 
 async def test_a_session_whose_login_is_not_stored_any_more_is_over(at: ProviderLogins) -> None:
@@ -397,6 +418,11 @@ async def test_the_browser_and_its_offline_tokens_share_one_refresh_token_of_the
         assert {scope_of(response) for response in responses} == {READ}
     assert not at.upstream.replayed
     assert len(at.upstream.asked) == 3
+    for token in (offline, browser):
+        await at.refresh(token)
+        stored = await at.logins.sessions.of_sid(token.split(".")[0])
+        assert stored is not None
+        assert stored.checked_time == int(at.clock()), "the answer to the other session"
 
 
 async def test_what_is_known_of_a_login_is_deleted_with_its_last_session(at: ProviderLogins) -> None:
