@@ -12,7 +12,7 @@ from kubernetes.aio.config import incluster_config
 from scopewright.stores.kubernetes.connect import connect
 from tests.cluster.conftest import connected
 from tests.cluster.kube import Kube, Manifest, Refused
-from tests.cluster.manifests import oauth_client, resource_server, signing_key
+from tests.cluster.manifests import manifest, oauth_client, resource_server, signing_key
 from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 
@@ -58,8 +58,8 @@ OPERATOR_LABELS = {"app.kubernetes.io/managed-by": "scopewright"}
 
 
 def test_two_commands_install_the_chart_and_a_working_example(release: Release) -> None:
-    for manifest in release.hr:
-        until(lambda m=manifest: release.ready(m), lambda m=manifest: (release.read(m).get("status"), release.logs()))  # type: ignore[misc]
+    for declared in release.hr:
+        until(lambda m=declared: release.ready(m), lambda m=declared: (release.read(m).get("status"), release.logs()))  # type: ignore[misc]
     release.credential = release.credentials_of("leave", "leave-service-oauth")
     token = release.token_for(*release.credential, "https://employee-api.employee.svc")
     claims = jwt.decode(token, options={"verify_signature": False})
@@ -313,13 +313,16 @@ def allowed(request: Any) -> bool:
     return True
 
 
-def test_an_editor_of_a_namespace_may_edit_clients_apis_and_grants_but_no_signing_key(team: Kube) -> None:
+def test_an_editor_of_a_namespace_may_edit_clients_apis_and_grants_but_no_key_and_no_provider(team: Kube) -> None:
     team.create(oauth_client(TEAM, "danas"))
     team.create(resource_server(TEAM, "danas-api", "read"))
     team.delete("OAuthClient", TEAM, "danas")
     team.delete("ResourceServer", TEAM, "danas-api")
     assert not allowed(lambda: team.create(signing_key(TEAM)))
     assert not allowed(lambda: team.list("SigningKey", TEAM))
+    provider = {"static": {"usersRef": {"name": "users"}}}
+    assert not allowed(lambda: team.create(manifest("IdentityProvider", TEAM, "danas", provider)))
+    assert not allowed(lambda: team.list("IdentityProvider", TEAM))
     assert not allowed(lambda: team.list("OAuthClient", "leave"))
 
 
