@@ -77,6 +77,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
         hr_application("hr-web", "company", "partners"),
         hr_application("hr-staff", "company"),
         hr_application("secured", "secured"),
+        hr_application("moving", "moving"),
     )
     issuer = Installation(tmp_path_factory.mktemp("issuer"), *applications)
     company, partners = (
@@ -189,6 +190,23 @@ def test_outage_stops_logins_and_no_refresh(tmp_path: Path) -> None:
         provider.start()
         with Visitor(issuer.url, as_provider) as visitor:
             assert users.log_in(visitor, "ada").claims["groups"] == ["hr-staff"]
+
+
+def test_users_of_a_provider_that_moves_stay_the_same(setup: Setup, tmp_path: Path) -> None:
+    issuer, users, subjects = setup.issuer, setup.users_of("moving"), []
+    mappings, domain = {"groups": {**_ALLOWED, "prefix": "moving:"}}, ""
+    for place in ("old", "new"):
+        (folder := tmp_path / place).mkdir()
+        with oidc_provider(folder, client_of(issuer, "moving"), people()) as provider:
+            domain = domain or provider.url
+            moving = openid_provider(
+                "moving", provider.url, _SECRET, _OIDC, claimMappings=mappings, subjectDomain=domain
+            )
+            issuer.declare("moving", *moving)
+            issuer.wait_for_record("moving", "record.json", provider.url)
+            with Visitor(issuer.url, Provider("moving", provider.url, LOGIN_FORM)) as visitor:
+                subjects.append(users.log_in(visitor, "ada", scope="openid").claims["sub"])
+    assert subjects[0] == subjects[1]
 
 
 def test_provider_with_a_private_authority(setup: Setup, tmp_path: Path) -> None:
