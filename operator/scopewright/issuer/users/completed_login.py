@@ -1,4 +1,4 @@
-"""The end of every login, whoever has checked the user: the client's policy, a new session, and its cookie."""
+"""The end of a login at any provider: the policy of the client, a new session, and its cookie."""
 
 from dataclasses import dataclass, replace
 
