@@ -35,14 +35,14 @@ K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PasswordAttempt:
     """Whose password is tried, and from where. `user` is a digest: some users type their password as user name."""
 
     user: bytes
     network: str
 
     @classmethod
-    def of(cls, provider_uid: str, login_key: str, address: str) -> "Attempt":
+    def of(cls, provider_uid: str, login_key: str, address: str) -> "PasswordAttempt":
         """`login_key` is `name_key` of the typed name."""
         hashed = hashlib.sha256(f"{provider_uid}\0{login_key}".encode("utf-8", "surrogatepass"))
         return cls(hashed.digest(), network_of(address))
@@ -77,12 +77,12 @@ class _Pace(Generic[K]):
 class PasswordBudgets:
     def __init__(self, monotonic: Clock, capacity: int = MAX_ENTRIES) -> None:
         self._monotonic = monotonic
-        self._failures = BoundedDict[Attempt, _Failures](capacity)
-        self._logins = BoundedDict[Attempt, None](capacity)
+        self._failures = BoundedDict[PasswordAttempt, _Failures](capacity)
+        self._logins = BoundedDict[PasswordAttempt, None](capacity)
         self._networks = _Pace[str](ADDRESS_BURST, ADDRESS_INTERVAL_SECONDS, capacity)
         self._users = _Pace[bytes](USER_BURST, USER_INTERVAL_SECONDS, capacity)
 
-    def begin(self, attempt: Attempt) -> float:
+    def begin(self, attempt: PasswordAttempt) -> float:
         """Count the attempt, and return how many seconds to wait before the password is checked.
 
         Raises `TooManyAttempts`, or `PasswordsBusy` if others wait for the turn of the user; neither counts.
@@ -102,19 +102,19 @@ class PasswordBudgets:
             self._users.take(attempt.user, now)
         return wait
 
-    def succeeded(self, attempt: Attempt) -> None:
+    def succeeded(self, attempt: PasswordAttempt) -> None:
         """Give the user all attempts from this address again, and let them log in from it during a flood."""
         self._give_back(attempt)
         self._failures.pop(attempt, None)
         self._logins[attempt] = None
 
-    def withdraw(self, attempt: Attempt) -> None:
+    def withdraw(self, attempt: PasswordAttempt) -> None:
         """The password was not checked: the attempt counts no more."""
         self._give_back(attempt)
         if (failures := self._failures.pop(attempt, None)) is not None and failures.count > 1:
             self._failures[attempt] = _Failures(failures.count - 1, self._monotonic())
 
-    def _give_back(self, attempt: Attempt) -> None:
+    def _give_back(self, attempt: PasswordAttempt) -> None:
         self._networks.give_back(attempt.network)
         if attempt not in self._logins:
             self._users.give_back(attempt.user)

@@ -14,7 +14,7 @@ from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.computations import Computations
 from scopewright.issuer.upstream.login import PasswordsBusy, WrongPassword
-from scopewright.issuer.upstream.password_budgets import Attempt, PasswordBudgets
+from scopewright.issuer.upstream.password_budgets import PasswordAttempt, PasswordBudgets
 from scopewright.issuer.upstream.static_users import StaticUsers
 
 MAX_USERNAME: Final = 256
@@ -59,7 +59,7 @@ class Passwords:
         except PasswordUnusable:
             raise WrongPassword from None
         login_key = name_key(username)
-        attempt = Attempt.of(provider.uid, login_key, address)
+        attempt = PasswordAttempt.of(provider.uid, login_key, address)
         if wait := self._budgets.begin(attempt):
             await self._sleep(wait)
         users = self._users.of(provider)

@@ -3,15 +3,20 @@
 import pytest
 
 from scopewright.issuer.upstream.login import PasswordsBusy, TooManyAttempts
-from scopewright.issuer.upstream.password_budgets import FORGET_SECONDS, MAX_DELAY_SECONDS, Attempt, PasswordBudgets
+from scopewright.issuer.upstream.password_budgets import (
+    FORGET_SECONDS,
+    MAX_DELAY_SECONDS,
+    PasswordAttempt,
+    PasswordBudgets,
+)
 from tests.harness.clock import Clock
 
 
-def attempt(name: str = "ada", address: str = "192.0.2.1") -> Attempt:
-    return Attempt.of("uid", name, address)
+def attempt(name: str = "ada", address: str = "192.0.2.1") -> PasswordAttempt:
+    return PasswordAttempt.of("uid", name, address)
 
 
-def refusal(budgets: PasswordBudgets, of: Attempt) -> float:
+def refusal(budgets: PasswordBudgets, of: PasswordAttempt) -> float:
     with pytest.raises(TooManyAttempts) as refused:
         budgets.begin(of)
     return refused.value.retry_after
