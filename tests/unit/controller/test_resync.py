@@ -14,7 +14,14 @@ from scopewright.core.objects import Existing, Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, MIN_ORPHANS
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import encode
-from scopewright.core.records.names import CLIENT_TYPE, ENTRY, RECORD_LABEL
+from scopewright.core.records.identity_provider import IdentityProviderRecord
+from scopewright.core.records.names import (
+    CLIENT_TYPE,
+    ENTRY,
+    IDENTITY_PROVIDER_TYPE,
+    RECORD_LABEL,
+    identity_provider_record_name,
+)
 from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.stores.kubernetes.answers import Gone, NotFound
 from scopewright.stores.kubernetes.store import CRDS, declared_path
@@ -160,6 +167,22 @@ async def test_records_that_are_held_already_are_not_queued_again() -> None:
     found = resync(listing(), cache)
     assert await found.run() == set()
     assert len(cache.held_records) == MIN_ORPHANS + 1
+
+
+async def test_records_of_identity_providers_are_never_held() -> None:
+    """None has a credential of its own: providers that are declared again have the same users."""
+    cache = Cache("default", NAMESPACE)
+    names = [f"p{number}" for number in range(MIN_ORPHANS + 1)]
+    for name in names:
+        record = encode(IdentityProviderRecord(name, "uid", name, f"https://{name}.example"))
+        at = Ref("Secret", NAMESPACE, identity_provider_record_name(name))
+        cache.put_managed(Existing(at, "u", "5", type=IDENTITY_PROVIDER_TYPE), {ENTRY: record})
+    api = listing()
+    api.answer(f"GET /api/v1/namespaces/{NAMESPACE}", namespace(NAMESPACE))
+    providers = {Ref("IdentityProvider", NAMESPACE, name) for name in names}
+    assert await resync(api, cache).run() == providers
+    assert cache.deleted == providers, "each is deleted once a live read has proven it"
+    assert not cache.held_records
 
 
 async def test_a_mass_deletion_in_one_namespace_holds_nothing_of_another() -> None:
