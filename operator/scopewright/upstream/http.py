@@ -20,8 +20,6 @@ from scopewright.upstream.transport import CheckedTransport, certificate_error
 
 MAX_URL: Final = 2048
 """Characters."""
-_CONNECT_SECONDS: Final = 1.5
-"""Of one address; the next one is tried then."""
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",  # a compressed answer has no bound before it is decompressed, and is refused
@@ -84,7 +82,7 @@ class UpstreamHttp:
             transport=transport,
             headers=_HEADERS,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
+            timeout=seconds,
             trust_env=False,
         )
 

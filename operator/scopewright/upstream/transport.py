@@ -12,6 +12,8 @@ from scopewright.upstream.resolver import Resolve
 
 _MAX_ADDRESSES: Final = 4
 """Tried one after the other."""
+_CONNECT_SECONDS: Final = 1.5
+"""Of an address that is followed by another one."""
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
@@ -33,7 +35,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         *others, last = await self._checked_addresses(request.url)
         for address in others:
             try:
-                return await self._transport.handle_async_request(_to(address, request))
+                return await self._transport.handle_async_request(_to(address, request, _CONNECT_SECONDS))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if certificate_error(error) is not None:
                     raise
@@ -74,11 +76,14 @@ def _name(url: httpx.URL) -> str:
     return url.raw_host.decode("ascii")
 
 
-def _to(address: Address, request: httpx.Request) -> httpx.Request:
+def _to(address: Address, request: httpx.Request, connect_seconds: float | None = None) -> httpx.Request:
+    extensions = {**request.extensions, "sni_hostname": _name(request.url)}
+    if connect_seconds is not None:
+        extensions["timeout"] = {**request.extensions.get("timeout", {}), "connect": connect_seconds}
     return httpx.Request(
         request.method,
         request.url.copy_with(host=str(address)),
         headers=request.headers,
         stream=request.stream,
-        extensions={**request.extensions, "sni_hostname": _name(request.url)},
+        extensions=extensions,
     )

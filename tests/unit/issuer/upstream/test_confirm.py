@@ -123,6 +123,16 @@ async def test_userinfo_of_another_user(login: LoginHarness) -> None:
         await login.confirm(user)
 
 
+@pytest.mark.parametrize("subject", [None, "", 7, "x" * 256])
+async def test_userinfo_without_a_sub(login: LoginHarness, subject: object) -> None:
+    """Also where the subject is another claim."""
+    login.openid.users["ada"]["oid"] = "7f3a"
+    login.claims = ClaimMappings(subject=("oid",))
+    user = await without_refresh_token(login)
+    login.openid.userinfo = {"sub": subject}
+    assert (await failure(login, user)).reason == "AnswerMalformed"
+
+
 @pytest.mark.parametrize("changes", [{"aud": "another-client"}, {"iss": "https://evil.example"}, {"exp": 1}])
 async def test_id_token_is_verified(login: LoginHarness, changes: dict[str, object]) -> None:
     user = await login.login()
