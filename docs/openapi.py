@@ -15,7 +15,7 @@ from made import keep
 from scopewright.issuer import service
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.token import GRANT_TYPES
-from scopewright.issuer.endpoints.user_tokens import USER_GRANT_TYPES
+from scopewright.issuer.endpoints.user_grant_request import USER_GRANT_TYPES
 from scopewright.issuer.protocol.errors import ErrorCode
 from scopewright.issuer.protocol.request import JWT_BEARER
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT

@@ -18,7 +18,7 @@ from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.authentication.dpop import proof_algorithms
 from scopewright.issuer.endpoints.token import GRANT_TYPES
-from scopewright.issuer.endpoints.user_tokens import USER_GRANT_TYPES
+from scopewright.issuer.endpoints.user_grant_request import USER_GRANT_TYPES
 from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, cacheable, json_answer
 from scopewright.issuer.state.keyring import Jwks
 from scopewright.issuer.users.claims import CLAIMS_BY_SCOPE

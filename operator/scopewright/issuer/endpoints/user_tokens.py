@@ -5,7 +5,7 @@ the records, sign, and then write once. The write is a compare-and-set: it uses 
 refresh tokens on. Only after it is there an answer.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -16,8 +16,8 @@ from scopewright.core.revocations import MAX_LEEWAY_SECONDS
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
-from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
-from scopewright.issuer.protocol.request import Form, parameter
+from scopewright.issuer.endpoints.user_grant_request import REFRESH_TOKEN, UserGrantRequest
+from scopewright.issuer.protocol.errors import OAuthError, unavailable
 from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
@@ -47,22 +47,7 @@ from scopewright.issuer.users.user_authorisation import UserAuthorisation, autho
 from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
 from scopewright.stores.sessions.sealed import SealedSessions
 
-REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
-USER_GRANT_TYPES: Final = (AUTHORIZATION_CODE, REFRESH_TOKEN)
 ISSUED: Final = "issued"
-
-
-@dataclass(slots=True)
-class UserGrantRequest:
-    """The parameters of the two grants: `credential` is the code or the refresh token."""
-
-    grant_type: str
-    credential: str = field(repr=False)
-    redirect_uri: str = ""
-    verifier: str = field(default="", repr=False)
-    resources: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    proofs: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(slots=True)
@@ -300,22 +285,6 @@ class UserGrants:
             issued.id_token = self._id_tokens.issue(
                 grant.client, issued.session, scopes, sid=sid, now=grant.now, access_token=token, nonce=nonce
             )
-
-
-def read_user_grant(
-    form: Form, grant_type: str, resources: tuple[str, ...], scopes: tuple[str, ...], proofs: tuple[bytes, ...]
-) -> UserGrantRequest:
-    """The parameters of one of the two grants; raises OAuthError."""
-    name = "code" if grant_type == AUTHORIZATION_CODE else "refresh_token"
-    credential = parameter(form, name)
-    if not credential:
-        raise invalid_request(f"{name} is missing", reason=f"{name}_missing")
-    request = UserGrantRequest(grant_type, credential, resources=resources, proofs=proofs)
-    if grant_type == AUTHORIZATION_CODE:
-        request.redirect_uri, request.verifier = parameter(form, "redirect_uri"), parameter(form, "code_verifier")
-    else:
-        request.scopes = scopes
-    return request
 
 
 def _check_owner(client: Client, delegated: DelegatedAccess) -> None:
