@@ -9,8 +9,9 @@ import orjson
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.user_grant_answer import ISSUED
 from scopewright.issuer.endpoints.user_grant_request import USER_GRANT_TYPES, UserGrantRequest, read_user_grant
-from scopewright.issuer.endpoints.user_tokens import ISSUED, UserGrants
+from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer

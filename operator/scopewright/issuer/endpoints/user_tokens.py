@@ -6,9 +6,6 @@ refresh tokens on. Only after it is there an answer.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
-
-import orjson
 
 from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login
@@ -16,14 +13,13 @@ from scopewright.core.revocations import MAX_LEEWAY_SECONDS
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
 from scopewright.issuer.endpoints.user_grant_request import REFRESH_TOKEN, UserGrantRequest
 from scopewright.issuer.protocol.errors import OAuthError, unavailable
-from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, require_grant_type
-from scopewright.issuer.tokens.sign import IssuedToken
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed
@@ -43,11 +39,9 @@ from scopewright.issuer.users.refresh_tokens import (
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.upstream_logins import VersionedLogin, read_login
-from scopewright.issuer.users.user_authorisation import UserAuthorisation, authorise_user
+from scopewright.issuer.users.user_authorisation import authorise_user
 from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
 from scopewright.stores.sessions.sealed import SealedSessions
-
-ISSUED: Final = "issued"
 
 
 @dataclass(slots=True)
@@ -59,17 +53,6 @@ class _Grant:
     request: UserGrantRequest
     now: float
     jkt: str | None
-
-
-@dataclass(slots=True)
-class _Issued:
-    """The parts of an answer."""
-
-    authorised: UserAuthorisation
-    session: Session
-    token: IssuedToken
-    id_token: str = ""
-    refresh_token: str = ""
 
 
 class UserGrants:
@@ -113,7 +96,7 @@ class UserGrants:
         except OAuthError as error:
             error.headers += nonce
             raise
-        return _outcome(issued, grant, nonce)
+        return outcome_of(issued, client, request.grant_type, grant.jkt, nonce)
 
     async def _key(self, grant: _Grant, delegated: DelegatedAccess) -> str:
         """The thumbprint of the key that the tokens are bound to; empty: of none.
@@ -129,7 +112,7 @@ class UserGrants:
 
     # Codes
 
-    async def _redeem(self, grant: _Grant) -> _Issued:
+    async def _redeem(self, grant: _Grant) -> IssuedToUser:
         """Raises LostWrite if the code or the user's record was written in the meantime."""
         client, request = grant.client, grant.request
         found = await self._codes.find(request.credential)
@@ -205,7 +188,7 @@ class UserGrants:
 
     # Refresh tokens
 
-    async def _refresh(self, grant: _Grant) -> _Issued:
+    async def _refresh(self, grant: _Grant) -> IssuedToUser:
         """Raises LostWrite if the family was written in the meantime."""
         client = grant.client
         found = await self._families.find(grant.request.credential)
@@ -268,7 +251,9 @@ class UserGrants:
         if self._registry.clients.get(client.client_id) is not client:
             raise unavailable("the client has changed; try again", reason="client_changed")
 
-    def _sign(self, grant: _Grant, delegated: DelegatedAccess, session: Session, grant_id: str, jkt: str) -> _Issued:
+    def _sign(
+        self, grant: _Grant, delegated: DelegatedAccess, session: Session, grant_id: str, jkt: str
+    ) -> IssuedToUser:
         request = grant.request
         authorised = authorise_user(
             grant.client, delegated, session, grant_id, request.resources, request.scopes, self._registry, grant.now
@@ -277,9 +262,9 @@ class UserGrants:
         if not jkt and (authorisation.server.record.dpop_required or self._registry.is_fapi2):
             raise proof_required()
         authorisation.jkt = jkt
-        return _Issued(authorised, session, self._signer.sign(authorisation, grant.now))
+        return IssuedToUser(authorised, session, self._signer.sign(authorisation, grant.now))
 
-    def _add_id_token(self, issued: _Issued, grant: _Grant, sid: str, nonce: str = "") -> None:
+    def _add_id_token(self, issued: IssuedToUser, grant: _Grant, sid: str, nonce: str = "") -> None:
         scopes, token = issued.authorised.openid_scopes, issued.token.value
         if "openid" in scopes:
             issued.id_token = self._id_tokens.issue(
@@ -291,35 +276,6 @@ def _check_owner(client: Client, delegated: DelegatedAccess) -> None:
     """The client that the user delegated to, and not a new one of the same name."""
     if not delegated.is_to(client.client_id, client.uid_hash):
         raise _invalid_grant("not_theirs")
-
-
-def _outcome(issued: _Issued, grant: _Grant, nonce: Headers) -> Outcome:
-    jkt = grant.jkt
-    token, authorisation = issued.token, issued.authorised.authorisation
-    content: dict[str, Any] = {
-        "access_token": token.value.decode(),
-        "token_type": "DPoP" if jkt else "Bearer",
-        "expires_in": token.expires_in,
-        "scope": issued.authorised.scope,
-    }
-    if issued.refresh_token:
-        content["refresh_token"] = issued.refresh_token
-    if issued.id_token:
-        content["id_token"] = issued.id_token
-    entry: dict[str, Any] = {
-        "client": grant.client.client_id,
-        "grant_type": grant.request.grant_type,
-        "audience": authorisation.server.audience,
-        "scope": authorisation.granted.scope,
-        "kid": token.kid,
-        "jti": token.jti,
-        "expires_in": token.expires_in,
-    }
-    if authorisation.user:
-        entry |= {"subject": authorisation.user.subject, "sid": authorisation.user.sid}
-    if jkt:
-        entry["jkt"] = jkt
-    return Outcome(Answer(200, NO_STORE + nonce, orjson.dumps(content)), ISSUED, entry)
 
 
 def _invalid_grant(reason: str) -> OAuthError:
