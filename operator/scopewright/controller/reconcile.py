@@ -7,31 +7,24 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from scopewright.api import IdentityProvider, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.api import OAuthClient
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import secret_of
-from scopewright.controller.orphan_records import OrphanRecords, Recorded
 from scopewright.controller.periodic_rechecks import PeriodicRechecks
+from scopewright.controller.planner import Planner
 from scopewright.controller.provider_checks import LastChecks, NoChecks
-from scopewright.controller.provider_views import ProviderViews
 from scopewright.controller.ready_latency import BecameReady, ReadyLatency
-from scopewright.controller.views import Dependencies, ReconcileProgress, ViewBuilder
+from scopewright.controller.views import Dependencies, ReconcileProgress
 from scopewright.controller.write_retries import State, WriteRetries
 from scopewright.controller.write_through import WriteThrough
 from scopewright.core.client.credentials import current_credential, latest
-from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import NewCredential
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared
 from scopewright.core.failed_writes import target_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
-from scopewright.core.grant_status import plan_grant
-from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Existing, Ref, Write, requested_rotation
-from scopewright.core.plan import NOTHING, Event, Plan, soonest
-from scopewright.core.providers.plan import plan_provider
-from scopewright.core.servers import plan_server
-from scopewright.core.signing.plan import plan_signing_key
+from scopewright.core.plan import Event, Plan, soonest
 from scopewright.logs import log_fields
 from scopewright.stores import Objects
 
@@ -77,10 +70,8 @@ class Reconciler:
         self._latency = ReadyLatency(clock, became_ready)
         self._rechecks = PeriodicRechecks(config.resync, clock)
         self._retries = retries or WriteRetries()
-        self._views = ViewBuilder(cache, config, dependencies)
-        self._provider_views = ProviderViews(store, cache, config, dependencies, checks or NoChecks())
+        self._planner = Planner(store, cache, config, dependencies, checks or NoChecks())
         self._one_provider = asyncio.Lock()
-        self._orphan_records = OrphanRecords(store, cache, clock)
         self._term_start: datetime | None = None
         self._pending_events: dict[Ref, tuple[Event, ...]] = {}
         """Events of reconciliations whose status could not be written yet."""
@@ -140,31 +131,12 @@ class Reconciler:
         return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
 
     async def plan(self, key: Ref, progress: ReconcileProgress) -> Plan:
-        """The next writes for one object, or its status where there are none. Nothing is written here."""
-        obj = self._cache.declared[key.kind].get(key)
-        if isinstance(obj, Recorded) and self._orphan_records.may_be_deleted(key, obj):
-            return NOTHING
-        if isinstance(obj, Recorded) and is_paused_or_deleting(obj.metadata):
-            plan = await self._orphan_records.plan(key, obj, progress.failed_writes)
-            if plan.writes:
-                return plan
-        if isinstance(obj, OAuthClient):
-            return plan_client(self._views.client_view(obj, progress))
-        if isinstance(obj, ResourceServer):
-            return plan_server(self._views.server_view(obj, progress))
-        if isinstance(obj, ScopeGrant):
-            return plan_grant(self._views.grant_view(obj, progress))
-        if isinstance(obj, IdentityProvider):
-            return plan_provider(await self._provider_views.view(obj, progress))
-        if key.kind == "SigningKey":
-            return plan_signing_key(self._views.signing_key_view(key, obj, progress))
-        self._provider_views.deleted(key)
-        return await self._orphan_records.plan(key, None, progress.failed_writes)
+        """See `Planner.plan`."""
+        return await self._planner.plan(key, progress)
 
     def set_seal_key(self, key: bytes) -> bool:
         """Set the key that seals credential Secrets, before the first reconciliation. Return whether it changes."""
-        before, self._views.seal_key = self._views.seal_key, key
-        return key != before
+        return self._planner.set_seal_key(key)
 
     async def _read_unwatched_secrets(self, key: Ref) -> None:
         """Read Secrets that the watch may not show as they are.
