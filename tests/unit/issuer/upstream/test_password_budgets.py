@@ -68,6 +68,15 @@ def test_an_address_has_thirty_attempts_and_then_one_each_two_seconds(clock: Clo
     budgets.begin(attempt("after", "192.0.2.2"))
 
 
+def test_a_pause_gives_an_address_no_more_than_its_burst(clock: Clock) -> None:
+    budgets = PasswordBudgets(clock)
+    budgets.begin(attempt())
+    clock.advance(days=1)
+    for number in range(30):
+        budgets.begin(attempt(f"u{number}"))
+    assert refusal(budgets, attempt("next")) == 2.0
+
+
 def test_right_passwords_use_up_no_budget(clock: Clock) -> None:
     budgets = PasswordBudgets(clock)
     for number in range(200):
