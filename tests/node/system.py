@@ -1,6 +1,5 @@
 """The chart installed by helm and the HR example, all in Pods, with Pods that put load on them."""
 
-import base64
 import json
 import subprocess
 from collections import Counter
@@ -209,12 +208,6 @@ class System:
         return str(found["spec"]["clusterIP"])
 
     # State of the system
-
-    def secret(self, namespace: str, name: str, entry: str) -> str:
-        """An entry of a Secret."""
-        found = self._get(namespace, f"secret/{name}")
-        assert found is not None
-        return base64.b64decode(found["data"][entry]).decode()
 
     def totals(self, caller: str) -> dict[str, Any]:
         return self.until(partial(self._totals, caller), partial(self.diagnosis, caller))
