@@ -22,6 +22,9 @@ _WITHOUT_ALG = {"RSA": ("RS256",)}
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _MAX_KEYS = 100
 _MIN_RSA_BITS = 2048
+_MAX_RSA_BITS = 8192
+_MAX_RSA_EXPONENT_BITS = 64
+"""OpenSSL takes any exponent up to 3072 bits: such a key costs as much for each verification as a signature does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +89,7 @@ class KeySet:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], previous: Self | None = None) -> Self:
-        """Ignores keys that cannot be used: no kid, private or symmetric, not for signatures, or weak.
+        """Ignores keys that cannot be used: no kid, private or symmetric, not for signatures, weak or slow.
 
         Raises ValueError if the document is not a JWKS.
         """
@@ -132,6 +135,12 @@ def _parsed(jwk: dict[str, Any]) -> Key | None:
     # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
     name = "EdDSA" if kty == "OKP" else algorithms[0]
     public = jwt.PyJWK(jwk, algorithm=name)
-    if kty == "RSA" and public.key.key_size < _MIN_RSA_BITS:
+    if kty == "RSA" and not _has_usual_size(public.key):
         return None
     return Key(jwk["kid"], algorithms, dict(jwk), public)
+
+
+def _has_usual_size(key: Any) -> bool:
+    """Whether an RSA key is neither weak, nor costs more than some milliseconds to verify with."""
+    exponent: int = key.public_numbers().e
+    return _MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS and exponent.bit_length() <= _MAX_RSA_EXPONENT_BITS

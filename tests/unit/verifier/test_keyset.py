@@ -55,6 +55,24 @@ def test_unusable_entry_of_a_jwks_is_ignored_and_the_others_are_kept(entry: Any)
     assert keys.get("key-2") is not None
 
 
+@pytest.mark.parametrize(
+    ("bits", "exponent", "count"),
+    [
+        (8192, 65537, 1),
+        (8200, 65537, 0),
+        (3072, (1 << 64) - 1, 1),
+        (3072, (1 << 64) + 1, 0),
+        (3072, (1 << 3070) + 1, 0),
+    ],
+)
+def test_rsa_key_that_is_slow_to_verify_with_is_ignored(bits: int, exponent: int, count: int) -> None:
+    """An exponent of the size of the modulus makes each verification as slow as a signature."""
+    encoded = b64(exponent.to_bytes((exponent.bit_length() + 7) // 8))
+    assert (
+        len(parse({"kty": "RSA", "kid": "r", "alg": "RS256", "n": b64(b"\xff" * (bits // 8)), "e": encoded})) == count
+    )
+
+
 def test_weak_rsa_key_is_ignored() -> None:
     weak = rsa.generate_private_key(65537, 1024).public_key()
     assert len(parse(json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(weak)) | {"kid": "r", "alg": "RS256"})) == 0
