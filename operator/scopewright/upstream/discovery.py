@@ -59,7 +59,7 @@ async def fetch_keys(http: UpstreamHttp, metadata: ProviderMetadata, previous: K
     except ValueError as error:
         raise UpstreamFailed("AnswerMalformed", f"{answer.url}: {error}") from None
     if not len(keys):
-        message = f"{answer.url} has no usable key: public, with a kid, for signatures, RSA of at least 2048 bits or EC"
+        message = f"{answer.url} has no usable key: public, with a kid, for signatures, RSA of 2048 to 8192 bits or EC"
         raise UpstreamFailed("AnswerMalformed", message)
     return keys
 

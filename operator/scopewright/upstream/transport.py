@@ -3,11 +3,13 @@
 import ssl
 from typing import Final
 
+import httpcore
 import httpx
 
 from scopewright.origins import port_of
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.addresses import Address, is_loopback, refusal_of
+from scopewright.upstream.bounded_stream import BoundedBackend
 from scopewright.upstream.resolver import Resolve
 
 _MAX_ADDRESSES: Final = 4
@@ -25,8 +27,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, context: ssl.SSLContext, resolve: Resolve, *, allow_loopback: bool) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+        self._transport = _BoundedTransport(context)
         self._resolve = resolve
         self._allow_loopback = allow_loopback
 
@@ -59,6 +60,19 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         if url.scheme != "https" and not (self._allow_loopback and all(map(is_loopback, addresses))):
             raise UpstreamFailed("AddressNotAllowed", f"{host} must be asked by https: http is for loopback only")
         return addresses[:_MAX_ADDRESSES]
+
+
+class _BoundedTransport(httpx.AsyncHTTPTransport):
+    """The connections of httpx over a network that is bounded, for which httpx has no parameter."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(verify=context, trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=None,
+            max_keepalive_connections=0,
+            network_backend=BoundedBackend(),
+        )
 
 
 def certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:

@@ -5,12 +5,14 @@ import ipaddress
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from scopewright.upstream import MAX_ANSWER, FailureReason, UpstreamFailed
 from scopewright.upstream.addresses import Address
-from scopewright.upstream.http import UpstreamAnswer, UpstreamHttp, check_url
+from scopewright.upstream.bounded_stream import MAX_HEAD, MAX_HEAD_LINES, MAX_LINES
+from scopewright.upstream.http import MAX_VALUES, UpstreamAnswer, UpstreamHttp, check_url
 from tests.controlplane.certificates import Authority
 from tests.harness.openid_replies import (
     Behaviour,
@@ -244,11 +246,24 @@ async def test_largest_answer(http: UpstreamHttp, server: ScriptedServer, script
     ("reply", "reason"),
     [
         (reply_large(MAX_ANSWER + 1), "AnswerTooLarge"),
+        (replying(Reply(200, b"{}", {f"X-{number}": "a" for number in range(MAX_HEAD_LINES)})), "AnswerTooLarge"),
+        (replying(Reply(200, b"{}", {"Set-Cookie2": ",a" * MAX_HEAD})), "AnswerTooLarge"),
+        (replying(Reply(200, b"1\r\na\r\n" * MAX_LINES, {"Transfer-Encoding": "chunked"})), "AnswerTooLarge"),
+        (replying(Reply(103)), "AnswerTooLarge"),
         (reply_gzip_bomb(64 << 20), "AnswerMalformed"),
         (reply_redirect("https://login.example/"), "Refused"),
         (replying(Reply(307, headers={"Location": "http://169.254.169.254/"})), "Refused"),
     ],
-    ids=["large", "gzip bomb", "redirect", "redirect of a form"],
+    ids=[
+        "large",
+        "many headers",
+        "large header",
+        "chunks of a byte",
+        "interim response",
+        "gzip bomb",
+        "redirect",
+        "redirect of a form",
+    ],
 )
 async def test_answer_that_is_refused(
     http: UpstreamHttp, server: ScriptedServer, script: Script, reply: Behaviour, reason: FailureReason
@@ -291,6 +306,17 @@ async def test_answer_that_is_not_http(http: UpstreamHttp) -> None:
     assert "OpenSSH" not in failed.message
 
 
+async def test_cookies_are_not_parsed(
+    http: UpstreamHttp, server: ScriptedServer, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The standard library parses Set-Cookie2 in quadratic time, before it asks a policy."""
+    parse = Mock(return_value=[])
+    monkeypatch.setattr("http.cookiejar.CookieJar.make_cookies", parse)
+    script.reply = replying(Reply(200, b"{}", {"Set-Cookie": "a=b", "Set-Cookie2": ",a" * 1000}))
+    await http.get(server.origin)
+    parse.assert_not_called()
+
+
 async def test_no_cookie_is_kept(http: UpstreamHttp, server: ScriptedServer, script: Script) -> None:
     script.reply = replying(Reply(200, b"{}", {"Set-Cookie": "session=1; Path=/"}))
     await http.get(server.origin)
@@ -309,13 +335,22 @@ def test_status_that_is_not_200(status: int, reason: FailureReason) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b"[]", b'{"a": 1, "a": 2}', b'{"a": NaN}', b"{" * 100_000, b'{"a": "\\ud800"}', b"\xff{}"],
+    [b"", b"<html>", b"[]", b'{"a": 1, "a": 2}', b'{"a": NaN}', b'{"a":' * 9_000, b'{"a": "\\ud800"}', b"\xff{}"],
     ids=["empty", "html", "list", "name twice", "NaN", "deep", "surrogate", "not UTF-8"],
 )
 def test_body_that_is_not_a_json_object(body: bytes) -> None:
     with pytest.raises(UpstreamFailed) as raised:
         UpstreamAnswer("https://login.example/", 200, "application/json", body).json()
     assert raised.value.reason == "AnswerMalformed"
+
+
+@pytest.mark.parametrize("item", [b"{}", b"[]", b"1"])
+def test_json_of_many_values(item: bytes) -> None:
+    """A mebibyte of them would stop the event loop for up to 0.2 s."""
+    body = b'{"a": [' + b",".join([item] * (MAX_VALUES + 1)) + b"]}"
+    with pytest.raises(UpstreamFailed) as raised:
+        UpstreamAnswer("https://login.example/", 200, "application/json", body).json()
+    assert raised.value.reason == "AnswerTooLarge"
 
 
 # URLs
