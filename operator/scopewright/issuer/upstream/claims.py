@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scopewright.core.providers.groups import is_allowed
+from scopewright.core.providers.groups import allowed_names
 from scopewright.core.records.identity_provider import ClaimMappings, ClaimPath, IdentityProviderRecord
 from scopewright.core.users import subject_of
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
@@ -16,6 +16,8 @@ from scopewright.issuer.upstream.standard_claims import standard_claims, text
 MAX_GROUPS: Final = 200
 MAX_GROUP: Final = 256
 """Characters, with the prefix."""
+_MAX_NAMES: Final = 10_000
+"""Of groups that a provider sends, allowed or not: each is compared with `groups.allow`, and nothing else runs then."""
 _MAX_METHODS: Final = 16
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -93,8 +95,9 @@ def groups_of(claims: UpstreamClaims, mappings: ClaimMappings) -> tuple[str, ...
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         path = ".".join(mappings.groups)
         raise LoginRefused("id_token", f"the claim {path} must be a list of names of groups; check claimMappings")
-    allowed = dict.fromkeys(name for name in names if is_allowed(name, mappings.groups_allow))
-    groups = tuple(mappings.groups_prefix + name for name in allowed)
+    if len(names) > _MAX_NAMES:
+        raise LoginRefused("too_many_groups", f"the provider sends more than {_MAX_NAMES} groups; narrow them there")
+    groups = tuple(mappings.groups_prefix + name for name in allowed_names(names, mappings.groups_allow))
     if len(groups) > MAX_GROUPS:
         message = f"the user has {len(groups)} groups, and at most {MAX_GROUPS} are possible; narrow groups.allow"
         raise LoginRefused("too_many_groups", message)

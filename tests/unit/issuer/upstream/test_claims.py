@@ -150,6 +150,15 @@ def test_one_group_more_is_refused() -> None:
     assert refusal([f"hr-{number}" for number in range(MAX_GROUPS + 1)], ("hr-*",)) == "too_many_groups"
 
 
+@pytest.mark.parametrize("allow", [(), ("hr-*",)])
+def test_names_that_are_not_allowed_have_a_bound_too(allow: tuple[str, ...]) -> None:
+    """Each is compared with each entry of `groups.allow`: for a mebibyte of them, that would take seconds."""
+    assert groups(["other"] * 10_000, allow) == ()
+    with pytest.raises(LoginRefused) as raised:
+        groups(["other"] * 10_001, allow)
+    assert raised.value.reason == "too_many_groups"
+
+
 def test_longest_group() -> None:
     assert groups(["x" * (MAX_GROUP - 3)], prefix="hr-") == ("hr-" + "x" * (MAX_GROUP - 3),)
     assert refusal(["x" * (MAX_GROUP - 2)], prefix="hr-") == "too_many_groups"
