@@ -22,7 +22,7 @@ from scopewright.issuer.upstream.login import CHECK_SECONDS, CheckFailed, LoginR
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
-from scopewright.issuer.users.upstream_logins import VersionedLogin, confirmed_login, login_of, with_login
+from scopewright.issuer.users.upstream_logins import VersionedLogin, confirmed_login, is_recent, login_of, with_login
 from scopewright.issuer.users.user_record import login_handle, session_handle
 from scopewright.stores.sessions.sealed import SealedSessions
 from scopewright.upstream import UpstreamFailed
@@ -83,9 +83,9 @@ class UpstreamChecks:
 
         Without an answer it is the stored one. Raises `LoginRefused` and, while the store is away, `Unavailable`.
         """
-        if now < session.checked_time + provider.record.check_interval or not session.login:
+        if not session.login or is_recent(session.checked_time, provider.record.check_interval, now):
             return session
-        is_usable = now < session.checked_time + provider.record.check_max_age
+        is_usable = is_recent(session.checked_time, provider.record.check_max_age, now)
         with suppress(NotConfirmed, TimeoutError):
             async with asyncio.timeout(CHECK_SECONDS):
                 login = await self._confirmed(session, provider, wait=not is_usable)
@@ -172,11 +172,11 @@ class UpstreamChecks:
             _answer(check, None)
             return None
         login, now = found.login, found.now
-        if now < login.checked_time + check.provider.record.check_interval:
+        if is_recent(login.checked_time, check.provider.record.check_interval, now):
             await self._copy(session, login, version, now)
             _answer(check, login)
             return None
-        if now < login.pause_until:
+        if 0 < login.pause_until - now <= 2 * LEASE_SECONDS:  # beyond it, the clock was set back
             raise _paused(login.problem)
         reserved = replace(login, pause_until=int(now) + LEASE_SECONDS, problem="")
         try:
@@ -187,7 +187,7 @@ class UpstreamChecks:
 
     async def _copy(self, session: Session, login: UpstreamLogin, version: int, now: float) -> None:
         """Another session of the login has asked."""
-        if login.checked_time > session.checked_time:
+        if login.checked_time != session.checked_time:
             with suppress(Unavailable):
                 await save_or_lose(self._store, save_session(with_login(session, login), version, now))
 
@@ -215,7 +215,7 @@ class UpstreamChecks:
         session, found, version = await self._read(check)
         if found is None:
             return None
-        if found.login.checked_time > asked.checked_time:
+        if found.login.checked_time != asked.checked_time:
             return found.login
         login = confirmed_login(found.login, user, now)
         sessions = [save_session(with_login(session, login), version, found.now)] if session is not None else []
@@ -225,7 +225,7 @@ class UpstreamChecks:
     async def _over(self, check: _Check, asked: UpstreamLogin) -> UpstreamLogin | None:
         """End the session, unless another process got another answer in the meantime."""
         _, found, _ = await self._read(check)
-        if found is not None and found.login.checked_time > asked.checked_time:
+        if found is not None and found.login.checked_time != asked.checked_time:
             return found.login
         await self._end(check.sid, asked.subject)
         return None
@@ -241,7 +241,7 @@ class UpstreamChecks:
         async def attempt() -> None:
             _, found, _ = await self._read(check)
             if found is not None and found.login.checked_time == asked.login.checked_time:
-                until, kept = int(asked.now) + RETRY_SECONDS, tokens or found.login.tokens
+                until, kept = int(found.now) + RETRY_SECONDS, tokens or found.login.tokens
                 login = replace(found.login, pause_until=until, problem=problem, tokens=kept)
                 await save_or_lose(self._store, found.save(login))
 

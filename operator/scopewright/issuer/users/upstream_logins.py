@@ -25,6 +25,13 @@ class VersionedLogin:
         return self.save(replace(self.login, end_time=max(self.login.end_time, end_time)))
 
 
+def is_recent(checked_time: int, seconds: int, now: float) -> bool:
+    """Whether a check counts: `seconds` long. A clock that was set back further than that proves nothing: one that
+    seems to be in the future does not count either.
+    """
+    return abs(now - checked_time) < seconds
+
+
 async def read_login(store: SealedSessions, sid: str) -> VersionedLogin | None:
     """None if it has ended. Raises `Unavailable` while the store is away."""
     read = await store.read(login_handle(sid))
@@ -64,9 +71,7 @@ def confirmed_login(login: UpstreamLogin, user: AuthenticatedUser, now: float) -
 
 
 def with_login(session: Session, login: UpstreamLogin) -> Session:
-    """The session with what its login says of the user, unless the session knows something newer."""
-    if login.checked_time <= session.checked_time:
-        return session
+    """The session with what its login says of the user."""
     return replace(session, groups=login.groups, claims=login.claims, checked_time=login.checked_time)
 
 

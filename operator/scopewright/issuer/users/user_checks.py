@@ -13,6 +13,7 @@ from scopewright.issuer.users.login_policy import DEVELOPER, LoginPolicy
 from scopewright.issuer.users.sessions import ProviderAway
 from scopewright.issuer.users.stored import Session
 from scopewright.issuer.users.upstream_checks import RETRY_SECONDS, UpstreamChecks
+from scopewright.issuer.users.upstream_logins import is_recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class UserChecks:
             return None
         if provider.record.oidc is None:
             return self._static(provider, session)
-        if now >= session.checked_time + provider.record.check_max_age:
+        if not is_recent(session.checked_time, provider.record.check_max_age, now):
             raise ProviderAway(provider.name, RETRY_SECONDS)
         return session
 

@@ -93,6 +93,39 @@ async def test_rotated_refresh_tokens_are_used_in_their_order(at: ProviderLogins
     assert at.upstream.asked == ["login-0.0", "login-0.1", "login-0.2", "login-0.3"]
 
 
+async def test_a_clock_that_is_set_back_does_not_put_off_the_question(at: ProviderLogins) -> None:
+    at.clock.advance(hours=3)
+    token = await at.logged_in()
+    at.says("managers")
+    at.clock.advance(hours=-1)
+    assert scope_of(await at.refresh(token)) == BOTH
+    at.deletes_ada()
+    at.becomes_due()
+    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+
+
+async def test_a_clock_that_is_set_back_ends_the_pause_after_a_failure(at: ProviderLogins) -> None:
+    at.clock.advance(hours=3)
+    token = await at.logged_in()
+    at.upstream.failure = DOWN
+    at.becomes_due()
+    assert scope_of(await at.refresh(token)) == READ
+    at.upstream.failure = None
+    at.says("managers")
+    at.clock.advance(hours=-1)
+    assert scope_of(await at.refresh(token)) == BOTH
+
+
+async def test_stored_groups_of_the_future_do_not_count() -> None:
+    """Of a session that was checked before the clock was set back: for how long they are known nobody can say."""
+    async with running_provider_logins((provider_of("company", check_interval=60, check_max_age=120),)) as at:
+        at.clock.advance(hours=3)
+        token = await at.logged_in()
+        at.upstream.failure = DOWN
+        at.clock.advance(hours=-1)
+        assert refusal_of(await at.refresh(token)) == (503, "temporarily_unavailable")
+
+
 # Many at once
 
 
@@ -247,6 +280,21 @@ async def test_an_unexpected_failure_of_the_client_logs_nobody_out(
 
 
 # A slow provider
+
+
+async def test_the_pause_begins_after_the_failure(at: ProviderLogins) -> None:
+    """A provider that fails slowly is not asked without a pause."""
+    token = await at.logged_in()
+    at.becomes_due()
+    at.upstream.may_answer.clear()
+    request = asyncio.ensure_future(at.refresh(token))
+    await asyncio.sleep(0.02)
+    at.upstream.failure = DOWN
+    at.clock.advance(seconds=upstream_checks.RETRY_SECONDS)
+    at.upstream.may_answer.set()
+    assert scope_of(await request) == READ
+    assert scope_of(await at.refresh(token)) == READ
+    assert len(at.upstream.asked) == 1
 
 
 async def test_a_refresh_does_not_wait_long_and_a_late_answer_is_stored(
