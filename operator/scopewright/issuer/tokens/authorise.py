@@ -34,6 +34,7 @@ class TokenUser:
     subject: str
     sid: str
     auth_time: int
+    """0: not known; the token has no such claim."""
     acr: str = ""
     amr: tuple[str, ...] = ()
     grant_id: str = ""

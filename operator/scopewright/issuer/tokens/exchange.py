@@ -248,7 +248,7 @@ def _user_of(inspected: InspectedToken) -> TokenUser:
     return TokenUser(
         inspected.subject,
         inspected.sid,
-        int(claims["auth_time"]),
+        int(claims.get("auth_time", 0)),
         str(claims.get("acr", "")),
         tuple(claims.get("amr", ())),
     )

@@ -25,7 +25,6 @@ class IdTokenHint:
     client_id: str
     subject: str
     sid: str
-    auth_time: int
 
 
 def sign_id_token(
@@ -68,12 +67,11 @@ def read_hint(hint: str, jwks: Jwks, issuer: IssuerRecord) -> IdTokenHint | None
             return None
         claims = orjson.loads(base64url.decode_canonical(payload))
         client_id, subject, sid = claims["aud"], claims["sub"], claims["sid"]
-        auth_time = claims["auth_time"]
     except (ValueError, KeyError, TypeError):
         return None
     if claims["iss"] != issuer.issuer or not all(isinstance(value, str) for value in (client_id, subject, sid)):
         return None
-    return IdTokenHint(client_id, subject, sid, int(auth_time))
+    return IdTokenHint(client_id, subject, sid)
 
 
 def _header(key: LoadedKey) -> bytes:

@@ -85,8 +85,8 @@ def _claims(authorisation: Authorisation, issuer: IssuerRecord) -> bytes:
     if granted.roles:
         claims["roles"] = granted.roles
     if user:
-        claims |= {"sid": user.sid, "auth_time": user.auth_time}
-        claims |= {name: value for name, value in (("acr", user.acr), ("amr", user.amr)) if value}
+        optional = (("auth_time", user.auth_time), ("acr", user.acr), ("amr", user.amr))
+        claims |= {"sid": user.sid} | {name: value for name, value in optional if value}
     if delegation:
         claims |= {"act": delegation.act, CHAIN: delegation.chain}
     return orjson.dumps(claims)[:-1]

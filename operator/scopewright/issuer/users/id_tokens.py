@@ -37,13 +37,13 @@ class IdTokens:
         """
         issuer = self._registry.require_issuer()
         key = self._signing_key(client, now)
-        claims: dict[str, Any] = {
-            "sub": session.subject,
-            "aud": client.client_id,
-            "auth_time": session.auth_time,
-            "sid": sid,
-        }
-        optional = (("nonce", nonce), ("acr", session.acr), ("amr", session.amr))
+        claims: dict[str, Any] = {"sub": session.subject, "aud": client.client_id, "sid": sid}
+        optional = (
+            ("nonce", nonce),
+            ("auth_time", session.auth_time),
+            ("acr", session.acr),
+            ("amr", session.amr),
+        )
         claims |= {name: value for name, value in optional if value}
         if access_token:
             claims["at_hash"] = at_hash(access_token, key.alg)

@@ -38,6 +38,7 @@ class Session:
     provider_uid: str
     groups: tuple[str, ...]
     auth_time: int
+    """As in AuthenticatedUser: 0 if it is not known."""
     end_time: int
     seen_time: int
     checked_time: int

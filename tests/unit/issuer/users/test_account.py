@@ -60,6 +60,7 @@ async def test_it_shows_the_user_the_logins_and_what_applications_may_do(logins:
     text = Page(answer).texts["account-page"]
     for shown in ("Ada", "ada@hr.example", "hr-staff", browser.session.subject, "leave-worker", "Developer login"):
         assert shown in text
+    assert text.count("Logged in 22 November 2026") == 2
     for shown in ("See <b>salaries</b> (payroll-api)", "payroll.write (payroll-api)", "See your e-mail address"):
         assert shown in text
     assert "Eve" not in text
@@ -72,6 +73,16 @@ async def test_it_shows_the_user_the_logins_and_what_applications_may_do(logins:
     assert stranger.session.sid not in answer.text
     assert browser.cookie not in answer.text
     assert browser.cookie.partition(".")[2] not in answer.text
+
+
+async def test_a_login_of_unknown_time_shows_when_it_was_last_used(logins: Logins) -> None:
+    """Of a provider that sends no `auth_time`."""
+    browser = await LoggedIn.of(logins, replace(user(), auth_time=0))
+    answer = await browser.get("/account")
+    text = Page(answer).texts["account-page"]
+    assert "Last used" in text
+    assert "Logged in 1" not in text
+    assert "1970" not in answer.text
 
 
 async def test_a_browser_without_a_login_sees_nothing(logins: Logins) -> None:

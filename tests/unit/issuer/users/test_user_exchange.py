@@ -13,6 +13,7 @@ from scopewright.core.records.resource_server import ResolvedGrant, Role, UserGr
 from scopewright.core.user_revocations import ended_sessions
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, MAX_EXCHANGES
+from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.sessions import UserSessions, save_session
 from scopewright.issuer.users.stored import Session, decode_stored
 from scopewright.verifier.revoked import Revoked
@@ -94,6 +95,17 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 def reason(logins: Logins) -> str:
     return logins.harness.audit_lines[-1].rpartition('"reason":"')[2].partition('"')[0]
+
+
+async def test_20_time_of_login_that_is_not_known_is_in_no_token() -> None:
+    """A provider need not send `auth_time`; 0 would be a time in 1970."""
+    async with running_logins() as logins:
+        who = replace(MANAGER, auth_time=0)
+        token, id_token = await token_of(logins, who), (await logins.tokens(who))["id_token"]
+        for issued in (token, id_token, await exchanged(logins, token)):
+            assert "auth_time" not in claims_of(issued)
+        assert "auth_time" not in await logins.harness.introspect(token, CLIENT_ID)
+        assert IdTokens(logins.harness.issuer.registry).verify_hint(id_token, logins.harness.clock())
 
 
 async def test_20_user_stays_the_subject_and_act_names_each_caller() -> None:
