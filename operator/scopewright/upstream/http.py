@@ -138,8 +138,9 @@ def check_url(url: object, name: str, *, allow_loopback: bool) -> str:
         raise UpstreamFailed("AnswerMalformed", f"{name} must be a URL of at most {MAX_URL} characters")
     try:
         parsed = HttpUrl.parse(url)
-    except ValueError:
-        message = f"{name} must be an https URL with a host, in ASCII and without user or fragment"
+        _ = httpx.URL(url).host  # decoded for each request, which fails for `xn--a`
+    except (ValueError, httpx.InvalidURL):
+        message = f"{name} must be an https URL with a valid host, in ASCII and without user or fragment"
         raise UpstreamFailed("AnswerMalformed", message) from None
     if parsed.scheme != "https" and not (allow_loopback and is_loopback(parsed.host)):
         raise UpstreamFailed("AddressNotAllowed", f"{name} must be an https URL")

@@ -370,6 +370,9 @@ def test_json_of_many_values(item: bytes) -> None:
         "https://login.exämple/",
         "https://login.example/a b",
         "https://login.example:99999/",
+        "https://xn--a.example/",
+        "https://xn--/",
+        "https://256.256.256.256/",
         "https://login.example/" + "a" * 2048,
     ],
 )
