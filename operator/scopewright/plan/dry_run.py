@@ -122,10 +122,16 @@ class _Installation:
 
     def _declare(self, raw: Raw) -> None:
         obj = parse_declared(raw)
-        for existing, entries in stand_ins(obj) if isinstance(obj, IdentityProvider) else ():
-            if existing.ref not in self._store.objects:
-                self._store.load(existing, entries)
+        if isinstance(obj, IdentityProvider) and obj.namespace == self._config.namespace:
+            self._stand_in(obj)
         self._pending |= self._cache.put(obj)
+
+    def _stand_in(self, provider: IdentityProvider) -> None:
+        """Add what the provider names to the store, beside the entries that other providers name there."""
+        for existing, entries in stand_ins(provider):
+            known = self._store.objects.get(existing.ref)
+            if known is None or known.existing == existing:
+                self._store.load(existing, {**(known.entries if known else {}), **entries})
 
     def change(self, changes: PlannedChanges, now: datetime) -> None:
         """Apply the changes. Events are recorded from here on."""
