@@ -11,19 +11,22 @@ CONCURRENCY: Final = 2
 """Computations at a time in a process: they take at most 2 × 64 MiB."""
 QUEUE: Final = 20
 """Computations that wait for their turn, in the order in which they came."""
+TURN_SECONDS: Final = 3.0
+"""How long they wait: with the wait for the turn of the user, less than the 10 s of a request of users."""
 
 
 class Computations:
     """Of one process."""
 
-    def __init__(self, concurrency: int = CONCURRENCY, queue: int = QUEUE) -> None:
+    def __init__(self, concurrency: int = CONCURRENCY, queue: int = QUEUE, turn_seconds: float = TURN_SECONDS) -> None:
         self._most = concurrency + queue
         self._admitted = 0
+        self._turn_seconds = turn_seconds
         self._turns = asyncio.Semaphore(concurrency)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="passwords")
 
     async def run(self, compute: Callable[[], bool]) -> bool:
-        """Return the result. Raises `PasswordsBusy` if the queue is full.
+        """Return the result. Raises `PasswordsBusy` if the queue is full, or too slow.
 
         A caller that is cancelled gives up its place in the queue. A computation that has begun cannot be stopped: it
         keeps its place until it ends.
@@ -32,7 +35,11 @@ class Computations:
             raise PasswordsBusy
         self._admitted += 1
         try:
-            await self._turns.acquire()
+            async with asyncio.timeout(self._turn_seconds):
+                await self._turns.acquire()
+        except TimeoutError:
+            self._admitted -= 1
+            raise PasswordsBusy from None
         except BaseException:
             self._admitted -= 1
             raise

@@ -13,7 +13,7 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.computations import Computations
-from scopewright.issuer.upstream.login import PasswordsBusy, WrongPassword
+from scopewright.issuer.upstream.login import WrongPassword
 from scopewright.issuer.upstream.password_budgets import PasswordAttempt, PasswordBudgets
 from scopewright.issuer.upstream.static_users import StaticUsers
 
@@ -60,14 +60,23 @@ class Passwords:
             raise WrongPassword from None
         login_key = name_key(username)
         attempt = PasswordAttempt.of(provider.uid, login_key, address)
-        if wait := self._budgets.begin(attempt):
-            await self._sleep(wait)
-        users = self._users.of(provider)
-        candidate = users.candidate(login_key)
+        has_begun = False
+
+        def check() -> bool:
+            nonlocal has_begun
+            has_begun = True
+            return self._check(candidate.password_hash, secret)
+
+        wait = self._budgets.begin(attempt)
         try:
-            right = await self._computations.run(lambda: self._check(candidate.password_hash, secret))
-        except PasswordsBusy:
-            self._budgets.withdraw(attempt)
+            if wait:
+                await self._sleep(wait)
+            users = self._users.of(provider)
+            candidate = users.candidate(login_key)
+            right = await self._computations.run(check)
+        except BaseException:
+            if not has_begun:  # busy, or the request took too long: a flood must not use up the attempts of others
+                self._budgets.withdraw(attempt)
             raise
         if not right or candidate.user is None:
             raise WrongPassword

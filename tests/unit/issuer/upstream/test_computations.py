@@ -88,6 +88,20 @@ async def test_a_computation_whose_caller_is_cancelled_keeps_its_place_until_it_
     assert held.most == CONCURRENCY
 
 
+async def test_a_turn_that_does_not_come_is_refused_and_frees_its_place() -> None:
+    """22 of the most expensive hashes would take longer than a request may."""
+    computations, held = Computations(concurrency=1, queue=1, turn_seconds=0.01), Held()
+    running = asyncio.create_task(computations.run(held))
+    await until(lambda: held.begun == 1)
+    for _ in range(3):
+        with pytest.raises(PasswordsBusy):
+            await computations.run(held)
+    held.release()
+    assert await running
+    assert await computations.run(held)
+    assert held.begun == 2
+
+
 async def test_a_failure_frees_its_place() -> None:
     computations = Computations(concurrency=1, queue=0)
     for _ in range(3):

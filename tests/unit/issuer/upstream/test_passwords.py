@@ -156,6 +156,22 @@ async def test_a_cancelled_guess_is_counted() -> None:
     assert await harness.outcome() == "TooManyAttempts"
 
 
+async def test_a_guess_that_was_cancelled_before_its_turn_is_not_counted() -> None:
+    """The flood of others must not use up the attempts of a user who waits longer than a request may take."""
+    harness = PasswordsHarness(concurrency=1)
+    harness.go_on.clear()
+    flood = asyncio.create_task(harness.outcome("grace", address="192.0.2.9"))
+    await harness.until_checked(1)
+    for _ in range(20):
+        login = asyncio.create_task(harness.outcome(password=RIGHT))
+        await asyncio.sleep(0)
+        login.cancel()
+        await asyncio.gather(login, return_exceptions=True)
+    harness.go_on.set()
+    await flood
+    assert await harness.outcome(password=RIGHT) == "ada"
+
+
 async def test_users_of_two_providers_with_one_name_have_budgets_of_their_own() -> None:
     harness = PasswordsHarness()
     for _ in range(6):
