@@ -88,7 +88,7 @@ def install() -> None:
         lease: {"asyncio": LeaseAsyncio()},
         kube_follow: {"LONGEST_PAUSE": FOLLOW_PAUSE_SECONDS},
         queue: {"MAX_PAUSE_SECONDS": LONGEST_PAUSE_SECONDS},
-        periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
+        periodic_rechecks: {"UNWATCHED_INTERVAL": timedelta(seconds=RESYNC)},
         object_backoff: {
             "random": _Random(),
             "USUAL_LIMIT_SECONDS": LONGEST_PAUSE_SECONDS,

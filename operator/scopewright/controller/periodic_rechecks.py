@@ -6,10 +6,14 @@ from typing import Any, Final
 
 from scopewright.core.objects import Ref
 
-CONFLICT_INTERVAL: Final = timedelta(seconds=10)
-"""A Secret that Scopewright does not manage is not watched: only a read shows that it is deleted."""
+UNWATCHED: Final = ("SecretConflict", "SecretNotFound", "SecretEntryMissing", "SecretTypeNotAllowed")
+"""Reasons that end when a Secret or ConfigMap changes that Scopewright does not manage. It is not watched: only a read shows
+that it was deleted, created or corrected.
+"""
+UNWATCHED_INTERVAL: Final = timedelta(seconds=10)
+"""Between two reads of such an object."""
 READS_PER_SECOND: Final = 10
-"""Reads of such Secrets, for all objects with a conflict."""
+"""Reads of such objects, for all that wait for one."""
 
 
 class PeriodicRechecks:
@@ -18,14 +22,14 @@ class PeriodicRechecks:
     def __init__(self, interval: timedelta, clock: Callable[[], datetime]) -> None:
         self._interval = max(interval, timedelta(seconds=5))
         self._clock = clock
-        self._conflicts: set[Ref] = set()
+        self._waiting: set[Ref] = set()
 
     def due(self, key: Ref, status: Mapping[str, Any] | None) -> datetime | None:
         """When to reconcile an object with this status again; None if it is Ready or deleted."""
         conditions = (status or {}).get("conditions", ())
         reason = next((c["reason"] for c in conditions if c["type"] == "Ready" and c["status"] != "True"), None)
-        if reason != "SecretConflict":
-            self._conflicts.discard(key)
+        if reason not in UNWATCHED:
+            self._waiting.discard(key)
             return self._clock() + self._interval if reason else None
-        self._conflicts.add(key)
-        return self._clock() + max(CONFLICT_INTERVAL, timedelta(seconds=len(self._conflicts) / READS_PER_SECOND))
+        self._waiting.add(key)
+        return self._clock() + max(UNWATCHED_INTERVAL, timedelta(seconds=len(self._waiting) / READS_PER_SECOND))

@@ -2,10 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+
 from scopewright.controller.periodic_rechecks import READS_PER_SECOND, PeriodicRechecks
+from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
+from scopewright.core.providers.secrets import PROVIDER_SECRET_TYPE
 from tests.harness.clock import START
 from tests.harness.operator import OperatorHarness, run_sync
+from tests.harness.samples import ISSUER, NAMESPACE
 
 NOW = START
 CONFLICT = {"conditions": [{"type": "Ready", "status": "False", "reason": "SecretConflict"}]}
@@ -26,6 +31,24 @@ def test_a_client_recovers_within_15_seconds_after_a_foreign_secret_was_deleted(
     harness.clock.now = due
     run_sync(harness.reconciler.reconcile(key))
     assert harness.condition(key) == "True Provisioned"
+
+
+@pytest.mark.parametrize("before", ["", "Opaque", PROVIDER_SECRET_TYPE])
+def test_a_provider_is_in_force_within_15_seconds_after_its_secret_was_created(before: str) -> None:
+    harness = OperatorHarness(Config(issuer=ISSUER, resync=timedelta(minutes=10)))
+    if before:
+        harness.put_secret("oidc", before, another="x")
+    with_secret = {"method": "ClientSecret", "secretRef": {"name": "oidc"}}
+    key = harness.apply_provider(oidc={"clientAuthentication": with_secret})
+    harness.settle()
+    assert harness.condition(key, "Stalled").startswith("True Secret")
+    due = harness.next_due[key]
+    assert due - harness.clock.now <= timedelta(seconds=15)
+    harness.store.objects.pop(Ref("Secret", NAMESPACE, "oidc"), None)
+    harness.put_secret("oidc", PROVIDER_SECRET_TYPE, client_secret="x")
+    harness.clock.now = due
+    run_sync(harness.reconciler.reconcile(key))
+    assert harness.provider_record()
 
 
 def test_thousands_of_conflicts_cost_ten_reads_a_second() -> None:
