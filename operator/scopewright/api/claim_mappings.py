@@ -1,5 +1,6 @@
 """`spec.claimMappings` of an IdentityProvider: where a provider's claims have what Scopewright needs."""
 
+import re
 from typing import Annotated, ClassVar, Final
 
 from pydantic import Field, StringConstraints
@@ -17,10 +18,16 @@ CHANGEABLE_CLAIMS: Final = (
 )
 """Claims that a user or an administrator can change, or that a later user can receive: never the subject."""
 
+_CHANGEABLE: Final = f"(?i)^(.*[/:.#])?({'|'.join(CHANGEABLE_CLAIMS)})$"
 _PATH_OF: Final = "(has({0}.claim) ? [{0}.claim] : has({0}.path) ? {0}.path : [])"
 _LAST_NAME: Final = "(has(self.claim) ? self.claim : has(self.path) ? self.path[size(self.path) - 1] : '')"
 
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=256)]
+
+
+def is_changeable(claim: str) -> bool:
+    """Whether it is one of CHANGEABLE_CLAIMS, in any case and behind any namespace."""
+    return re.match(_CHANGEABLE, claim) is not None
 
 
 class ClaimMapping(Model):
@@ -48,7 +55,7 @@ class SubjectMapping(ClaimMapping):
         *ClaimMapping.RULES,
         Rule(
             "subject-is-no-changeable-claim",
-            f"!{_LAST_NAME}.matches('(?i)^(.*[/:.#])?({'|'.join(CHANGEABLE_CLAIMS)})$')",
+            f"!{_LAST_NAME}.matches('{_CHANGEABLE}')",
             "the subject is a claim that can change or pass to another person; choose an identifier that the provider "
             "never assigns again, such as sub, or oid of Microsoft Entra ID",
         ),

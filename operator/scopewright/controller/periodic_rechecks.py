@@ -7,8 +7,8 @@ from typing import Any, Final
 from scopewright.core.objects import Ref
 
 UNWATCHED: Final = ("SecretConflict", "SecretNotFound", "SecretEntryMissing", "SecretTypeNotAllowed")
-"""Reasons that end when a Secret or ConfigMap changes that Scopewright does not manage. It is not watched: only a read shows
-that it was deleted, created or corrected.
+"""Reasons that end when a Secret or ConfigMap changes that Scopewright does not manage. It is not watched: only a read
+shows that it was deleted, created or corrected.
 """
 UNWATCHED_INTERVAL: Final = timedelta(seconds=10)
 """Between two reads of such an object."""

@@ -52,6 +52,7 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "SecretConflict": ("spec", "credentials", "secretName"),
     "SigningKeyNotReady": ("spec", "tokens", "signingKey"),
     "SubjectClaimImmutable": ("spec", "claimMappings", "subject"),
+    "SubjectClaimNotAllowed": ("spec", "claimMappings", "subject"),
     "SubjectDomainConflict": ("spec", "subjectDomain"),
     "SubjectDomainImmutable": ("spec", "subjectDomain"),
     "UnknownRole": ("spec", "roles"),

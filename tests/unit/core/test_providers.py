@@ -90,6 +90,13 @@ def reason_of(declared: IdentityProvider, referenced: Objects | None = None, **m
     return refused.value.reason
 
 
+@pytest.mark.parametrize(
+    "subject", [{"claim": "email"}, {"claim": "https://a.example/UPN"}, {"path": ["user", "preferred_username"]}, {}]
+)
+def test_a_subject_that_another_user_can_get_is_refused_without_the_rules_of_the_crd(subject: dict[str, Any]) -> None:
+    assert reason_of(oidc(mappings={"subject": subject})) == "SubjectClaimNotAllowed"
+
+
 # Referenced objects
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.api.claim_mappings import ClaimMapping, ProviderClaims
+from scopewright.api.claim_mappings import ClaimMapping, ProviderClaims, is_changeable
 from scopewright.api.openid_provider import OpenIDProvider
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
@@ -45,6 +45,7 @@ def record_write(view: ProviderView) -> Desired:
     else:
         users = _static_users(view)
         record, entries = _with_groups_of(record, users), {USERS_ENTRY: encode_static_users(users)}
+    _check_subject(record)
     _check_own(view, record)
     for other in view.others:
         if why := conflict(record, other.record):
@@ -102,6 +103,17 @@ def loses_its_record(view: ProviderView) -> Rejected | None:
 
 def _age(stored: StoredProvider) -> tuple[datetime, str]:
     return stored.existing.creation_time or _LATEST, stored.record.name
+
+
+def _check_subject(record: IdentityProviderRecord) -> None:
+    """What no provider may have as its subject, whatever CEL rules the API server has."""
+    path = record.claims.subject
+    if not path or (record.oidc and is_changeable(path[-1])):
+        message = (
+            "claimMappings.subject must be a claim that the provider never assigns to another user: delete the object "
+            "and create it again with one such as sub, or oid of Microsoft Entra ID"
+        )
+        raise Rejected("SubjectClaimNotAllowed", message)
 
 
 def _check_own(view: ProviderView, record: IdentityProviderRecord) -> None:
