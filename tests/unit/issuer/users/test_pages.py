@@ -98,6 +98,13 @@ def test_the_hash_allows_the_style_of_each_page(name: str) -> None:
     assert not re.search(rb"url\(|@import|</", style)
 
 
+def test_each_rule_of_the_style_stands_once() -> None:
+    """A block that was pasted a second time changes the rules around it."""
+    rules = re.findall(r"([^{};]+)\{([^{}]*)\}", (TEMPLATES / "style.css").read_text())
+    assert len(rules) > 50
+    assert [selector for selector, body in rules if rules.count((selector, body)) > 1] == []
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_forms_post_the_csrf_token_to_the_action(name: str) -> None:
     page = elements(sample_pages()[name])
