@@ -55,11 +55,11 @@ async def fetch_keys(http: UpstreamHttp, metadata: ProviderMetadata, previous: K
     """
     answer = await http.get(metadata.jwks_uri)
     try:
-        keys = KeySet.parse(answer.require_ok().json(), previous)
+        keys = KeySet.parse(answer.require_ok().json(), previous, needs_kid=False)
     except ValueError as error:
         raise UpstreamFailed("AnswerMalformed", f"{answer.url}: {error}") from None
     if not len(keys):
-        message = f"{answer.url} has no usable key: public, with a kid, for signatures, RSA of 2048 to 8192 bits or EC"
+        message = f"{answer.url} has no usable key: public, for signatures, RSA of 2048 to 8192 bits or EC"
         raise UpstreamFailed("AnswerMalformed", message)
     return keys
 

@@ -11,6 +11,7 @@ from scopewright.issuer.upstream.slots import RequestSlots
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.discovery import ProviderMetadata, fetch_keys, fetch_metadata
 from scopewright.upstream.http import UpstreamAnswer, UpstreamHttp
+from scopewright.verifier.jws import Signed
 from scopewright.verifier.keyset import Key, KeySet
 
 Operation = Literal["discovery", "keys", "token", "userinfo"]
@@ -53,13 +54,14 @@ class ProviderConnection:
     async def metadata(self) -> ProviderMetadata:
         return await self._metadata.get()
 
-    async def key(self, kid: str, algorithm: str) -> Key | None:
-        """Return the provider's key; None if it publishes none. An unknown one causes one fetch, then a pause."""
-        keys = await self._keys.get()
-        key = keys.get(kid, algorithm)
+    async def key(self, signed: Signed) -> Key | None:
+        """Return the provider's key for a token; None if it publishes none. An unknown one causes one fetch, then a
+        pause.
+        """
+        key = _key_of(signed, await self._keys.get())
         if key is None and (self._keys.is_fetching or self._timer() >= self._next_for_unknown_key):
             self._next_for_unknown_key = self._timer() + UNKNOWN_KEY_SECONDS
-            key = (await self._keys.refetch()).get(kid, algorithm)
+            key = _key_of(signed, await self._keys.refetch())
         return key
 
     async def post_token(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> UpstreamAnswer:
@@ -101,6 +103,17 @@ class ProviderConnection:
             self._report(self._name, operation, failure)
             raise
         self._report(self._name, operation, None)
+
+
+def _key_of(signed: Signed, keys: KeySet) -> Key | None:
+    """A token has no kid if its issuer has one key (OpenID Connect Core §10.1): the only one that fits is used. If it
+    does not verify the token, it has been replaced.
+    """
+    kid, algorithm = signed.header.get("kid"), signed.header["alg"]
+    if kid is not None:
+        return keys.get(kid, algorithm)
+    key = keys.sole(algorithm)
+    return key if key is not None and key.verifies(signed.signing_input, signed.signature) else None
 
 
 def _below_500(answer: UpstreamAnswer) -> UpstreamAnswer:

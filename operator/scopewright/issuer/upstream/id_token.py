@@ -53,13 +53,13 @@ def parse_id_token(token: object, algorithms: tuple[str, ...]) -> Signed:
         raise _refused("has the typ of another kind of token")
     if header.get("alg") not in algorithms:
         raise _refused(f"has an algorithm that signingAlgorithms does not accept: {ascii(header.get('alg'))[:40]}")
-    if not isinstance(header.get("kid"), str):
-        raise _refused("must have a kid in its header")
+    if "kid" in header and (not isinstance(header["kid"], str) or not header["kid"]):
+        raise _refused("must have a text as kid in its header, or none")
     return signed
 
 
 def verify_id_token(signed: Signed, key: Key | None, rules: IdTokenRules) -> dict[str, Any]:
-    """Return the claims. Raises `LoginRefused`. `key` is the provider's key for the token's `kid` and `alg`, if any.
+    """Return the claims. Raises `LoginRefused`. `key` is the provider's key for the token, if any.
 
     The key decides about the algorithm, and only keys for asymmetric ones are parsed: `none` verifies nothing, nor does
     HS256 with a public key as its secret.

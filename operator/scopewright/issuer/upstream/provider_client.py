@@ -129,7 +129,7 @@ class ProviderClient:
 
     async def _verified(self, answer: TokenAnswer, rules: IdTokenRules) -> dict[str, Any]:
         signed = parse_id_token(answer.id_token, self._oidc.signing_algorithms)
-        key = await self._connection.key(signed.header["kid"], signed.header["alg"])
+        key = await self._connection.key(signed)
         return verify_id_token(signed, key, rules)
 
     async def _userinfo(

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
 from scopewright.issuer.upstream.id_token import MAX_ID_TOKEN, parse_id_token
 from scopewright.issuer.upstream.login import LoginRefused
-from tests.harness.openid_replies import signed_with_public_key, unsigned
+from tests.harness.openid_replies import reply_json, replying, signed_with_public_key, unsigned
 from tests.unit.issuer.upstream.support import LoginHarness
 
 CLIENT = "scopewright"
@@ -161,7 +161,6 @@ async def test_changed_claims(login: LoginHarness) -> None:
         {"typ": "application/at+jwt"},
         {"typ": "logout+jwt"},
         {"typ": "dpop+jwt"},
-        {"kid": None},
         {"kid": "unknown"},
         {"kid": ""},
     ],
@@ -173,6 +172,67 @@ async def test_header_that_is_refused(login: LoginHarness, header: dict[str, Any
     assert await refused(login)
 
 
+# Without a kid (OpenID Connect Core §10.1)
+
+
+def publish(login: LoginHarness, *jwks: dict[str, Any]) -> None:
+    login.openid.header = {"kid": None}
+    login.openid.replies["jwks"] = replying(reply_json({"keys": list(jwks)}))
+
+
+def public(key: ECKey | RSAKey, *, has_kid: bool = True) -> dict[str, Any]:
+    return {name: value for name, value in key.as_dict(private=False).items() if has_kid or name != "kid"}
+
+
+def stranger(algorithm: str = "ES256") -> ECKey | RSAKey:
+    parameters: KeyParameters = {"kid": "stranger", "alg": algorithm, "use": "sig"}
+    if algorithm == "ES256":
+        return ECKey.generate_key("P-256", parameters, private=True)
+    return RSAKey.generate_key(2048, parameters, private=True)
+
+
+@pytest.mark.parametrize("has_kid", [True, False])
+async def test_token_without_a_kid_is_of_the_only_key(login: LoginHarness, has_kid: bool) -> None:
+    publish(login, public(login.openid.keys[0], has_kid=has_kid))
+    assert (await login.login()).groups == ("hr-staff",)
+
+
+async def test_keys_for_other_algorithms_and_uses_do_not_count(login: LoginHarness) -> None:
+    key = public(login.openid.keys[0])
+    publish(login, public(stranger("RS256")), public(stranger()) | {"use": "enc"}, key)
+    assert (await login.login()).groups == ("hr-staff",)
+
+
+@pytest.mark.parametrize("has_kid", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_token_without_a_kid_is_refused_if_two_keys_fit(
+    login: LoginHarness, has_kid: bool, is_first: bool
+) -> None:
+    keys = [public(login.openid.keys[0], has_kid=has_kid), public(stranger(), has_kid=has_kid)]
+    publish(login, *(keys if is_first else reversed(keys)))
+    assert "does not publish" in await refused(login)
+
+
+@pytest.mark.parametrize("has_kid", [True, False])
+async def test_token_without_a_kid_of_another_key(login: LoginHarness, has_kid: bool) -> None:
+    publish(login, public(stranger(), has_kid=has_kid))
+    assert "does not publish" in await refused(login)
+
+
+async def test_empty_kid_is_not_that_of_a_key_without_one(login: LoginHarness) -> None:
+    publish(login, public(login.openid.keys[0], has_kid=False))
+    login.openid.header = {"kid": ""}
+    assert "kid" in await refused(login)
+
+
+async def test_key_without_a_kid_is_fetched_again_when_it_was_replaced(login: LoginHarness) -> None:
+    publish(login, public(login.openid.keys[0], has_kid=False))
+    await login.login()
+    login.openid.rotate()
+    publish(login, public(login.openid.keys[0], has_kid=False))
+    assert (await login.login()).groups == ("hr-staff",)
+
+
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "application/jwt"])
 async def test_typ_of_an_id_token(login: LoginHarness, typ: str) -> None:
     login.openid.header = {"typ": typ}
@@ -181,7 +241,13 @@ async def test_typ_of_an_id_token(login: LoginHarness, typ: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "problem"),
-    [({"crit": ["exp"], "exp": 1}, "crit"), ({"crit": []}, "crit"), ({"b64": True}, "b64"), ({"typ": 7}, "typ")],
+    [
+        ({"crit": ["exp"], "exp": 1}, "crit"),
+        ({"crit": []}, "crit"),
+        ({"b64": True}, "b64"),
+        ({"typ": 7}, "typ"),
+        ({"kid": 7}, "kid"),
+    ],
 )
 def test_header_of_another_meaning(header: dict[str, Any], problem: str) -> None:
     with pytest.raises(LoginRefused, match=problem):
