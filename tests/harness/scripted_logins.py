@@ -3,49 +3,78 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
 
+from scopewright.core.users import subject_of
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
 from scopewright.issuer.upstream.login import UpstreamRequest, UserGone
+from tests.harness.clock import START
+
+
+def user_at(provider: Provider, name: str = "ada", *groups: str, **changes: Any) -> AuthenticatedUser:
+    """A user of the provider, in `hr-staff` if no groups are given. `changes` are fields of AuthenticatedUser."""
+    fields: dict[str, Any] = {
+        "subject": subject_of(provider.record.subject_domain, name),
+        "provider": provider.name,
+        "provider_uid": provider.uid,
+        "groups": groups or ("hr-staff",),
+        "auth_time": int(START.timestamp()),
+        "claims": {"name": name.title()},
+    }
+    return AuthenticatedUser(**fields | changes)
 
 
 @dataclass
 class ScriptedLogins:
-    """Implements `UpstreamLogins`. It rotates refresh tokens, and ends a login whose old one is sent again."""
+    """Implements `UpstreamLogins`. The users of visits have no tokens of the provider; those of `log_in` do.
 
-    users: dict[str, AuthenticatedUser] = field(default_factory=dict)
-    """By our `sub`: what the provider says now. A user who is not here has been deleted there."""
+    It rotates refresh tokens, and ends a login whose old one is sent again.
+    """
+
     failure: Exception | None = None
     """Raised by every request while it is set."""
+
+    user: str = "ada"
+    """Who logs in at the next visit, with these groups and changes of `user_at`."""
+    groups: tuple[str, ...] = ("hr-staff",)
+    changes: dict[str, Any] = field(default_factory=dict)
+    visits: list[UpstreamRequest] = field(default_factory=list)
+    redeemed: list[tuple[UpstreamRequest, Mapping[str, str]]] = field(default_factory=list)
+
+    users: dict[str, AuthenticatedUser] = field(default_factory=dict)
+    """By `sub`: the users of `log_in` as the provider has them now. One who is not here has been deleted there."""
     asked: list[str] = field(default_factory=list)
     """The refresh tokens that `confirm` got."""
     replayed: list[str] = field(default_factory=list)
     """Those that were not current any more."""
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-    """Cleared: the provider does not answer yet."""
+    """Cleared: `confirm` does not answer yet."""
     current: dict[str, str] = field(default_factory=dict)
     """By the login that a refresh token began with: the current one."""
 
     def __post_init__(self) -> None:
         self.may_answer.set()
 
-    def log_in(self, user: AuthenticatedUser) -> AuthenticatedUser:
-        """The user as `redeem` returns them, with a refresh token of a new login."""
-        login = f"login-{len(self.current)}"
-        self.current[login] = f"{login}.0"
-        self.users[user.subject] = user
-        return replace(user, upstream=UpstreamTokens(self.current[login]))
-
     async def authorization_url(self, provider: Provider, request: UpstreamRequest) -> str:
         self._fail()
-        return f"{provider.record.subject_domain}/authorize"
+        self.visits.append(request)
+        return f"https://{provider.name}.example/authorize?{urlencode({'state': request.state})}"
 
     async def redeem(
         self, provider: Provider, request: UpstreamRequest, parameters: Mapping[str, str]
     ) -> AuthenticatedUser:
-        """`code` is the `sub`."""
+        self.redeemed.append((request, parameters))
         self._fail()
-        return self.log_in(self.users[parameters["code"]])
+        return user_at(provider, self.user, *self.groups, **self.changes)
+
+    def log_in(self, user: AuthenticatedUser) -> AuthenticatedUser:
+        """Return the user with a refresh token of a new login at the provider."""
+        login = f"login-{len(self.current)}"
+        self.current[login] = f"{login}.0"
+        self.users[user.subject] = user
+        return replace(user, upstream=UpstreamTokens(self.current[login]))
 
     async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
         self.asked.append(tokens.refresh_token)

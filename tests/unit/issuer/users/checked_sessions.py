@@ -7,15 +7,13 @@ from typing import Any
 
 import httpx
 
-from scopewright.core.failures import Unavailable
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.assembly import UserState
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session
-from scopewright.stores.sessions import Delete, Found, Put
 from tests.harness.clock import Clock
-from tests.harness.memory_sessions import MemorySessions
+from tests.harness.failing_sessions import FailingSessions
 from tests.harness.scripted_logins import ScriptedLogins
 from tests.harness.users import provider_of
 from tests.unit.issuer.users.logins import SCOPES, Logins, running_logins, user
@@ -26,35 +24,11 @@ INTERVAL_SECONDS = COMPANY.record.check_interval
 ADA = replace(user("ada", "hr-staff"), provider="company", provider_uid="uid-of-company")
 
 
-class FailingStore(MemorySessions):
-    """A store that is away, takes no writes, or fails in the next writes of a number."""
-
-    is_away = False
-    is_full = False
-    reads = 0
-    failures = 0
-    """Of the next writes: how many fail."""
-
-    async def get(self, *keys: bytes) -> Found:
-        self.reads += 1
-        if self.is_away:
-            raise Unavailable("away")
-        return await super().get(*keys)
-
-    async def write(self, *changes: Put | Delete) -> bool:
-        if self.is_away or self.is_full:
-            raise Unavailable("away or full", refused=True)
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("failed", refused=True)
-        return await super().write(*changes)
-
-
 @dataclass
-class ProviderLogins:
+class CheckedSessions:
     logins: Logins
     upstream: ScriptedLogins
-    store: FailingStore
+    store: FailingSessions
 
     @property
     def clock(self) -> Clock:
@@ -96,14 +70,14 @@ class ProviderLogins:
 
 
 @asynccontextmanager
-async def running_provider_logins(
-    providers: Iterable[Provider] = (COMPANY,), store: FailingStore | None = None, **settings: Any
-) -> AsyncIterator[ProviderLogins]:
+async def running_checked_sessions(
+    providers: Iterable[Provider] = (COMPANY,), store: FailingSessions | None = None, **settings: Any
+) -> AsyncIterator[CheckedSessions]:
     clock = settings.setdefault("clock", Clock())
-    store = store or FailingStore(clock)
+    store = store or FailingSessions(clock)
     upstream = ScriptedLogins()
     async with running_logins(store=store, upstreams=upstream, providers=providers, **settings) as logins:
-        yield ProviderLogins(logins, upstream, store)
+        yield CheckedSessions(logins, upstream, store)
 
 
 def scope_of(response: httpx.Response) -> str:

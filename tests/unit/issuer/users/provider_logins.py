@@ -1,7 +1,7 @@
 """`UsersHarness` with identity providers whose answers a test chooses, and a browser that goes there and returns."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,60 +10,17 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
-from scopewright.core.users import subject_of
 from scopewright.issuer.state.providers import Provider
-from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import UpstreamRequest, WrongPassword
-from tests.harness.clock import START
+from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.upstream.login import WrongPassword
 from tests.harness.issuer import settle
+from tests.harness.scripted_logins import ScriptedLogins, user_at
 from tests.harness.users import UsersHarness, provider_of, web_record
 
 COMPANY: Final = provider_of("company")
 PARTNER: Final = provider_of("partner")
 STAFF: Final = provider_of("staff", oidc=None)
 """A static provider."""
-
-
-def user_at(provider: Provider, name: str = "ada", *groups: str, **changes: Any) -> AuthenticatedUser:
-    fields: dict[str, Any] = {
-        "subject": subject_of(provider.record.subject_domain, name),
-        "provider": provider.name,
-        "provider_uid": provider.uid,
-        "groups": groups or ("hr-staff",),
-        "auth_time": int(START.timestamp()),
-        "claims": {"name": name.title()},
-    }
-    return AuthenticatedUser(**fields | changes)
-
-
-@dataclass
-class FakeUpstreams:
-    """OpenID providers at which `user` logs in, or with `failure` nobody. It keeps the requests."""
-
-    user: str = "ada"
-    groups: tuple[str, ...] = ("hr-staff",)
-    changes: dict[str, Any] = field(default_factory=dict)
-    """Fields of AuthenticatedUser."""
-    failure: Exception | None = None
-    visits: list[UpstreamRequest] = field(default_factory=list)
-    redeemed: list[tuple[UpstreamRequest, Mapping[str, str]]] = field(default_factory=list)
-
-    async def authorization_url(self, provider: Provider, request: UpstreamRequest) -> str:
-        if self.failure:
-            raise self.failure
-        self.visits.append(request)
-        return f"https://{provider.name}.example/authorize?{urlencode({'state': request.state})}"
-
-    async def redeem(
-        self, provider: Provider, request: UpstreamRequest, parameters: Mapping[str, str]
-    ) -> AuthenticatedUser:
-        self.redeemed.append((request, parameters))
-        if self.failure:
-            raise self.failure
-        return user_at(provider, self.user, *self.groups, **self.changes)
-
-    async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
-        raise AssertionError("no token is refreshed here")
 
 
 @dataclass
@@ -90,7 +47,7 @@ class FakePasswords:
 @dataclass
 class ProviderLogins:
     users: UsersHarness
-    upstreams: FakeUpstreams
+    upstreams: ScriptedLogins
     passwords: FakePasswords
 
     @property
@@ -148,7 +105,7 @@ def state_of(away: httpx.Response) -> str:
 async def running_providers(folder: Path, *providers: Provider, **login: Any) -> AsyncIterator[ProviderLogins]:
     """An issuer with these providers. `login` are fields of Login of the client `hr-web`."""
     harness = UsersHarness(folder)
-    upstreams, passwords = FakeUpstreams(), FakePasswords()
+    upstreams, passwords = ScriptedLogins(), FakePasswords()
     assert harness.issuer.users is not None
     harness.issuer.users = replace(harness.issuer.users, upstreams=upstreams, passwords=passwords)
     for provider in providers:

@@ -17,9 +17,9 @@ from tests.harness.users import provider_of, static_user
 from tests.unit.issuer.users import test_user_exchange
 from tests.unit.issuer.users.checked_sessions import (
     COMPANY,
-    ProviderLogins,
+    CheckedSessions,
     refusal_of,
-    running_provider_logins,
+    running_checked_sessions,
     scope_of,
 )
 from tests.unit.issuer.users.logins import SCOPES, user
@@ -45,29 +45,29 @@ RECREATED = provider_of("company", uid="uid-of-another-one")
 
 
 @pytest.fixture
-async def at() -> AsyncIterator[ProviderLogins]:
-    async with running_provider_logins((COMPANY, STAFF)) as logins:
+async def at() -> AsyncIterator[CheckedSessions]:
+    async with running_checked_sessions((COMPANY, STAFF)) as logins:
         yield logins
 
 
-async def put(at: ProviderLogins, provider: Provider) -> None:
+async def put(at: CheckedSessions, provider: Provider) -> None:
     at.logins.harness.put_provider(provider)
     await settle()
 
 
-async def delete(at: ProviderLogins, name: str) -> None:
+async def delete(at: CheckedSessions, name: str) -> None:
     at.logins.harness.delete_provider(name)
     await settle()
 
 
-async def userinfo(at: ProviderLogins, token: str) -> httpx.Response:
+async def userinfo(at: CheckedSessions, token: str) -> httpx.Response:
     return await at.logins.harness.http.get("/userinfo", headers={"authorization": f"Bearer {token}"})
 
 
 @pytest.mark.parametrize("then", [None, RECREATED], ids=["deleted", "deleted and created again"])
 @pytest.mark.parametrize("offline", [False, True])
 async def test_a_session_of_a_deleted_provider_gives_nothing(
-    at: ProviderLogins, then: Provider | None, offline: bool
+    at: CheckedSessions, then: Provider | None, offline: bool
 ) -> None:
     """Also not to a provider that was created later with the same name: its users are others."""
     await test_user_exchange.install(at.logins)
@@ -93,7 +93,7 @@ async def test_a_session_of_a_deleted_provider_gives_nothing(
     assert not at.upstream.asked, "the refresh token of one provider is not sent to another one"
 
 
-async def test_a_session_goes_on_when_the_provider_is_in_force_again(at: ProviderLogins) -> None:
+async def test_a_session_goes_on_when_the_provider_is_in_force_again(at: CheckedSessions) -> None:
     """Such as after a restore of the cluster's objects: the UID is the same."""
     cookie, session = await at.log_in()
     await delete(at, "company")
@@ -102,7 +102,7 @@ async def test_a_session_goes_on_when_the_provider_is_in_force_again(at: Provide
     assert await at.pages.of_cookie(cookie) == session
 
 
-async def test_a_session_of_a_deleted_provider_can_be_ended(at: ProviderLogins) -> None:
+async def test_a_session_of_a_deleted_provider_can_be_ended(at: CheckedSessions) -> None:
     cookie, session = await at.log_in()
     await delete(at, "company")
     assert await at.pages.of_cookie(cookie, idle_too=True) == session
@@ -112,7 +112,7 @@ async def test_a_session_of_a_deleted_provider_can_be_ended(at: ProviderLogins) 
 
 
 async def test_the_developer_login_ends_when_a_provider_comes_into_force() -> None:
-    async with running_provider_logins(()) as at:
+    async with running_checked_sessions(()) as at:
         cookie, session = await at.logins.sessions.begin(user())
         token = await at.refresh_token(session)
         assert scope_of(await at.refresh(token)) == "payroll.read"
@@ -124,14 +124,14 @@ async def test_the_developer_login_ends_when_a_provider_comes_into_force() -> No
 # Static users
 
 
-async def static_login(at: ProviderLogins) -> tuple[str, str]:
+async def static_login(at: CheckedSessions) -> tuple[str, str]:
     """The cookie and a refresh token of Grace."""
     await delete(at, "company")
     cookie, session = await at.logins.sessions.begin(GRACE)
     return cookie, await at.refresh_token(session)
 
 
-async def test_a_static_user_has_the_groups_and_claims_of_the_current_record(at: ProviderLogins) -> None:
+async def test_a_static_user_has_the_groups_and_claims_of_the_current_record(at: CheckedSessions) -> None:
     cookie, token = await static_login(at)
     await put(at, replace(STAFF, users=static_users(grace=["managers"])))
     refreshed = await at.refresh(token)
@@ -145,14 +145,14 @@ async def test_a_static_user_has_the_groups_and_claims_of_the_current_record(at:
     assert (await at.refresh(token)).status_code == 200, "there is nobody to ask"
 
 
-async def test_a_static_user_who_was_removed_is_logged_out(at: ProviderLogins) -> None:
+async def test_a_static_user_who_was_removed_is_logged_out(at: CheckedSessions) -> None:
     cookie, token = await static_login(at)
     await put(at, replace(STAFF, users=static_users(eve=["hr-staff"])))
     assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
     assert await at.pages.of_cookie(cookie) is None
 
 
-async def test_a_record_with_malformed_users_is_ignored(at: ProviderLogins) -> None:
+async def test_a_record_with_malformed_users_is_ignored(at: CheckedSessions) -> None:
     cookie, _ = await static_login(at)
     await put(at, replace(STAFF, users=b'{"users": [{}]}'))
     session = await at.pages.of_cookie(cookie)
@@ -164,7 +164,7 @@ async def test_a_record_with_malformed_users_is_ignored(at: ProviderLogins) -> N
 
 
 async def test_the_endpoints_of_users_are_there_while_a_provider_is_in_force() -> None:
-    async with running_provider_logins((), developer=False) as at:
+    async with running_checked_sessions((), developer=False) as at:
         await require_users_endpoints(at, served=False)
         await put(at, COMPANY)
         await require_users_endpoints(at, served=True)
@@ -172,7 +172,7 @@ async def test_the_endpoints_of_users_are_there_while_a_provider_is_in_force() -
         await require_users_endpoints(at, served=False)
 
 
-async def require_users_endpoints(at: ProviderLogins, *, served: bool) -> None:
+async def require_users_endpoints(at: CheckedSessions, *, served: bool) -> None:
     http, origin = at.logins.harness.http, {"origin": "https://hr.example"}
     pages = [await http.get(path) for path in ("/authorize", "/account", "/logout", "/userinfo", "/login/x/company")]
     assert [page.headers["content-type"] == "application/json" for page in pages] == (

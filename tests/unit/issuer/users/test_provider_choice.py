@@ -8,6 +8,7 @@ import pytest
 from scopewright.issuer.users.attempts import attempt_of_state
 from scopewright.upstream import UpstreamFailed
 from tests.harness.html_page import Page
+from tests.harness.scripted_logins import user_at
 from tests.unit.issuer.users.provider_logins import (
     COMPANY,
     PARTNER,
@@ -15,7 +16,6 @@ from tests.unit.issuer.users.provider_logins import (
     ProviderLogins,
     running_providers,
     state_of,
-    user_at,
 )
 
 BOTH = ("company", "partner")

@@ -25,34 +25,13 @@ from scopewright.issuer.users.user_record import (
     with_family,
     with_tokens,
 )
-from scopewright.stores.sessions import Delete, Found, Put
+from scopewright.stores.sessions import Delete, Put
 from scopewright.stores.sessions.sealed import Opened, Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
-from tests.harness.memory_sessions import MemorySessions
+from tests.harness.failing_sessions import FailingSessions
 
 ADA = AuthenticatedUser("u-ada", "developer", "uid", ("hr-staff",), 1_800_000_000, {"name": "Ada"}, "acr", ("pwd",))
 EVE = replace(ADA, subject="u-eve")
-
-
-class Store(MemorySessions):
-    """A store that can be away, or full, and counts its requests."""
-
-    is_away = False
-    is_full = False
-    reads = 0
-    writes = 0
-
-    async def get(self, *keys: bytes) -> Found:
-        self.reads += 1
-        if self.is_away:
-            raise Unavailable("away")
-        return await super().get(*keys)
-
-    async def write(self, *changes: Put | Delete) -> bool:
-        self.writes += 1
-        if self.is_away or self.is_full:
-            raise Unavailable("away or full")
-        return await super().write(*changes)
 
 
 @dataclass
@@ -61,7 +40,7 @@ class Users:
     ended: list[RevocationRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.clock)
+        self.store = FailingSessions(self.clock)
         self.sealed = SealedSessions(self.store, lambda: SessionKeys(b"k" * 32), self.clock)
         self.sessions = UserSessions(self.sealed, self.end)
 

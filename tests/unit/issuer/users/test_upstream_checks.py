@@ -22,9 +22,9 @@ from tests.unit.issuer.users import test_user_exchange
 from tests.unit.issuer.users.checked_sessions import (
     ADA,
     INTERVAL_SECONDS,
-    ProviderLogins,
+    CheckedSessions,
     refusal_of,
-    running_provider_logins,
+    running_checked_sessions,
     scope_of,
 )
 from tests.unit.issuer.users.logins import CALLBACK, web_client
@@ -40,12 +40,12 @@ def refused(tokens: UpstreamTokens | None = None) -> LoginRefused:
 
 
 @pytest.fixture
-async def at() -> AsyncIterator[ProviderLogins]:
-    async with running_provider_logins() as logins:
+async def at() -> AsyncIterator[CheckedSessions]:
+    async with running_checked_sessions() as logins:
         yield logins
 
 
-async def stored_login(at: ProviderLogins, sid: str) -> UpstreamLogin | None:
+async def stored_login(at: CheckedSessions, sid: str) -> UpstreamLogin | None:
     found = await read_login(at.logins.sealed, sid)
     return found.login if found else None
 
@@ -53,7 +53,7 @@ async def stored_login(at: ProviderLogins, sid: str) -> UpstreamLogin | None:
 # When
 
 
-async def test_nobody_asks_before_the_interval_is_over(at: ProviderLogins) -> None:
+async def test_nobody_asks_before_the_interval_is_over(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.says("managers")
     at.clock.advance(seconds=INTERVAL_SECONDS - 1)
@@ -61,7 +61,7 @@ async def test_nobody_asks_before_the_interval_is_over(at: ProviderLogins) -> No
     assert not at.upstream.asked
 
 
-async def test_a_refresh_asks_and_the_answer_decides_its_token(at: ProviderLogins) -> None:
+async def test_a_refresh_asks_and_the_answer_decides_its_token(at: CheckedSessions) -> None:
     _, session = await at.log_in()
     token = await at.refresh_token(session)
     at.says("managers", name="Ada King")
@@ -77,7 +77,7 @@ async def test_a_refresh_asks_and_the_answer_decides_its_token(at: ProviderLogin
     assert stored.checked_time == int(at.clock())
 
 
-async def test_the_redemption_of_a_code_asks(at: ProviderLogins) -> None:
+async def test_the_redemption_of_a_code_asks(at: CheckedSessions) -> None:
     _, session = await at.log_in()
     at.says("managers")
     at.becomes_due()
@@ -85,7 +85,7 @@ async def test_the_redemption_of_a_code_asks(at: ProviderLogins) -> None:
     assert scope_of(response) == BOTH
 
 
-async def test_rotated_refresh_tokens_are_used_in_their_order(at: ProviderLogins) -> None:
+async def test_rotated_refresh_tokens_are_used_in_their_order(at: CheckedSessions) -> None:
     token = await at.logged_in()
     for _ in range(4):
         at.becomes_due()
@@ -93,7 +93,7 @@ async def test_rotated_refresh_tokens_are_used_in_their_order(at: ProviderLogins
     assert at.upstream.asked == ["login-0.0", "login-0.1", "login-0.2", "login-0.3"]
 
 
-async def test_a_clock_that_is_set_back_does_not_put_off_the_question(at: ProviderLogins) -> None:
+async def test_a_clock_that_is_set_back_does_not_put_off_the_question(at: CheckedSessions) -> None:
     at.clock.advance(hours=3)
     token = await at.logged_in()
     at.says("managers")
@@ -104,7 +104,7 @@ async def test_a_clock_that_is_set_back_does_not_put_off_the_question(at: Provid
     assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
 
 
-async def test_a_clock_that_is_set_back_ends_the_pause_after_a_failure(at: ProviderLogins) -> None:
+async def test_a_clock_that_is_set_back_ends_the_pause_after_a_failure(at: CheckedSessions) -> None:
     at.clock.advance(hours=3)
     token = await at.logged_in()
     at.upstream.failure = DOWN
@@ -118,7 +118,7 @@ async def test_a_clock_that_is_set_back_ends_the_pause_after_a_failure(at: Provi
 
 async def test_stored_groups_of_the_future_do_not_count() -> None:
     """Of a session that was checked before the clock was set back: for how long they are known nobody can say."""
-    async with running_provider_logins((provider_of("company", check_interval=60, check_max_age=120),)) as at:
+    async with running_checked_sessions((provider_of("company", check_interval=60, check_max_age=120),)) as at:
         at.clock.advance(hours=3)
         token = await at.logged_in()
         at.upstream.failure = DOWN
@@ -129,7 +129,7 @@ async def test_stored_groups_of_the_future_do_not_count() -> None:
 # Many at once
 
 
-async def test_fifty_refreshes_at_once_ask_once(at: ProviderLogins) -> None:
+async def test_fifty_refreshes_at_once_ask_once(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.says("managers")
     at.becomes_due()
@@ -142,7 +142,7 @@ async def test_fifty_refreshes_at_once_ask_once(at: ProviderLogins) -> None:
     assert at.upstream.asked == ["login-0.0"]
 
 
-async def test_two_issuers_on_one_store_ask_once_and_nobody_is_logged_out(at: ProviderLogins) -> None:
+async def test_two_issuers_on_one_store_ask_once_and_nobody_is_logged_out(at: CheckedSessions) -> None:
     other = IssuerHarness(store=at.logins.harness.store, clock=at.clock, can_write=True)
     other.users = at.logins.harness.users
     token = await at.logged_in()
@@ -159,7 +159,7 @@ async def test_two_issuers_on_one_store_ask_once_and_nobody_is_logged_out(at: Pr
     assert not at.upstream.replayed
 
 
-async def test_failures_of_the_store_during_a_check_log_nobody_out(at: ProviderLogins) -> None:
+async def test_failures_of_the_store_during_a_check_log_nobody_out(at: CheckedSessions) -> None:
     """Each refresh gets a token or is told to try again."""
     token = await at.logged_in()
     for failures in range(1, 6):
@@ -180,7 +180,7 @@ async def test_failures_of_the_store_during_a_check_log_nobody_out(at: ProviderL
 # Answers
 
 
-async def test_the_session_ends_when_the_provider_does_not_know_the_user(at: ProviderLogins) -> None:
+async def test_the_session_ends_when_the_provider_does_not_know_the_user(at: CheckedSessions) -> None:
     cookie, session = await at.log_in()
     token = await at.refresh_token(session)
     at.deletes_ada()
@@ -193,14 +193,14 @@ async def test_the_session_ends_when_the_provider_does_not_know_the_user(at: Pro
     assert len(record.sessions) == 1, "its access tokens have ended"
 
 
-async def test_the_session_ends_when_the_provider_answers_with_another_user(at: ProviderLogins) -> None:
+async def test_the_session_ends_when_the_provider_answers_with_another_user(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.upstream.users[ADA.subject] = replace(ADA, subject="u-eve", groups=("managers",))
     at.becomes_due()
     assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
 
 
-async def test_stored_groups_count_while_the_provider_does_not_answer(at: ProviderLogins) -> None:
+async def test_stored_groups_count_while_the_provider_does_not_answer(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.upstream.failure = DOWN
     at.becomes_due()
@@ -216,7 +216,7 @@ async def test_stored_groups_count_while_the_provider_does_not_answer(at: Provid
 async def test_after_the_maximum_age_a_refresh_waits_for_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_checks, "CHECK_SECONDS", 0.3)
     provider = provider_of("company", check_max_age=3600)
-    async with running_provider_logins((provider,)) as at:
+    async with running_checked_sessions((provider,)) as at:
         _, session = await at.log_in()
         token = await at.refresh_token(session)
         at.upstream.failure = DOWN
@@ -231,7 +231,7 @@ async def test_after_the_maximum_age_a_refresh_waits_for_the_provider(monkeypatc
         assert scope_of(await at.refresh(token)) == READ
 
 
-async def test_too_many_groups_refuse_the_request_and_the_session_stays(at: ProviderLogins) -> None:
+async def test_too_many_groups_refuse_the_request_and_the_session_stays(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.upstream.failure = refused()
     at.becomes_due()
@@ -246,7 +246,7 @@ async def test_too_many_groups_refuse_the_request_and_the_session_stays(at: Prov
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-async def test_a_refresh_token_that_was_rotated_before_a_failure_is_stored(at: ProviderLogins, is_full: bool) -> None:
+async def test_a_refresh_token_that_was_rotated_before_a_failure_is_stored(at: CheckedSessions, is_full: bool) -> None:
     """Such as if userinfo fails after the token endpoint has answered. The store may fail too."""
     token = await at.logged_in()
     at.says("managers")
@@ -270,7 +270,7 @@ async def test_a_refresh_token_that_was_rotated_before_a_failure_is_stored(at: P
 
 
 async def test_an_unexpected_failure_of_the_client_logs_nobody_out(
-    at: ProviderLogins, caplog: pytest.LogCaptureFixture
+    at: CheckedSessions, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = await at.logged_in()
     at.upstream.failure = ValueError("a bug")
@@ -282,7 +282,7 @@ async def test_an_unexpected_failure_of_the_client_logs_nobody_out(
 # A slow provider
 
 
-async def test_the_pause_begins_after_the_failure(at: ProviderLogins) -> None:
+async def test_the_pause_begins_after_the_failure(at: CheckedSessions) -> None:
     """A provider that fails slowly is not asked without a pause."""
     token = await at.logged_in()
     at.becomes_due()
@@ -298,7 +298,7 @@ async def test_the_pause_begins_after_the_failure(at: ProviderLogins) -> None:
 
 
 async def test_a_refresh_does_not_wait_long_and_a_late_answer_is_stored(
-    at: ProviderLogins, monkeypatch: pytest.MonkeyPatch
+    at: CheckedSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream_checks, "CHECK_SECONDS", 0.05)
     token = await at.logged_in()
@@ -314,7 +314,7 @@ async def test_a_refresh_does_not_wait_long_and_a_late_answer_is_stored(
     assert at.upstream.asked == ["login-0.0", "login-0.1"], "the late answer had the only valid refresh token"
 
 
-async def test_a_caller_that_leaves_does_not_stop_the_question(at: ProviderLogins) -> None:
+async def test_a_caller_that_leaves_does_not_stop_the_question(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.says("managers")
     at.becomes_due()
@@ -330,7 +330,7 @@ async def test_a_caller_that_leaves_does_not_stop_the_question(at: ProviderLogin
 
 
 async def test_one_provider_that_hangs_takes_no_more_than_its_share(
-    at: ProviderLogins, monkeypatch: pytest.MonkeyPatch
+    at: CheckedSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream_checks, "MAX_CHECKS_PER_PROVIDER", 2)
     monkeypatch.setattr(upstream_checks, "CHECK_SECONDS", 0.05)
@@ -349,7 +349,7 @@ async def test_one_provider_that_hangs_takes_no_more_than_its_share(
 
 async def test_an_answer_that_comes_during_the_shutdown_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_checks, "CHECK_SECONDS", 0.02)
-    async with running_provider_logins() as at:
+    async with running_checked_sessions() as at:
         _, session = await at.log_in()
         token = await at.refresh_token(session)
         at.becomes_due()
@@ -364,7 +364,7 @@ async def test_an_answer_that_comes_during_the_shutdown_is_stored(monkeypatch: p
 # The store
 
 
-async def test_a_store_that_takes_no_writes_keeps_the_refresh_token_from_being_sent(at: ProviderLogins) -> None:
+async def test_a_store_that_takes_no_writes_keeps_the_refresh_token_from_being_sent(at: CheckedSessions) -> None:
     cookie, session = await at.log_in()
     token = await at.refresh_token(session)
     at.becomes_due()
@@ -377,7 +377,7 @@ async def test_a_store_that_takes_no_writes_keeps_the_refresh_token_from_being_s
     assert len(at.upstream.asked) == 1
 
 
-async def test_an_answer_waits_in_memory_until_the_store_takes_it(at: ProviderLogins) -> None:
+async def test_an_answer_waits_in_memory_until_the_store_takes_it(at: CheckedSessions) -> None:
     _, session = await at.log_in()
     token = await at.refresh_token(session)
     at.becomes_due()
@@ -394,7 +394,7 @@ async def test_an_answer_waits_in_memory_until_the_store_takes_it(at: ProviderLo
     assert login.tokens.refresh_token == "login-0.1"
 
 
-async def test_a_logout_during_a_check_is_not_undone(at: ProviderLogins) -> None:
+async def test_a_logout_during_a_check_is_not_undone(at: CheckedSessions) -> None:
     cookie, session = await at.log_in()
     token = await at.refresh_token(session)
     at.becomes_due()
@@ -409,7 +409,7 @@ async def test_a_logout_during_a_check_is_not_undone(at: ProviderLogins) -> None
     assert await stored_login(at, session.sid) is None
 
 
-async def test_an_end_that_comes_late_does_not_end_what_another_process_has_confirmed(at: ProviderLogins) -> None:
+async def test_an_end_that_comes_late_does_not_end_what_another_process_has_confirmed(at: CheckedSessions) -> None:
     """This process stood still for longer than its turn, and its refresh token is not the current one any more."""
     _, session = await at.log_in()
     token = await at.refresh_token(session)
@@ -428,7 +428,7 @@ async def test_an_end_that_comes_late_does_not_end_what_another_process_has_conf
     assert await at.logins.sessions.of_sid(session.sid) is not None
 
 
-async def test_a_session_whose_login_is_not_stored_any_more_is_over(at: ProviderLogins) -> None:
+async def test_a_session_whose_login_is_not_stored_any_more_is_over(at: CheckedSessions) -> None:
     """It cannot be asked about: such as after the other session of the login was ended by the provider."""
     _, session = await at.log_in()
     token = await at.refresh_token(session)
@@ -440,7 +440,7 @@ async def test_a_session_whose_login_is_not_stored_any_more_is_over(at: Provider
 # Refresh tokens with offline_access
 
 
-async def test_offline_tokens_outlive_the_browser_while_the_provider_confirms_the_user(at: ProviderLogins) -> None:
+async def test_offline_tokens_outlive_the_browser_while_the_provider_confirms_the_user(at: CheckedSessions) -> None:
     login = Login((CALLBACK,), refresh_idle_timeout=10 * 86400, refresh_max_lifetime=30 * 86400)
     await at.logins.put(web_client(login=login))
     cookie, session = await at.log_in()
@@ -456,7 +456,7 @@ async def test_offline_tokens_outlive_the_browser_while_the_provider_confirms_th
     assert await stored_login(at, session.sid) is None
 
 
-async def test_the_browser_and_its_offline_tokens_share_one_refresh_token_of_the_provider(at: ProviderLogins) -> None:
+async def test_the_browser_and_its_offline_tokens_share_one_refresh_token_of_the_provider(at: CheckedSessions) -> None:
     """A provider that rotates ends the login if an old one is sent."""
     _, session = await at.log_in()
     offline, browser = await at.refresh_token(session, offline=True), await at.refresh_token(session)
@@ -473,7 +473,7 @@ async def test_the_browser_and_its_offline_tokens_share_one_refresh_token_of_the
         assert stored.checked_time == int(at.clock()), "the answer to the other session"
 
 
-async def test_what_is_known_of_a_login_is_deleted_with_its_last_session(at: ProviderLogins) -> None:
+async def test_what_is_known_of_a_login_is_deleted_with_its_last_session(at: CheckedSessions) -> None:
     _, session = await at.log_in()
     offline = await at.refresh_token(session, offline=True)
     sessions = at.logins.sessions_with_revocations()
@@ -491,7 +491,7 @@ async def test_what_is_known_of_a_login_is_deleted_with_its_last_session(at: Pro
 # Other requests
 
 
-async def test_the_cookie_of_a_browser_asks_too(at: ProviderLogins) -> None:
+async def test_the_cookie_of_a_browser_asks_too(at: CheckedSessions) -> None:
     cookie, session = await at.log_in()
     pages = at.pages
     at.says("managers")
@@ -510,7 +510,7 @@ async def test_a_browser_logs_in_again_if_the_provider_has_not_confirmed_the_use
     monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     monkeypatch.setattr(upstream_checks, "CHECK_SECONDS", 0.2)
-    async with running_provider_logins((provider_of("company", check_max_age=3600),)) as at:
+    async with running_checked_sessions((provider_of("company", check_max_age=3600),)) as at:
         cookie, session = await at.log_in()
         pages = at.pages
         at.upstream.failure = failure
@@ -523,7 +523,7 @@ async def test_a_browser_logs_in_again_if_the_provider_has_not_confirmed_the_use
 
 
 async def test_userinfo_uses_what_is_stored_by_one_read_and_asks_nobody() -> None:
-    async with running_provider_logins((provider_of("company", check_interval=60, check_max_age=120),)) as at:
+    async with running_checked_sessions((provider_of("company", check_interval=60, check_max_age=120),)) as at:
         code = await at.logins.code((await at.log_in())[1], access=())
         token = (await at.logins.redeem(code)).json()["access_token"]
         at.says("managers")
@@ -538,7 +538,7 @@ async def test_userinfo_uses_what_is_stored_by_one_read_and_asks_nobody() -> Non
 
 
 async def test_an_exchange_uses_what_is_stored_by_one_read_and_asks_nobody() -> None:
-    async with running_provider_logins((provider_of("company", check_interval=60, check_max_age=120),)) as at:
+    async with running_checked_sessions((provider_of("company", check_interval=60, check_max_age=120),)) as at:
         await test_user_exchange.install(at.logins)
         _, session = await at.log_in()
         token = (await at.logins.redeem(await at.logins.code(session))).json()["access_token"]
