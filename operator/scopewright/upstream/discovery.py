@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.http import UpstreamHttp, check_url
-from scopewright.verifier.keyset import KeySet
+from scopewright.upstream.provider_keys import ProviderKeys
 
 SecretMethod = Literal["client_secret_basic", "client_secret_post"]
 
@@ -48,14 +48,16 @@ async def fetch_metadata(
     return parse_metadata(answer.require_ok().json(), issuer_url, algorithms, allow_loopback=allow_loopback)
 
 
-async def fetch_keys(http: UpstreamHttp, metadata: ProviderMetadata, previous: KeySet | None = None) -> KeySet:
+async def fetch_keys(
+    http: UpstreamHttp, metadata: ProviderMetadata, previous: ProviderKeys | None = None
+) -> ProviderKeys:
     """Return the keys that verify ID tokens. Raises `UpstreamFailed`, also if there is none.
 
     Unchanged keys are the objects of `previous`.
     """
     answer = await http.get(metadata.jwks_uri)
     try:
-        keys = KeySet.parse(answer.require_ok().json(), previous, needs_kid=False)
+        keys = ProviderKeys.parse(answer.require_ok().json(), previous)
     except ValueError as error:
         raise UpstreamFailed("AnswerMalformed", f"{answer.url}: {error}") from None
     if not len(keys):

@@ -57,9 +57,8 @@ class KeySet:
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        self._all = tuple(keys)
         self._keys: dict[str, dict[str, Key]] = {}
-        for key in self._all:
+        for key in keys:
             by_algorithm = self._keys.setdefault(key.kid, {})
             for algorithm in key.algorithms:
                 by_algorithm.setdefault(algorithm, key)
@@ -79,11 +78,6 @@ class KeySet:
             return None
         return (by_algorithm.get(algorithm) if algorithm else None) or next(iter(by_algorithm.values()))
 
-    def sole(self, algorithm: str) -> Key | None:
-        """The only key that may verify the algorithm, for a token without a key id; None if there are several."""
-        fitting = [key for key in self._all if algorithm in key.algorithms]
-        return fitting[0] if len(fitting) == 1 else None
-
     @property
     def algorithms(self) -> frozenset[str]:
         """The algorithms that the keys may verify."""
@@ -94,35 +88,34 @@ class KeySet:
         return tuple(dict.fromkeys(self._keys.get(kid, {}).values()))
 
     @classmethod
-    def parse(cls, document: Mapping[str, Any], previous: Self | None = None, *, needs_kid: bool = True) -> Self:
+    def parse(cls, document: Mapping[str, Any], previous: Self | None = None) -> Self:
         """Ignores keys that cannot be used: no kid, private or symmetric, not for signatures, weak or slow.
-
-        Without `needs_kid`, keys without a kid have an empty one.
 
         Raises ValueError if the document is not a JWKS.
         """
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
             raise ValueError("not a JWKS: `keys` must be a list of at most 100 keys")
-        keys = (_key(jwk, previous, needs_kid) for jwk in entries)
+        keys = (_key(jwk, previous) for jwk in entries)
         return cls(key for key in keys if key is not None)
 
 
-def _usable(jwk: dict[str, Any]) -> bool:
+def _usable(jwk: Any) -> bool:
     return (
-        isinstance(jwk.get("kid", "none"), str)
-        and jwk.get("kid") != ""
+        isinstance(jwk, dict)
+        and isinstance(jwk.get("kid"), str)
+        and jwk["kid"] != ""
         and not PRIVATE_MEMBERS & jwk.keys()
         and jwk.get("use", "sig") == "sig"
         and "verify" in jwk.get("key_ops", ["verify"])
     )
 
 
-def _key(jwk: Any, previous: KeySet | None, needs_kid: bool) -> Key | None:
+def _key(jwk: Any, previous: KeySet | None) -> Key | None:
     try:
-        if (needs_kid and "kid" not in jwk) or not _usable(jwk):
+        if not _usable(jwk):
             return None
-        for known in previous.of(jwk.get("kid", "")) if previous is not None else ():
+        for known in previous.of(jwk["kid"]) if previous is not None else ():
             if known.jwk == jwk:
                 return known
         return _parsed(jwk)
@@ -144,7 +137,7 @@ def _parsed(jwk: dict[str, Any]) -> Key | None:
     public = jwt.PyJWK(jwk, algorithm=name)
     if kty == "RSA" and not _has_usual_size(public.key):
         return None
-    return Key(jwk.get("kid", ""), algorithms, dict(jwk), public)
+    return Key(jwk["kid"], algorithms, dict(jwk), public)
 
 
 def _has_usual_size(key: Any) -> bool:

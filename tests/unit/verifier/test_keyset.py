@@ -73,23 +73,6 @@ def test_rsa_key_that_is_slow_to_verify_with_is_ignored(bits: int, exponent: int
     )
 
 
-WITHOUT_KID = {name: value for name, value in KEY.jwk.items() if name != "kid"}
-
-
-@pytest.mark.parametrize("kid", ["", 7, None])
-def test_key_without_a_kid_has_no_other_one_in_its_place(kid: object) -> None:
-    assert len(KeySet.parse({"keys": [WITHOUT_KID | {"kid": kid}]}, needs_kid=False)) == 0
-
-
-def test_sole_key_of_an_algorithm() -> None:
-    keys = KeySet.parse({"keys": [WITHOUT_KID]}, needs_kid=False)
-    key = keys.sole("ES256")
-    assert key is not None
-    assert keys.sole("ES384") is None
-    assert KeySet.parse({"keys": [WITHOUT_KID]}, keys, needs_kid=False).sole("ES256") is key
-    assert KeySet.parse({"keys": [WITHOUT_KID, WITHOUT_KID]}, needs_kid=False).sole("ES256") is None
-
-
 def test_weak_rsa_key_is_ignored() -> None:
     weak = rsa.generate_private_key(65537, 1024).public_key()
     assert len(parse(json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(weak)) | {"kid": "r", "alg": "RS256"})) == 0

@@ -11,8 +11,9 @@ from scopewright.issuer.upstream.slots import RequestSlots
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.discovery import ProviderMetadata, fetch_keys, fetch_metadata
 from scopewright.upstream.http import UpstreamAnswer, UpstreamHttp
+from scopewright.upstream.provider_keys import ProviderKeys
 from scopewright.verifier.jws import Signed
-from scopewright.verifier.keyset import Key, KeySet
+from scopewright.verifier.keyset import Key
 
 Operation = Literal["discovery", "keys", "token", "userinfo"]
 Observe = Callable[[str, Operation, str], None]
@@ -89,7 +90,7 @@ class ProviderConnection:
                 self._http, oidc.issuer_url, oidc.signing_algorithms, allow_loopback=self._allow_loopback
             )
 
-    async def _fetch_keys(self, previous: KeySet | None) -> KeySet:
+    async def _fetch_keys(self, previous: ProviderKeys | None) -> ProviderKeys:
         metadata = await self._metadata.get()
         async with self._observed("keys"):
             return await fetch_keys(self._http, metadata, previous)
@@ -105,7 +106,7 @@ class ProviderConnection:
         self._report(self._name, operation, None)
 
 
-def _key_of(signed: Signed, keys: KeySet) -> Key | None:
+def _key_of(signed: Signed, keys: ProviderKeys) -> Key | None:
     """A token has no kid if its issuer has one key (OpenID Connect Core §10.1): the only one that fits is used. If it
     does not verify the token, it has been replaced.
     """
