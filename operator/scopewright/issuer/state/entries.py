@@ -2,11 +2,11 @@
 
 import sys
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from scopewright.core.access import default_audience, limit_scopes
+from scopewright.core.access import Ends, default_audience, limit_scopes, resolve
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess, ServiceAccount
@@ -251,3 +251,17 @@ def _merged(access: tuple[RequestedAccess, ...]) -> tuple[RequestedAccess, ...]:
         of_server = scopes.setdefault(sys.intern(requested.resource_server), {})
         of_server.update((sys.intern(s), None) for s in requested.scopes)
     return tuple(RequestedAccess(server, tuple(names)) for server, names in scopes.items())
+
+
+def resolve_access(client: Client, requested: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
+    """Return the scopes and roles of the client itself at the server, and when they change by time alone."""
+    instant = datetime.fromtimestamp(now, UTC)
+    resolved = resolve(requested, client.namespace, client.client_id, server.record, instant)
+    scopes, roles = ends_in_seconds(resolved.granted), ends_in_seconds(resolved.roles)
+    changes_at = min((*scopes.values(), *roles.values()), default=NEVER)
+    return ServerAccess(server, scopes, roles, tuple(scopes), changes_at)
+
+
+def ends_in_seconds(ends: Ends) -> dict[str, float]:
+    """By name of a scope or role: seconds since the epoch, or NEVER."""
+    return {name: end.timestamp() if end else NEVER for name, end in ends.items()}

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.core.access import Ends, resolve, resolve_any_groups, resolve_user
-from scopewright.core.config import issuer_url
+from scopewright.core.access import resolve_any_groups, resolve_user
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, ManagedKind, Ref
 from scopewright.core.records.client import ClientRecord, RequestedAccess
@@ -19,11 +18,8 @@ from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import (
     CLIENT_TYPE,
-    ENTRY,
     IDENTITY_PROVIDER_TYPE,
     ISSUER_NAME,
-    KEY_ENTRY,
-    NONCE_KEY_NAME,
     NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
     PROVIDER_PREFIX,
@@ -45,18 +41,20 @@ from scopewright.issuer.protocol.errors import unavailable
 from scopewright.issuer.state import access_removal
 from scopewright.issuer.state.clients import ClientIndex
 from scopewright.issuer.state.entries import (
-    NEVER,
     Client,
     ResourceServerEntry,
     ServerAccess,
     UserScopes,
     build_client,
     build_server,
+    ends_in_seconds,
+    resolve_access,
     version_number,
 )
 from scopewright.issuer.state.keyring import Keyring, published_kids
 from scopewright.issuer.state.keys import load_key
 from scopewright.issuer.state.providers import ProviderIndex, load_provider
+from scopewright.issuer.state.record_objects import load_issuer, load_nonces, record_entry, require_name
 from scopewright.issuer.state.resource_servers import ResourceServerIndex
 from scopewright.issuer.state.session_keys import load_session_keys
 from scopewright.stores import Change, Entries
@@ -161,9 +159,9 @@ class Registry:
             elif existing.type == IDENTITY_PROVIDER_TYPE:
                 self._put_provider(existing, entries)
             elif existing.type == NONCE_KEY_TYPE:
-                self._put_nonce_key(existing, entries)
+                self.nonces = load_nonces(existing, entries)
             elif existing.type == SESSION_KEY_TYPE:
-                _require_name(existing, SESSION_KEY_NAME)
+                require_name(existing, SESSION_KEY_NAME)
                 self.session_keys = load_session_keys(entries)
             else:
                 self._remove(ref, now)
@@ -179,46 +177,32 @@ class Registry:
         return True
 
     def _put_client(self, existing: Existing, entries: Entries, now: float) -> None:
-        record = decode(ClientRecord, _entry(entries))
-        _require_name(existing, client_record_name(record.namespace, record.name))
+        record = decode(ClientRecord, record_entry(entries))
+        require_name(existing, client_record_name(record.namespace, record.name))
         client = build_client(record, existing.resource_version)
         self._client_changed(self.clients.put(client), client, now)
 
     def _put_key(self, existing: Existing, entries: Entries) -> None:
         name = existing.ref.name
-        record = decode(KeyRecord, _entry(entries))
-        _require_name(existing, key_record_name(record.kid))
+        record = decode(KeyRecord, record_entry(entries))
+        require_name(existing, key_record_name(record.kid))
         self.keys.put(name, load_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
 
     def _put_provider(self, existing: Existing, entries: Entries) -> None:
-        record = decode(IdentityProviderRecord, _entry(entries))
-        _require_name(existing, identity_provider_record_name(record.name))
+        record = decode(IdentityProviderRecord, record_entry(entries))
+        require_name(existing, identity_provider_record_name(record.name))
         self.providers.put(load_provider(record, entries))
 
-    def _put_nonce_key(self, existing: Existing, entries: Entries) -> None:
-        _require_name(existing, NONCE_KEY_NAME)
-        try:
-            self.nonces = Nonces(entries.get(KEY_ENTRY, b""), "token endpoint")
-        except ValueError as error:
-            raise Rejected("MalformedRecord", str(error)) from None
-
     def _put_server(self, existing: Existing, entries: Entries, now: float) -> None:
-        record = decode(ResourceServerRecord, _entry(entries))
-        _require_name(existing, resource_server_record_name(record.namespace, record.name))
+        record = decode(ResourceServerRecord, record_entry(entries))
+        require_name(existing, resource_server_record_name(record.namespace, record.name))
         before = self.servers.by_name(existing.ref.name)
         server = build_server(existing.ref.name, record, existing.creation_time)
         self.servers.put(server)
         self._server_changed(before, server, now)
 
     def _put_issuer(self, existing: Existing, entries: Entries) -> None:
-        _require_name(existing, ISSUER_NAME)
-        record = decode(IssuerRecord, _entry(entries))
-        try:
-            issuer_url(record.issuer, allow_http=self._allow_http)
-        except ValueError:
-            raise Rejected("MalformedRecord", "issuer is not a valid issuer URL") from None
-        if record.max_token_lifetime < 1 or record.clock_skew < 0 or record.jwks_max_age < 0:
-            raise Rejected("MalformedRecord", "a duration is negative or zero")
+        record = load_issuer(existing, entries, allow_http=self._allow_http)
         if self.issuer is None or record.max_token_lifetime > self.issuer.max_token_lifetime:
             # Recorded at once: tokens that are issued with it live as long.
             self._on_ended(RevocationRecord(longest_lifetime=record.max_token_lifetime))
@@ -280,7 +264,7 @@ class Registry:
             cache = client.access = {}
         access = cache.get(requested.resource_server)
         if access is None or access.server is not server or now >= access.changes_at:
-            access = cache[requested.resource_server] = _resolve(client, requested, server, now)
+            access = cache[requested.resource_server] = resolve_access(client, requested, server, now)
         return access
 
     def user_access(
@@ -289,7 +273,7 @@ class Registry:
         """The scopes of the user through the client at the server. Computed for each call: it differs by user."""
         instant = datetime.fromtimestamp(now, UTC)
         access = resolve_user(requested, client.namespace, client.client_id, server.record, user, instant)
-        return UserScopes(server, _in_seconds(access.granted), _in_seconds(access.roles))
+        return UserScopes(server, ends_in_seconds(access.granted), ends_in_seconds(access.roles))
 
     def possible_user_access(
         self, client: Client, requested: RequestedAccess, server: ResourceServerEntry, subject: str, now: float
@@ -297,27 +281,4 @@ class Registry:
         """As `user_access`, whatever the user's groups are: what a token of the user may still have."""
         instant = datetime.fromtimestamp(now, UTC)
         access = resolve_any_groups(requested, client.namespace, client.client_id, server.record, subject, instant)
-        return UserScopes(server, _in_seconds(access.granted), _in_seconds(access.roles))
-
-
-def _resolve(client: Client, requested: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
-    instant = datetime.fromtimestamp(now, UTC)
-    resolved = resolve(requested, client.namespace, client.client_id, server.record, instant)
-    scopes, roles = _in_seconds(resolved.granted), _in_seconds(resolved.roles)
-    changes_at = min((*scopes.values(), *roles.values()), default=NEVER)
-    return ServerAccess(server, scopes, roles, tuple(scopes), changes_at)
-
-
-def _in_seconds(ends: Ends) -> dict[str, float]:
-    return {name: end.timestamp() if end else NEVER for name, end in ends.items()}
-
-
-def _entry(entries: Entries) -> bytes:
-    if ENTRY not in entries:
-        raise Rejected("MalformedRecord", f"it has no entry {ENTRY}")
-    return entries[ENTRY]
-
-
-def _require_name(existing: Existing, name: str) -> None:
-    if existing.ref.name != name:
-        raise Rejected("MalformedRecord", "its name does not match its content")
+        return UserScopes(server, ends_in_seconds(access.granted), ends_in_seconds(access.roles))
