@@ -31,8 +31,8 @@ class UpstreamRequest:
 
     redirect_uri: str
     """`<issuer>/callback/<provider>`."""
-    state: str
-    nonce: str
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
     code_verifier: str = field(repr=False)
     started: float
     """Seconds since the epoch: a login that must be fresh is not older than this, minus the clock skew."""

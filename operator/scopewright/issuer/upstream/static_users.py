@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.bounded import BoundedDict
-from scopewright.core.providers.groups import is_allowed
+from scopewright.core.providers.groups import allowed_names
 from scopewright.core.providers.password_hash import DEFAULT_PARAMETERS, parse_password_hash
 from scopewright.core.providers.static_users import StaticUser, decode_static_users
 from scopewright.core.records.identity_provider import ClaimMappings
@@ -72,8 +72,7 @@ class ParsedUsers:
 
 
 def _allowed_groups(user: StaticUser, claims: ClaimMappings) -> tuple[str, ...]:
-    allowed = (group for group in user.groups if is_allowed(group, claims.groups_allow))
-    return tuple(dict.fromkeys(claims.groups_prefix + group for group in allowed))
+    return tuple(claims.groups_prefix + group for group in allowed_names(user.groups, claims.groups_allow))
 
 
 class StaticUsers:

@@ -64,22 +64,23 @@ class PendingLogin:
     def accepts(self, token: str, *bound_to: str) -> bool:
         return hmac.compare_digest(token.encode(), self.csrf_token(*bound_to).encode())
 
-    def state(self, provider_uid: str) -> str:
+    def state(self, provider: str) -> str:
         """Return the `state` of a visit to a provider (RFC 6749 §10.12): the callback finds the attempt by the part
-        before the dot. A login ends the visits before it, so no answer of a provider is of use twice.
+        before the dot. `provider` is all that the visit is bound to. A login ends the visits before it, so no answer of
+        a provider is of use twice.
         """
-        return f"{self.id}.{self._derived('state', provider_uid, self.sid)}"
+        return f"{self.id}.{self._derived('state', provider, self.sid)}"
 
-    def accepts_state(self, state: str, provider_uid: str) -> bool:
-        return hmac.compare_digest(state.encode(), self.state(provider_uid).encode())
+    def accepts_state(self, state: str, provider: str) -> bool:
+        return hmac.compare_digest(state.encode(), self.state(provider).encode())
 
-    def nonce(self, provider_uid: str) -> str:
+    def nonce(self, provider: str) -> str:
         """Return the `nonce` of a visit, which the ID token must have (OpenID Connect Core §15.5.2)."""
-        return self._derived("nonce", provider_uid, self.sid)
+        return self._derived("nonce", provider, self.sid)
 
-    def code_verifier(self, provider_uid: str) -> str:
+    def code_verifier(self, provider: str) -> str:
         """Return the PKCE verifier of a visit (RFC 7636 §4.1): 43 characters."""
-        return self._derived("code_verifier", provider_uid, self.sid)
+        return self._derived("code_verifier", provider, self.sid)
 
     def _derived(self, *parts: str) -> str:
         """An HMAC-SHA-256 over the length-prefixed parts, of which the first one is what the value is for."""

@@ -20,7 +20,7 @@ from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.pool import PoolExhausted
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.step_context import StepContext
-from scopewright.issuer.users.upstream_visit import UpstreamVisits
+from scopewright.issuer.users.upstream_visit import UpstreamVisits, bound_to
 from scopewright.upstream import UpstreamFailed
 
 
@@ -44,7 +44,7 @@ class Callback:
         state = parameters.get("state", "")
         resumed = self.context.resume_attempt(http, attempt_of_state(state))
         provider = offered_provider(self.policy, resumed, http.path_params["provider"])
-        if not resumed.attempt.accepts_state(state, provider.uid):
+        if not resumed.attempt.accepts_state(state, bound_to(provider)):
             raise PageProblem(
                 "This answer of the login does not belong to this attempt, or was used already.",
                 reason="state",

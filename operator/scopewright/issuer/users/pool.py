@@ -1,6 +1,7 @@
 """Bounds the requests of users that are handled at once, so that they never take the memory or the time of tokens."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -11,6 +12,8 @@ MAX_REQUESTS: Final = 64
 TIMEOUT_SECONDS: Final = 10.0
 MAX_SLOW_REQUESTS: Final = 32
 """That wait for providers, and as many for passwords: half of the pool, so that other steps of logins go on."""
+MAX_SLOW_REQUESTS_EACH: Final = 16
+"""That wait for one provider: the users of the others can still log in."""
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 """Of all requests at once."""
 
@@ -63,3 +66,26 @@ class Places:
             yield
         finally:
             self._free += 1
+
+
+class SharedPlaces:
+    """Places of which no one that is waited for, such as a provider, takes more than its part."""
+
+    def __init__(self, count: int = MAX_SLOW_REQUESTS, each: int = MAX_SLOW_REQUESTS_EACH) -> None:
+        self._places = Places(count)
+        self._each = each
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, key: str) -> Iterator[None]:
+        """Raises PoolExhausted."""
+        if self._taken[key] >= self._each:
+            raise PoolExhausted("busy")
+        with self._places.one():
+            self._taken[key] += 1
+            try:
+                yield
+            finally:
+                self._taken[key] -= 1
+                if not self._taken[key]:
+                    del self._taken[key]

@@ -17,7 +17,7 @@ from scopewright.issuer.upstream.login import LoginRefused, RefusedReason, Upstr
 from scopewright.issuer.users import texts, upstream_visit
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_COOKIE_BYTES, PendingLogin, attempt_of_state
 from scopewright.issuer.users.failed_login import MAX_DETAIL
-from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS, TIMEOUT_SECONDS
+from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS, MAX_SLOW_REQUESTS_EACH, TIMEOUT_SECONDS
 from scopewright.upstream import UpstreamFailed
 from tests.harness.html_page import Page
 from tests.harness.issuer import settle
@@ -102,10 +102,10 @@ async def test_the_secrets_of_a_visit_differ_by_provider_and_attempt(two: Provid
     assert len(secrets) == 12
     assert len({attempt_of_state(v.state) for v in visits}) == 2
     assert all(v.nonce not in repr(PendingLogin("id", {}, 0, v.nonce)) for v in visits)
-    assert all(v.code_verifier not in repr(v) for v in visits)
+    assert all(secret not in repr(v) for v in visits for secret in (v.state, v.nonce, v.code_verifier))
 
 
-@pytest.mark.parametrize("change", ["deleted", "recreated", "not offered"])
+@pytest.mark.parametrize("change", ["deleted", "recreated", "moved", "another client", "not offered"])
 async def test_a_provider_that_changed_in_between_logs_nobody_in(two: ProviderLogins, change: str) -> None:
     away = await two.get(f"{(await two.begin()).url.path}/company")
     if change == "deleted":
@@ -113,9 +113,15 @@ async def test_a_provider_that_changed_in_between_logs_nobody_in(two: ProviderLo
         await two.put(**BOTH)
     elif change == "recreated":
         await two.put(replace(COMPANY, record=replace(COMPANY.record, uid="uid-of-a-later-company")), **BOTH)
+    elif change in ("moved", "another client"):
+        oidc = COMPANY.record.oidc
+        assert oidc is not None
+        moved = change == "moved"
+        oidc = replace(oidc, issuer_url="https://new.example") if moved else replace(oidc, client_id="other")
+        await two.put(replace(COMPANY, record=replace(COMPANY.record, oidc=oidc)), **BOTH)
     else:
         await two.put(identity_providers=("partner",))
-    expected = ("state", 400) if change == "recreated" else ("provider_not_offered", 404)
+    expected = ("state", 400) if change in ("recreated", "moved", "another client") else ("provider_not_offered", 404)
     refused(two, await two.back(away), *expected)
 
 
@@ -343,9 +349,11 @@ async def test_slow_providers_do_not_take_all_room_for_logins(
         await release.wait()
         raise LoginRefused("code", "late")
 
-    away = await two.get(f"{(await two.begin()).url.path}/company")
+    path = (await two.begin()).url.path
+    away, partner = await two.get(f"{path}/company"), await two.get(f"{path}/partner")
     monkeypatch.setattr(two.upstreams, "redeem", hang)
-    running = [asyncio.create_task(two.back(away)) for _ in range(MAX_SLOW_REQUESTS)]
+    running = [asyncio.create_task(two.back(away)) for _ in range(MAX_SLOW_REQUESTS_EACH)]
+    running += [asyncio.create_task(two.back(partner, "partner")) for _ in range(MAX_SLOW_REQUESTS_EACH)]
     async with asyncio.timeout(5):
         await full.wait()
     answer = await two.back(away)
@@ -356,6 +364,31 @@ async def test_slow_providers_do_not_take_all_room_for_logins(
     release.set()
     assert {answer.status_code for answer in await asyncio.gather(*running)} == {403}
     assert (await two.back(away)).status_code == 403
+
+
+async def test_a_slow_provider_does_not_take_the_room_of_another(
+    two: ProviderLogins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, full, waiting, redeem = asyncio.Event(), asyncio.Event(), list[UpstreamRequest](), two.upstreams.redeem
+
+    async def hang(provider: Provider, request: UpstreamRequest, parameters: Any) -> Any:
+        if provider.name == "company":
+            waiting.append(request)
+            if len(waiting) == MAX_SLOW_REQUESTS_EACH:
+                full.set()
+            await release.wait()
+        return await redeem(provider, request, parameters)
+
+    path = (await two.begin()).url.path
+    company, partner = await two.get(f"{path}/company"), await two.get(f"{path}/partner")
+    monkeypatch.setattr(two.upstreams, "redeem", hang)
+    running = [asyncio.create_task(two.back(company)) for _ in range(MAX_SLOW_REQUESTS_EACH)]
+    async with asyncio.timeout(5):
+        await full.wait()
+    assert (await two.back(company)).status_code == 503
+    assert "consent" in Page(await two.back(partner, "partner")).forms
+    release.set()
+    await asyncio.gather(*running)
 
 
 async def test_a_visit_that_fails_frees_its_room(two: ProviderLogins) -> None:
