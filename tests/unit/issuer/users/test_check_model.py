@@ -20,7 +20,13 @@ from scopewright.issuer.users.upstream_checks import LEASE_SECONDS, RETRY_SECOND
 from scopewright.issuer.users.upstream_logins import read_login
 from scopewright.upstream import UpstreamFailed
 from tests.harness.users import provider_of
-from tests.unit.issuer.users.checked_sessions import ADA, ProviderLogins, refusal_of, running_provider_logins, scope_of
+from tests.unit.issuer.users.checked_sessions import (
+    ADA,
+    CheckedSessions,
+    refusal_of,
+    running_checked_sessions,
+    scope_of,
+)
 from tests.unit.issuer.users.login_model import SESSION_SECONDS
 from tests.unit.issuer.users.logins import CALLBACK, web_client
 
@@ -96,9 +102,9 @@ class CheckMachine(RuleBasedStateMachine):
         self.sessions: list[ModelSession] = []
         self.at = self.runner.run(self.start())
 
-    async def start(self) -> ProviderLogins:
+    async def start(self) -> CheckedSessions:
         company = provider_of("company", check_interval=EVERY, check_max_age=MAX_AGE)
-        at = await self.stack.enter_async_context(running_provider_logins((company,)))
+        at = await self.stack.enter_async_context(running_checked_sessions((company,)))
         login = Login((CALLBACK,), refresh_idle_timeout=LONG, refresh_max_lifetime=LONG)
         await at.logins.put(web_client(login=login))
         at.clock.advance(days=1)
