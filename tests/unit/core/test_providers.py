@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from functools import cache
+from time import process_time
 from typing import Any
 
 import pytest
@@ -310,6 +311,17 @@ def test_ranges_overlap_after_the_prefix(one: tuple[str, str], other: tuple[str,
     first, second = (ClaimMappings(groups_prefix=prefix, groups_allow=(name,)) for prefix, name in (one, other))
     assert bool(overlap_of(first, second)) is overlap
     assert bool(overlap_of(second, first)) is overlap
+
+
+def test_hundreds_of_groups_are_compared_in_milliseconds() -> None:
+    """The operator compares each provider with all others, beside all else that it does."""
+    mappings = [
+        ClaimMappings(groups_allow=tuple(f"{provider}-{number}" for number in range(MAX_STATIC_GROUPS)))
+        for provider in range(50)
+    ]
+    before = process_time()
+    assert not any(overlap_of(mappings[0], other) for other in mappings[1:])
+    assert process_time() - before < 0.5
 
 
 def test_a_provider_assigns_the_groups_that_its_names_and_ranges_cover() -> None:

@@ -25,7 +25,13 @@ def allowed_names(names: Iterable[str], allow: Iterable[str]) -> tuple[str, ...]
 def overlap_of(one: ClaimMappings, other: ClaimMappings) -> tuple[str, str] | None:
     """Return two entries, with prefixes, that have a group in common; None if there are none."""
     first, second = _prefixed(one), _prefixed(other)
-    return next(((a, b) for a in first for b in second if _overlap(a, b)), None)
+    names, ranges = frozenset(second), tuple(entry for entry in second if entry.endswith(RANGE_END))
+    for entry in first:
+        # A name is not compared with other names, of which static users have hundreds.
+        candidates = second if entry.endswith(RANGE_END) else (entry,) if entry in names else ranges
+        if (found := next((each for each in candidates if _overlap(entry, each)), None)) is not None:
+            return entry, found
+    return None
 
 
 def _prefixed(mappings: ClaimMappings) -> tuple[str, ...]:
