@@ -11,7 +11,7 @@ from tests.harness.openid_replies import reply_json, replying, signed_with_publi
 from tests.unit.issuer.upstream.support import LoginHarness
 
 CLIENT = "scopewright"
-NOW = object()
+NOW = "NOW"
 """In claims: the time of the clock, to which the second of a pair is added."""
 
 
