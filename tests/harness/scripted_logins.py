@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from scopewright.core.users import subject_of
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import UpstreamRequest, UserGone
+from scopewright.issuer.upstream.login import LoginEnded, UpstreamRequest
 from tests.harness.clock import START
 
 
@@ -81,14 +81,14 @@ class ScriptedLogins:
         login, _, generation = tokens.refresh_token.partition(".")
         if self.failure is None and self.current[login] != tokens.refresh_token:
             self.replayed.append(tokens.refresh_token)
-            raise UserGone
+            raise LoginEnded
         if self.failure is None:
             self.current[login] = f"{login}.{int(generation) + 1}"
         rotated = UpstreamTokens(self.current[login])
         await self.may_answer.wait()
         self._fail()
         if subject not in self.users:
-            raise UserGone
+            raise LoginEnded
         return replace(self.users[subject], upstream=rotated)
 
     def _fail(self) -> None:

@@ -20,7 +20,7 @@ _LENGTH: Final = 26
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user: `subject` is unique and never changes, `groups` are those that the identity provider may say."""
+    """A user: `subject` is unique and never changes, `groups` are those that the identity provider may assign."""
 
     subject: str
     groups: tuple[str, ...] = ()

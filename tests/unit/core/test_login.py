@@ -171,7 +171,7 @@ def test_a_login_needs_a_provider() -> None:
     ready = frozenset({"id-tokens"})
     none = condition_of(signing=ready, providers=frozenset())
     assert none[:2] == ("False", "NoIdentityProvider")
-    assert none[2].startswith("nobody can log in: no IdentityProvider is in force yet: wait, or ask the platform team")
+    assert none[2].startswith("no user can log in: no IdentityProvider is in force yet: wait, or ask the platform team")
     named = condition_of(signing=ready, providers=frozenset(), login={"identityProviders": ["company"]})
     assert named[:2] == ("False", "NoIdentityProvider")
     assert condition_of(signing=ready, providers=frozenset({"company"}))[:2] == ("True", "Allowed")
@@ -188,7 +188,7 @@ def test_a_login_names_its_providers_where_there_are_several() -> None:
     ready, two = frozenset({"id-tokens"}), frozenset({"company", "partners"})
     status, reason, message = condition_of(signing=ready, providers=two)
     assert (status, reason) == ("False", "IdentityProviderRequired")
-    assert message.startswith("nobody can log in: spec.login.identityProviders is empty")
+    assert message.startswith("no user can log in: spec.login.identityProviders is empty")
     assert message.endswith("of company, partners")
     assert condition_of(signing=ready, providers=two, login={"identityProviders": ["company"]})[:2] == (
         "True",
@@ -204,7 +204,7 @@ def test_a_name_without_a_provider_is_reported_and_the_others_log_in() -> None:
     assert (status, reason) == ("False", "IdentityProviderNotFound")
     assert message.startswith("IdentityProvider partners does not exist, or has never been in force"), "company does"
     nobody = condition_of(signing=ready, login={"identityProviders": ["partners"]})[2]
-    assert nobody.startswith("nobody can log in: ")
+    assert nobody.startswith("no user can log in: ")
 
 
 @pytest.mark.parametrize("providers", [frozenset(), frozenset({"other"})])
@@ -224,7 +224,7 @@ def test_a_login_needs_a_signing_key_that_signs() -> None:
         status, reason, message = condition_of(**missing)
         assert (status, reason) == ("False", "IDTokenKeyNotReady")
         name = "other" if missing else "id-tokens"
-        assert message.startswith(f"nobody can log in: SigningKey {name} has no key that signs ID tokens")
+        assert message.startswith(f"no user can log in: SigningKey {name} has no key that signs ID tokens")
 
 
 def test_a_signing_key_that_the_profile_forbids_is_no_key_of_id_tokens() -> None:

@@ -30,7 +30,7 @@ MAX_LISTED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class LoginDecision:
-    """What of `spec.login` the record has; None without a redirect URI, so that nobody can log in. `refused` says what
+    """What of `spec.login` the record has; None without a redirect URI, so that no user can log in. `refused` says what
     it does not have, and why.
     """
 
@@ -92,7 +92,7 @@ def login_allowed(view: ClientView, record: ClientRecord | None) -> tuple[Condit
     named = declared.identity_providers or ()
     nobody = without_provider and view.providers.isdisjoint(named)
     if decision.login is None or without_key or nobody:
-        message = f"nobody can log in: {message}"
+        message = f"no user can log in: {message}"
     reason = refused[0].reason
     waits = reason in _TRANSIENT
     return (ConditionUpdate(LOGIN_ALLOWED, "False", reason, message[:MAX_TEXT], transient=waits),)

@@ -23,9 +23,9 @@ class ClaimMappings:
     username: ClaimPath = ("preferred_username",)
     groups: ClaimPath = ()
     groups_prefix: str = ""
-    """In front of each group that the provider says."""
+    """In front of each group of the provider."""
     groups_allow: tuple[str, ...] = ()
-    """Names of groups before the prefix, and ranges such as `hr-*`. The provider may say no others."""
+    """Names of groups before the prefix, and ranges such as `hr-*`. The provider may assign no others."""
     acr_allow: tuple[str, ...] = ()
     """Values of `acr` that reach tokens. With any, `amr` does too."""
 
@@ -64,5 +64,5 @@ class IdentityProviderRecord:
     check_interval: int = 900
     """A refresh asks the provider if it last confirmed the user longer ago."""
     check_max_age: int = 12 * 3600
-    """How long what the provider last said is used while it does not answer."""
+    """How long its last answer is used while the provider does not answer."""
     version: Literal[1] = 1

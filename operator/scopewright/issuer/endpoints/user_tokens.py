@@ -178,7 +178,7 @@ class UserGrants:
         return self._families.begin(new, grant.login, user)
 
     async def _shared_login(self, code: Code, session: Session) -> VersionedLogin | None:
-        """What the provider said of the login, for a refresh token that outlives the session of the browser."""
+        """The stored login at the provider, for a refresh token that outlives the session of the browser."""
         if OFFLINE_ACCESS not in code.delegated.scopes or not session.login:
             return None
         login = await read_login(self._store, session.login)

@@ -16,7 +16,7 @@ class UpstreamTokens:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedUser:
-    """`subject` is our `sub` (`core.users.subject_of`); times are seconds since the epoch."""
+    """`subject` is the `sub` of tokens here (`core.users.subject_of`); times are seconds since the epoch."""
 
     subject: str
     provider: str

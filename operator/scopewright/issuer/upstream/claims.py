@@ -24,7 +24,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class UpstreamClaims:
-    """What a provider says about a user. Where both say something, the ID token decides: it is signed."""
+    """The claims of a provider about a user. Of a claim in both, that of the ID token counts: it is signed."""
 
     id_token: Mapping[str, Any]
     userinfo: Mapping[str, Any]
@@ -80,7 +80,7 @@ def _upstream_subject(claims: UpstreamClaims, mappings: ClaimMappings) -> str:
 
 
 def groups_of(claims: UpstreamClaims, mappings: ClaimMappings) -> tuple[str, ...]:
-    """Return the groups that the provider says and may say, with the prefix, each once, in its order.
+    """Return the groups that the provider sends and may assign, with the prefix, each once, in its order.
 
     No such claim means no groups: a provider that has taken the last group of a user sends none. Raises `LoginRefused`
     if there are too many: a list that is cut would be a list of other groups.

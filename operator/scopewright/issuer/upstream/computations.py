@@ -48,6 +48,6 @@ class Computations:
         return await asyncio.shield(computing)
 
     def _ended(self, computed: asyncio.Future[bool]) -> None:
-        computed.exception()  # it was awaited, or nobody waits any more
+        computed.exception()  # retrieved, also if no caller waits any more
         self._admitted -= 1
         self._turns.release()

@@ -27,7 +27,7 @@ _HASHES: Final = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "s
 
 @dataclass(frozen=True, slots=True)
 class IdTokenRules:
-    """What an ID token must say. Times are seconds since the epoch."""
+    """What the claims of an ID token must satisfy. Times are seconds since the epoch."""
 
     issuer: str
     client_id: str

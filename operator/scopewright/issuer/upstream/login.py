@@ -68,8 +68,8 @@ class CheckFailed(UpstreamFailed):
         self.tokens: Final = tokens
 
 
-class UserGone(Exception):
-    """The provider says that the login has ended, or that it is another user's: the session ends."""
+class LoginEnded(Exception):
+    """The provider has ended the login, or its answer is about another user: the session ends."""
 
 
 class UpstreamLogins(Protocol):
@@ -86,17 +86,17 @@ class UpstreamLogins(Protocol):
         ...
 
     async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
-        """Return the user with the groups, claims and tokens as they are now. `subject` is our `sub` of the session.
+        """Return the user with the groups, claims and tokens as they are now. `subject` is that of the session.
 
-        Raises `UserGone`, or `LoginRefused` with `too_many_groups`. That and `CheckFailed` have the tokens to store: a
-        provider that rotates refresh tokens has ended the earlier one. It must not be cancelled for the same reason;
+        Raises `LoginEnded`, or `LoginRefused` with `too_many_groups`. That and `CheckFailed` have the tokens to store:
+        a provider that rotates refresh tokens has ended the earlier one. It must not be cancelled for the same reason;
         each of its three requests ends by itself.
         """
         ...
 
 
 class WrongPassword(Exception):
-    """No such user, or another password: which one is not said."""
+    """There is no such user, or the password is wrong; callers cannot tell which."""
 
 
 class TooManyAttempts(Exception):
@@ -124,6 +124,6 @@ class PasswordLogins(Protocol):
     def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
         """Return a user with the groups and claims that the record has now; None if the user is not in it any more.
 
-        `subject` is our `sub`. `auth_time` is 0: it is no login.
+        `subject` is the `sub` of tokens here. `auth_time` is 0, because it is not a login.
         """
         ...

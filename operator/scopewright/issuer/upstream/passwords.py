@@ -22,7 +22,7 @@ MAX_USERNAME: Final = 256
 
 
 def is_password_of(password_hash: str, password: bytes) -> bool:
-    """Whether the hash is that of the password. It takes the memory and the time that the hash says."""
+    """Whether the hash is that of the password. It takes the memory and the time of the hash's parameters."""
     try:
         Argon2id.verify_phc_encoded(password, password_hash)
     except InvalidKey:
@@ -51,7 +51,7 @@ class Passwords:
         self._users = StaticUsers()
 
     async def verify(self, provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
-        """See `PasswordLogins`. What is too long is wrong, without any work."""
+        """See `PasswordLogins`. A name or password that is too long is wrong; no hash is computed."""
         if not 0 < len(username) <= MAX_USERNAME:
             raise WrongPassword
         try:

@@ -13,7 +13,7 @@ from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, Up
 from scopewright.issuer.upstream.claims import UpstreamClaims, lacks_mapped_claim, user_of
 from scopewright.issuer.upstream.connection import ProviderConnection
 from scopewright.issuer.upstream.id_token import IdTokenRules, parse_id_token, verify_id_token
-from scopewright.issuer.upstream.login import CheckFailed, LoginRefused, UpstreamRequest, UserGone
+from scopewright.issuer.upstream.login import CheckFailed, LoginEnded, LoginRefused, UpstreamRequest
 from scopewright.issuer.upstream.provider_endpoints import MAX_TOKEN, ProviderEndpoints, TokenAnswer
 from scopewright.issuer.upstream.response import code_of
 from scopewright.upstream import UpstreamFailed
@@ -87,7 +87,7 @@ class ProviderClient:
         return replace(user, upstream=self._kept(answer, metadata))
 
     async def confirm(self, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
-        """Raises `UserGone`, or `LoginRefused` with `too_many_groups`. See `UpstreamLogins.confirm`."""
+        """Raises `LoginEnded`, or `LoginRefused` with `too_many_groups`. See `UpstreamLogins.confirm`."""
         metadata = await self._connection.metadata()
         endpoints = ProviderEndpoints(self._provider, self._connection, metadata)
         if tokens.refresh_token:
@@ -109,7 +109,7 @@ class ProviderClient:
                 raise LoginRefused(refused.reason, refused.detail, kept) from None
             raise CheckFailed("AnswerMalformed", refused.detail, kept) from None
         if user.subject != subject:
-            raise UserGone
+            raise LoginEnded
         return replace(user, upstream=kept)
 
     async def _confirmed(
@@ -150,7 +150,7 @@ class ProviderClient:
         return bool(metadata.userinfo_endpoint) and self._oidc.userinfo != "Never"
 
     def _kept(self, answer: TokenAnswer, metadata: ProviderMetadata) -> UpstreamTokens:
-        """What is stored to ask the provider again."""
+        """Return the tokens to store, with which the provider is asked again."""
         if answer.refresh_token:
             return UpstreamTokens(refresh_token=answer.refresh_token)
         is_kept = self._has_userinfo(metadata) and len(answer.access_token) <= MAX_TOKEN

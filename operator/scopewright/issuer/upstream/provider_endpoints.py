@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.connection import ProviderConnection, error_of
 from scopewright.issuer.upstream.id_token import MAX_SUBJECT
-from scopewright.issuer.upstream.login import LoginRefused, UpstreamRequest, UserGone
+from scopewright.issuer.upstream.login import LoginEnded, LoginRefused, UpstreamRequest
 from scopewright.issuer.upstream.response import shown
 from scopewright.upstream import UpstreamFailed
 from scopewright.upstream.discovery import ProviderMetadata
@@ -59,10 +59,10 @@ class ProviderEndpoints:
         return _tokens(answer)
 
     async def refresh(self, refresh_token: str) -> TokenAnswer:
-        """Raises `UserGone` if the provider has ended the login."""
+        """Raises `LoginEnded` if the provider has ended the login."""
         answer = await self._post({"grant_type": "refresh_token", "refresh_token": refresh_token})
         if answer.status == 400 and error_of(answer) == "invalid_grant":
-            raise UserGone
+            raise LoginEnded
         return _tokens(answer)
 
     async def userinfo(self, access_token: str, subject: str | None = None) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class DeveloperForm:
         return await self.completed.answer(http, resumed, user.authenticated(int(self.context.clock())))
 
     def _require_own_host(self, http: Request) -> None:
-        """Nobody checks who logs in here, so a site whose name was made to lead to this machine must not."""
+        """No password is checked here, so refuse sites whose names lead to this machine (DNS rebinding)."""
         host = host_name(http)
         if not is_loopback(host) and host != urlsplit(self.context.registry.require_issuer().issuer).hostname:
             raise PageProblem(

@@ -118,7 +118,7 @@ class LoginOnPage:
 
     sid: str
     auth_time: int
-    """0: the provider has not said it."""
+    """0: the provider does not send it."""
     seen_time: int
     current: bool
     """Whether it is that of the browser that shows the page."""

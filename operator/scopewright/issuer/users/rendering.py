@@ -23,7 +23,7 @@ def render(page: Page) -> bytes:
 
 
 def _shown(value: object) -> object:
-    """Called for each value of a template. Markup is a text of ours, or was escaped with `| e` to stay as it is."""
+    """Called for each value of a template. Markup is one of `texts`, or was escaped with `| e` to stay as it is."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else without_invisible(value)
 
 
@@ -52,7 +52,7 @@ def _environment() -> Environment:
     )
     style, _, _ = loader.get_source(environment, "style.css")
     environment.filters |= {"fill": _fill, "utc": _utc}
-    environment.globals = {"texts": texts, "style": Markup(style)}  # noqa: S704  # it is a file of ours
+    environment.globals = {"texts": texts, "style": Markup(style)}  # noqa: S704  # a file of this package
     return environment
 
 

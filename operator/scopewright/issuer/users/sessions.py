@@ -56,12 +56,12 @@ class ProviderAway(Unavailable):
 
 
 class SessionChecks(Protocol):
-    """What the provider of a session says of its user. Both raise `ProviderAway` and return None if the session is
+    """The user of a session as its provider has them. Both raise `ProviderAway` and return None if the session is
     over: its provider is not in force any more, or does not know the user.
     """
 
     def stored(self, session: Session, now: float) -> Session | None:
-        """Return the session with what is known of the user, without I/O."""
+        """Return the session with the groups and claims that are known, without I/O."""
         ...
 
     async def confirmed(self, session: Session, now: float) -> Session | None:

@@ -29,7 +29,7 @@ Log = Callable[[Request, str, str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class ResumedAttempt:
-    """A pending login of the browser, and its request as the records say now."""
+    """A pending login of the browser, and its request, validated against the records as they are now."""
 
     attempt: PendingLogin
     request: AuthorizationRequest

@@ -1,6 +1,6 @@
 """What the session store holds, as values of the kinds below, in JSON.
 
-Times are whole seconds since the epoch. No value has a token of ours, a code, or the secret of a cookie.
+Times are whole seconds since the epoch. No value has a token of this issuer, a code, or the secret of a cookie.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamLogin:
-    """What an OpenID provider last said of a login, under `login:<sid>`, and the tokens to ask it again.
+    """A login at an OpenID provider as that last confirmed it, under `login:<sid>`, and the tokens to ask it again.
 
     The session of the browser and those of its refresh tokens with `offline_access` share it: a refresh token that the
     provider rotates must not be stored twice.

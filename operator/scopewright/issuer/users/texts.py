@@ -58,7 +58,7 @@ LOGIN_PROBLEMS: Final = {
     "response_iss": "The answer did not come from <strong>{provider}</strong>. Log in again.",
     "id_token": (
         "The answer of <strong>{provider}</strong> is not valid: its ID token was refused. If this happens again, its "
-        "settings do not fit to those here."
+        "settings do not match those here."
     ),
     "userinfo": "<strong>{provider}</strong> did not say who you are: its answer about you is not valid.",
     "subject": (
@@ -66,18 +66,18 @@ LOGIN_PROBLEMS: Final = {
         "expects it."
     ),
     "too_many_groups": (
-        "<strong>{provider}</strong> lists more groups of you than are accepted here, or one with a name that is too "
+        "<strong>{provider}</strong> sends more groups for you than are accepted here, or one with a name that is too "
         "long. The platform team can narrow them (claimMappings.groups.allow)."
     ),
     "login_too_old": (
-        "The application asks you to prove again who you are, and <strong>{provider}</strong> does not say that you "
-        "just did."
+        "The application asks you to prove again who you are, and <strong>{provider}</strong> does not confirm "
+        "that you just did."
     ),
     "code": "The answer of <strong>{provider}</strong> has expired or was used already. Log in again.",
     "unavailable": "<strong>{provider}</strong> does not answer, or not as it should. You can try again shortly.",
     "busy": "Too many logins wait for <strong>{provider}</strong>. You can try again shortly.",
 }
-"""By why the provider has logged nobody in."""
+"""By the reason why the login failed."""
 LOGIN_AGAIN: Final = "Try again"
 LOGIN_ERROR_ID: Final = "If that does not help, give this id to the team that runs the application:"
 

@@ -18,7 +18,7 @@ from typing import Final
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import CHECK_SECONDS, CheckFailed, LoginRefused, UpstreamLogins, UserGone
+from scopewright.issuer.upstream.login import CHECK_SECONDS, CheckFailed, LoginEnded, LoginRefused, UpstreamLogins
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
@@ -32,7 +32,7 @@ log: Final = logging.getLogger(__name__)
 ASK_SECONDS: Final = 20.0
 """After it, the question counts as not answered."""
 LEASE_SECONDS: Final = 30
-"""For this long nobody else asks: longer than a question takes, by clocks that differ a little."""
+"""For this long no other process asks: longer than a question takes, by clocks that differ a little."""
 RETRY_SECONDS: Final = 15
 """The pause for a login after a question without an answer."""
 MAX_CHECKS_PER_PROVIDER: Final = 32
@@ -144,7 +144,7 @@ class UpstreamChecks:
             return
         try:
             user = await self._ask(check.provider, asked.login)
-        except UserGone:
+        except LoginEnded:
             await self._until_stored(check, lambda: self._over(check, asked.login))
         except LoginRefused as refused:
             _fail(check, refused)
@@ -160,13 +160,13 @@ class UpstreamChecks:
         async with asyncio.timeout(ASK_SECONDS):
             user = await self._logins.confirm(provider, login.subject, login.tokens)
         if user.subject != login.subject:
-            raise UserGone
+            raise LoginEnded
         return user
 
     # Before the question
 
     async def _reserve(self, check: _Check) -> VersionedLogin | None:
-        """The login to ask about, which nobody else asks about now; None if there is an answer without a question."""
+        """The login to ask about, which no other process asks about now; None if the answer is known already."""
         session, found, version = await self._read(check)
         if session is None or found is None:
             _answer(check, None)
@@ -260,7 +260,7 @@ class UpstreamChecks:
 
 def _paused(problem: CheckProblem) -> Exception:
     if problem == "too_many_groups":
-        return LoginRefused("too_many_groups", "the provider says more groups than allowed: narrow groups.allow")
+        return LoginRefused("too_many_groups", "the provider sends more groups than allowed; narrow groups.allow")
     return NotConfirmed() if problem else _BeingChecked()
 
 

@@ -58,7 +58,7 @@ def new_login(session: Session, tokens: UpstreamTokens) -> UpstreamLogin:
 
 
 def confirmed_login(login: UpstreamLogin, user: AuthenticatedUser, now: float) -> UpstreamLogin:
-    """The login with what the provider has just said of its user."""
+    """The login after a check that confirmed its user."""
     return replace(
         login,
         tokens=user.upstream or login.tokens,
@@ -71,7 +71,7 @@ def confirmed_login(login: UpstreamLogin, user: AuthenticatedUser, now: float) -
 
 
 def with_login(session: Session, login: UpstreamLogin) -> Session:
-    """The session with what its login says of the user."""
+    """The session with the groups and claims of its login."""
     return replace(session, groups=login.groups, claims=login.claims, checked_time=login.checked_time)
 
 

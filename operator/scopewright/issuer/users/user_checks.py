@@ -1,7 +1,8 @@
-"""What the provider of a session says of its user, for every request that uses the session.
+"""The user of a session as its provider has them, for every request that uses the session.
 
 A session counts only while its provider is in force, with the UID that logged the user in. Static users, and those of
-the developer login, have the groups and claims of the current list. Users of an OpenID provider have what it last said.
+the developer login, have the groups and claims of the current list. Users of an OpenID provider have those of its last
+answer.
 """
 
 from dataclasses import dataclass, replace

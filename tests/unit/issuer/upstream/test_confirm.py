@@ -6,7 +6,7 @@ import pytest
 
 from scopewright.core.records.identity_provider import ClaimMappings
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import CheckFailed, LoginRefused, UserGone
+from scopewright.issuer.upstream.login import CheckFailed, LoginEnded, LoginRefused
 from scopewright.upstream import FailureReason, UpstreamFailed
 from tests.harness.openid_replies import Reply, reply_json, replying
 from tests.unit.issuer.upstream.support import LoginHarness
@@ -37,7 +37,7 @@ async def test_refresh_token_that_rotates(login: LoginHarness) -> None:
     first = await login.confirm(user)
     assert first.upstream != user.upstream
     assert (await login.confirm(first)).subject == user.subject
-    with pytest.raises(UserGone):
+    with pytest.raises(LoginEnded):
         await login.confirm(user)
 
 
@@ -58,7 +58,7 @@ async def test_refresh_authenticates_the_client(login: LoginHarness) -> None:
 async def test_login_that_the_provider_has_ended(login: LoginHarness) -> None:
     user = await login.login()
     login.openid.end_grants()
-    with pytest.raises(UserGone):
+    with pytest.raises(LoginEnded):
         await login.confirm(user)
 
 
@@ -112,14 +112,14 @@ async def test_no_token_to_ask_with(login: LoginHarness) -> None:
 async def test_id_token_of_another_user(login: LoginHarness) -> None:
     user = await login.login()
     login.openid.id_token = {"sub": "eve"}
-    with pytest.raises(UserGone):
+    with pytest.raises(LoginEnded):
         await login.confirm(user)
 
 
 async def test_userinfo_of_another_user(login: LoginHarness) -> None:
     user = await without_refresh_token(login)
     login.openid.userinfo = {"sub": "eve"}
-    with pytest.raises(UserGone):
+    with pytest.raises(LoginEnded):
         await login.confirm(user)
 
 
