@@ -37,7 +37,7 @@ class ParsedUsers:
         self._by_login: Final = {user.login_key: user for user in users}
         self._by_subject: Final = {subject_of(domain, user.id): user for user in users}
         self._parameters: Final = [parse_password_hash(user.password_hash) for user in users] or [DEFAULT_PARAMETERS]
-        self._secret: Final = secrets.token_bytes(32)
+        self._secret: Final = hashlib.sha256(provider.users).digest()  # the same in each process
         self._groups: Final[dict[str, tuple[str, ...]]] = {}
 
     def candidate(self, login_key: str) -> Candidate:

@@ -78,6 +78,8 @@ def test_an_unknown_name_costs_what_a_known_one_does() -> None:
     assert 50 < sum(each == STRONGER for each in parameters) < 150
     assert set(parameters) == {STRONGER, Argon2Parameters()}
     assert [parse_password_hash(users.candidate(name).password_hash) for name in names] == parameters
+    restarted = ParsedUsers(users.provider)
+    assert [parse_password_hash(restarted.candidate(name).password_hash) for name in names] == parameters
     assert len({decoy.password_hash for decoy in decoys}) == len(decoys)
 
 
