@@ -13,12 +13,14 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.computations import Computations
-from scopewright.issuer.upstream.login import WrongPassword
+from scopewright.issuer.upstream.login import PasswordsBusy, WrongPassword
 from scopewright.issuer.upstream.password_budgets import PasswordAttempt, PasswordBudgets
 from scopewright.issuer.upstream.static_users import StaticUsers
 
 MAX_USERNAME: Final = 256
 """Characters of a typed name."""
+MAX_WAITING: Final = 8
+"""Attempts at once that wait for the turn of their users: floods of a few users keep no place from the others."""
 
 
 def is_password_of(password_hash: str, password: bytes) -> bool:
@@ -49,6 +51,7 @@ class Passwords:
         self._computations = computations or Computations()
         self._sleep = sleep
         self._users = StaticUsers()
+        self._waiting = 0
 
     async def verify(self, provider: Provider, username: str, password: str, address: str) -> AuthenticatedUser:
         """See `PasswordLogins`. A name or password that is too long is wrong; no hash is computed."""
@@ -70,7 +73,7 @@ class Passwords:
         wait = self._budgets.begin(attempt)
         try:
             if wait:
-                await self._sleep(wait)
+                await self._wait(wait)
             users = self._users.of(provider)
             candidate = users.candidate(login_key)
             right = await self._computations.run(check)
@@ -82,6 +85,15 @@ class Passwords:
             raise WrongPassword
         self._budgets.succeeded(attempt)
         return users.authenticated(candidate.user, int(self._clock()))
+
+    async def _wait(self, seconds: float) -> None:
+        if self._waiting >= MAX_WAITING:
+            raise PasswordsBusy
+        self._waiting += 1
+        try:
+            await self._sleep(seconds)
+        finally:
+            self._waiting -= 1
 
     def current(self, provider: Provider, subject: str) -> AuthenticatedUser | None:
         """See `PasswordLogins`."""

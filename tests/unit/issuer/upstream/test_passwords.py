@@ -9,12 +9,14 @@ import pytest
 from scopewright.cli.users import hashed
 from scopewright.core.providers.static_users import encode_static_users
 from scopewright.core.users import subject_of
+from scopewright.issuer.upstream.computations import CONCURRENCY, QUEUE
 from scopewright.issuer.upstream.login import PasswordsBusy, TooManyAttempts, WrongPassword
 from scopewright.issuer.upstream.password_budgets import PasswordBudgets
-from scopewright.issuer.upstream.passwords import MAX_USERNAME, Passwords, is_password_of
+from scopewright.issuer.upstream.passwords import MAX_USERNAME, MAX_WAITING, Passwords, is_password_of
+from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS
 from tests.harness.clock import START
 from tests.harness.users import static_user
-from tests.unit.issuer.upstream.static_logins import ADDRESS, RIGHT, PasswordsHarness, static_provider
+from tests.unit.issuer.upstream.static_logins import ADDRESS, RIGHT, PasswordsHarness, static_provider, until
 
 
 async def test_a_real_hash_lets_its_password_in_and_no_other() -> None:
@@ -170,6 +172,36 @@ async def test_a_guess_that_was_cancelled_before_its_turn_is_not_counted() -> No
     harness.go_on.set()
     await flood
     assert await harness.outcome(password=RIGHT) == "ada"
+
+
+async def test_floods_of_some_users_keep_no_place_from_the_others() -> None:
+    """Each user has at most 3 attempts that wait for 6 s: with 11 invented names they would take all 32 places."""
+    harness = PasswordsHarness()
+    may_go_on = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await may_go_on.wait()
+
+    passwords = Passwords(
+        harness.clock, harness.budgets, check=lambda known, typed: typed == RIGHT.encode(), sleep=sleep
+    )
+    flood = []
+    for name in range(11):
+        for number in range(23):
+            address = f"10.{name}.{number}.1"
+            guess = passwords.verify(harness.provider, f"nobody-{name}", "wrong", address)
+            flood.append(asyncio.create_task(guess))
+            await asyncio.sleep(0.001)
+    await until(lambda: sum(not guess.done() for guess in flood) <= MAX_WAITING)
+    assert sum(not guess.done() for guess in flood) == MAX_WAITING
+    assert (await passwords.verify(harness.provider, "ada", RIGHT, ADDRESS)).display_name == "ada"
+    may_go_on.set()
+    ends = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(end) for end in ends} == {WrongPassword, PasswordsBusy}
+
+
+def test_all_passwords_that_wait_fit_into_their_places() -> None:
+    assert MAX_WAITING + CONCURRENCY + QUEUE <= MAX_SLOW_REQUESTS
 
 
 async def test_users_of_two_providers_with_one_name_have_budgets_of_their_own() -> None:
