@@ -152,6 +152,51 @@ async def test_a_static_user_who_was_removed_is_logged_out(at: CheckedSessions) 
     assert await at.pages.of_cookie(cookie) is None
 
 
+@pytest.mark.parametrize("offline", [False, True])
+async def test_a_removed_static_user_has_nothing_left_but_access_tokens(at: CheckedSessions, offline: bool) -> None:
+    await test_user_exchange.install(at.logins)
+    login = replace(at.logins.record.login, identity_providers=("staff",))  # type: ignore[type-var]
+    await at.logins.put(replace(at.logins.record, login=login))
+    cookie, session = await at.logins.sessions.begin(GRACE)
+    token = await at.refresh_token(session, offline=offline)
+    access = (await at.refresh(token)).json()["access_token"]
+    of_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
+    code = await at.logins.code(session, SCOPES)
+    await put(at, replace(STAFF, users=static_users(eve=["hr-staff"])))
+    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+    assert refusal_of(await at.logins.redeem(code)) == (400, "invalid_grant")
+    exchanged = await at.logins.harness.exchange(access, PAYROLL_SERVICE, BANK)
+    assert refusal_of(exchanged) == (400, "invalid_request")
+    assert (await userinfo(at, of_userinfo)).status_code == 401
+    assert await at.pages.of_cookie(cookie) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"allowed_groups": ("managers",)}, {"identity_providers": ("company",)}], ids=["groups", "providers"]
+)
+@pytest.mark.parametrize("offline", [False, True])
+async def test_an_application_that_admits_fewer_users_gives_the_others_nothing(
+    at: CheckedSessions, changes: dict[str, tuple[str, ...]], offline: bool
+) -> None:
+    """Their sessions go on, for other applications."""
+    await test_user_exchange.install(at.logins)
+    login = replace(at.logins.record.login, identity_providers=("staff",))  # type: ignore[type-var]
+    await at.logins.put(replace(at.logins.record, login=login))
+    cookie, session = await at.logins.sessions.begin(GRACE)
+    token = await at.refresh_token(session, offline=offline)
+    access = (await at.refresh(token)).json()["access_token"]
+    of_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
+    code = await at.logins.code(session, SCOPES)
+    at.clock.advance(seconds=1)
+    await at.logins.put(replace(at.logins.record, login=replace(login, **changes)))
+    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+    assert refusal_of(await at.logins.redeem(code)) == (400, "invalid_grant")
+    exchanged = await at.logins.harness.exchange(access, PAYROLL_SERVICE, BANK)
+    assert refusal_of(exchanged) == (400, "invalid_request")
+    assert (await userinfo(at, of_userinfo)).status_code == 401
+    assert await at.pages.of_cookie(cookie) is not None
+
+
 async def test_a_record_with_malformed_users_is_ignored(at: CheckedSessions) -> None:
     cookie, _ = await static_login(at)
     await put(at, replace(STAFF, users=b'{"users": [{}]}'))
