@@ -12,8 +12,10 @@ from scopewright.upstream.addresses import Address
 Resolve = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 """The addresses of a host name and port. Raises OSError or UnicodeError."""
 
-_THREADS: Final = 8
-"""A name whose DNS server does not answer takes one of them."""
+_THREADS: Final = 32
+"""A name whose DNS server does not answer takes one of them for half a minute. A provider has four names at most: those
+of its endpoints. Threads begin when they are needed.
+"""
 
 
 class Resolver:

@@ -72,6 +72,18 @@ async def test_cancelled_question_is_answered_for_others(resolver: Resolver, slo
     assert len(await second) == 2
 
 
+async def test_names_of_several_providers_that_get_no_answer_delay_no_others(
+    resolver: Resolver, slow: SlowNames
+) -> None:
+    names = [f"{endpoint}.provider-{number}.example" for number in range(4) for endpoint in ("a", "b", "c", "d")]
+    waiting = [asyncio.create_task(resolver(name, 443)) for name in (*names, "login.example")]
+    async with asyncio.timeout(5):
+        while "login.example" not in slow.questions:  # noqa: ASYNC110  # another thread adds it
+            await asyncio.sleep(0.01)
+    slow.may_answer.set()
+    await asyncio.gather(*waiting)
+
+
 async def test_name_that_does_not_exist(resolver: Resolver, slow: SlowNames) -> None:
     slow.may_answer.set()
     with pytest.raises(OSError, match="no such name"):
