@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from scopewright.api import IdentityProvider
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.providers.secrets import PROVIDER_SECRET_TYPE, USERS_FILE
+from scopewright.core.providers.secrets import PROVIDER_SECRET_TYPE
 from scopewright.core.providers.static_users import STATIC_USERS_TYPE
+from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.stores import Entries
 
 _USERS: Final = b"""\

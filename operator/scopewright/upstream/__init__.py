@@ -19,7 +19,7 @@ FailureReason = Literal[
 TIMEOUT_SECONDS: Final = 5.0
 """Of one request, from its name resolution to the last byte."""
 MAX_ANSWER: Final = 1 << 20
-"""Bytes, after decompression."""
+"""Bytes of a body; compressed ones are refused."""
 
 
 class UpstreamFailed(Exception):

@@ -29,7 +29,6 @@ class ProviderMetadata:
     secret_method: SecretMethod | None
     """How a client with a secret authenticates at the token endpoint; None: the provider accepts neither."""
     userinfo_endpoint: str = ""
-    end_session_endpoint: str = ""
     sends_iss: bool = False
     """Whether every authorization response has `iss` (RFC 9207 §3)."""
 
@@ -78,9 +77,6 @@ def parse_metadata(
     def endpoint(name: str) -> str:
         return check_url(document.get(name), name, allow_loopback=allow_loopback)
 
-    def optional_endpoint(name: str) -> str:
-        return endpoint(name) if document.get(name) is not None else ""
-
     if "code" not in _strings(document, "response_types_supported"):
         raise UpstreamFailed("AlgorithmNotSupported", "the provider does not support the response type code")
     challenge_methods = _strings(document, "code_challenge_methods_supported", ("S256",))
@@ -106,8 +102,7 @@ def parse_metadata(
         jwks_uri=endpoint("jwks_uri"),
         signing_algorithms=common,
         secret_method=secret_method,
-        userinfo_endpoint=optional_endpoint("userinfo_endpoint"),
-        end_session_endpoint=optional_endpoint("end_session_endpoint"),
+        userinfo_endpoint=endpoint("userinfo_endpoint") if document.get("userinfo_endpoint") is not None else "",
         sends_iss=document.get("authorization_response_iss_parameter_supported") is True,
     )
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.providers.static_users import STATIC_USERS_TYPE
+from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.core.providers.view import Referenced
 from scopewright.core.records.names import (
     AUDIENCE_PREFIX,
@@ -28,8 +29,6 @@ from scopewright.core.records.names import (
 
 PROVIDER_SECRET_TYPE: Final = "scopewright.dev/identity-provider"  # noqa: S105  # a type
 """Of a Secret with the client secret or the CA certificates of an OpenID provider."""
-USERS_FILE: Final = "users.yaml"
-"""The entry with static users."""
 
 MAX_CLIENT_SECRET: Final = 4096
 """Characters."""
