@@ -37,3 +37,7 @@ def scope_grant(
 
 def signing_key(namespace: str, name: str = "default", **spec: Any) -> Manifest:
     return manifest("SigningKey", namespace, name, spec)
+
+
+def identity_provider(namespace: str, name: str, **spec: Any) -> Manifest:
+    return manifest("IdentityProvider", namespace, name, spec)

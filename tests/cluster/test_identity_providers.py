@@ -16,7 +16,7 @@ from scopewright.core.records.names import (
 
 from .installation import Install, Installation, decoded
 from .kube import Manifest
-from .manifests import manifest
+from .manifests import identity_provider
 from .payroll import MakeNamespace
 from .waiting import until
 
@@ -30,8 +30,8 @@ def desk(install: Install) -> Installation:
 
 
 def static(installation: Installation, name: str, secret: str = "", **spec: Any) -> Manifest:
-    spec = {"static": {"usersRef": {"name": secret or f"{name}-users"}}, **spec}
-    return manifest("IdentityProvider", installation.namespace, name, spec)
+    users = {"usersRef": {"name": secret or f"{name}-users"}}
+    return identity_provider(installation.namespace, name, static=users, **spec)
 
 
 def secret(installation: Installation, name: str, type_: str, **entries: str) -> Manifest:
@@ -84,7 +84,7 @@ def test_a_tenant_cannot_replace_a_provider(desk: Installation, make_namespace: 
     provider = static(desk, "owner")
     desk.apply_and_wait(provider)
     before = record(desk, "owner")
-    foreign = manifest("IdentityProvider", make_namespace("hr"), "owner", provider["spec"])
+    foreign = identity_provider(make_namespace("hr"), "owner", **provider["spec"])
     desk.apply(foreign)
     desk.wait_for(foreign, "NamespaceNotIssuers", "Stalled")
     desk.delete(foreign)
@@ -100,7 +100,7 @@ def test_a_provider_that_cannot_be_reached_costs_no_writes_and_survives_a_restar
         "clientID": "scopewright",
         "clientAuthentication": {"method": "None"},
     }
-    provider = manifest("IdentityProvider", desk.namespace, "away", {"oidc": oidc})
+    provider = identity_provider(desk.namespace, "away", oidc=oidc)
     desk.apply(provider)
     desk.wait_for(provider, "ProviderUnreachable")
     assert desk.condition(provider, "Stalled")["status"] == ""

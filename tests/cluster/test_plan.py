@@ -10,14 +10,17 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from scopewright.core.providers.static_users import STATIC_USERS_TYPE
+
 from .installation import Installation
 from .kube import Manifest
-from .manifests import access_entry, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, identity_provider, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
 from .processes import SCOPEWRIGHT
 from .waiting import until
 
 READER: Final = "scopewright-plan-reader"
+HASH: Final = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
 
 
 def rights() -> list[Manifest]:
@@ -132,6 +135,27 @@ def test_a_plan_refuses_what_the_cluster_would_refuse(
     installation.apply(client, server, grant)
     for manifest in (client, server, grant):
         installation.wait_for(manifest, refusals[manifest["metadata"]["name"]])
+
+
+def test_a_plan_knows_the_groups_of_static_users_that_are_in_force(
+    installation: Installation, reviewer: Reviewer
+) -> None:
+    namespace, users = installation.namespace, f"users: [{{id: ada, groups: [desk], passwordHash: '{HASH}'}}]"
+    metadata = {"name": "plan-users", "namespace": namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"users.yaml": users}}
+    installation.kube.apply({**secret, "type": STATIC_USERS_TYPE})
+    static = identity_provider(namespace, "plan-static", static={"usersRef": {"name": "plan-users"}})
+    installation.apply_and_wait(static)
+    upstream = {"issuerURL": "https://plan.invalid", "clientID": "a", "clientAuthentication": {"method": "None"}}
+    groups = {"groups": {"claim": "groups", "allow": ["de*"]}}
+    new = identity_provider(namespace, "plan-oidc", oidc=upstream, claimMappings=groups)
+    reviewer.write(static, new)
+    plan = reviewer.plan(expect=1)
+    assert {r["name"]: r["reason"] for r in plan["refusals"]} == {"plan-oidc": "GroupsOverlap"}
+    assert [each["name"] for each in plan["objects"]] == ["plan-oidc"], "the static users are as before"
+    installation.apply(new)
+    installation.wait_for(new, "GroupsOverlap")
+    installation.delete(new, static)
 
 
 def test_a_missing_right_to_read_is_named(installation: Installation, tmp_path: Path) -> None:

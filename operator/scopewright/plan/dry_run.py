@@ -21,6 +21,7 @@ from scopewright.core.failures import Unavailable
 from scopewright.core.grants import Labels
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.plan import Event
+from scopewright.core.providers.groups import RANGE_END
 from scopewright.plan.changes import Finding, PlanResult
 from scopewright.plan.diff import difference
 from scopewright.plan.memory_store import MemoryStore
@@ -128,7 +129,9 @@ class _Installation:
 
     def _stand_in(self, provider: IdentityProvider) -> None:
         """Add what the provider names to the store, beside the entries that other providers name there."""
-        for existing, entries in stand_ins(provider):
+        record = self._cache.managed.provider_record(provider)[1]
+        groups = record.claims.groups_allow if record and record.oidc is None else ()
+        for existing, entries in stand_ins(provider, (name for name in groups if not name.endswith(RANGE_END))):
             known = self._store.objects.get(existing.ref)
             if known is None or known.existing == existing:
                 self._store.load(existing, {**(known.entries if known else {}), **entries})
