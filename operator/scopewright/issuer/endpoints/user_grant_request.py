@@ -5,9 +5,8 @@ from typing import Final
 
 from scopewright.issuer.protocol.errors import invalid_request
 from scopewright.issuer.protocol.request import Form, parameter
-from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE
+from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN
 
-REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
 USER_GRANT_TYPES: Final = (AUTHORIZATION_CODE, REFRESH_TOKEN)
 
 

@@ -14,12 +14,12 @@ from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
-from scopewright.issuer.endpoints.user_grant_request import REFRESH_TOKEN, UserGrantRequest
+from scopewright.issuer.endpoints.user_grant_request import UserGrantRequest
 from scopewright.issuer.protocol.errors import OAuthError, unavailable
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, require_grant_type
+from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN, require_grant_type
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed

@@ -10,8 +10,8 @@ from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.tokens.authorise import REFRESH_TOKEN
 
-REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant type
 _NAME: Final = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
 
