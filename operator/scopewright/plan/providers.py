@@ -57,6 +57,8 @@ def _differences(
 ) -> Iterator[str]:
     if _users(old) != _users(new):
         yield f"{_users(new)} log in, before {_users(old)}"
+        subject = _path(new.claims.subject) if new.oidc else "the id"
+        yield f"the subject domain stays {new.subject_domain}: who has {subject} of an earlier user is that user"
     if old.oidc and new.oidc:
         yield from _client_differences(old.oidc, new.oidc)
     if old.claims.username != new.claims.username:
