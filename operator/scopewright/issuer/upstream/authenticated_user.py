@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTokens:
-    """Tokens of the provider for one login. Stored in the session; only the provider gets them."""
+    """Tokens of the provider for one login. Stored in `UpstreamLogin`; only the provider gets them."""
 
     refresh_token: str = field(default="", repr=False)
     access_token: str = field(default="", repr=False)

@@ -11,9 +11,9 @@ from scopewright.issuer.protocol.responses import Answer, HttpRequest
 MAX_REQUESTS: Final = 64
 TIMEOUT_SECONDS: Final = 10.0
 MAX_SLOW_REQUESTS: Final = 32
-"""That wait for providers, and as many for passwords: half of the pool, so that other steps of logins go on."""
+"""Requests that wait for providers, and as many that wait for passwords. Other steps of logins have the rest."""
 MAX_SLOW_REQUESTS_EACH: Final = 16
-"""That wait for one provider: the users of the others can still log in."""
+"""Requests that wait for one provider: the users of the others can still log in."""
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 """Of all requests at once."""
 
@@ -69,7 +69,7 @@ class Places:
 
 
 class SharedPlaces:
-    """Places of which no one that is waited for, such as a provider, takes more than its part."""
+    """Places that are shared by several things to wait for, such as providers: each has `each` of them at most."""
 
     def __init__(self, count: int = MAX_SLOW_REQUESTS, each: int = MAX_SLOW_REQUESTS_EACH) -> None:
         self._places = Places(count)
