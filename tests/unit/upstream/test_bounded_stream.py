@@ -1,10 +1,20 @@
 """The bounds of an answer's lines, however its bytes are split."""
 
+import asyncio
+
+import httpcore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopewright.upstream.bounded_stream import MAX_HEAD, MAX_HEAD_LINES, MAX_LINES, AnswerBounds, AnswerTooCostly
+from scopewright.upstream.bounded_stream import (
+    MAX_HEAD,
+    MAX_HEAD_LINES,
+    MAX_LINES,
+    AnswerBounds,
+    AnswerTooCostly,
+    BoundedBackend,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -42,3 +52,43 @@ def test_lines_of_the_body_are_not_of_the_head() -> None:
 def test_answer_that_costs_too_much(answer: bytes, size: int) -> None:
     with pytest.raises(AnswerTooCostly):
         add(answer, size)
+
+
+class ReadyStream(httpcore.AsyncNetworkStream):
+    """All bytes have arrived already, as in the buffer of a TLS connection. It remembers how much it was asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.asked: list[int] = []
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self.asked.append(max_bytes)
+        part, self._data = self._data[:max_bytes], self._data[max_bytes:]
+        return part
+
+    async def start_tls(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+        return self
+
+
+@pytest.mark.parametrize("has_tls", [True, False])
+async def test_other_tasks_run_between_small_parts(monkeypatch: pytest.MonkeyPatch, has_tls: bool) -> None:
+    network, ran = ReadyStream(OK + b"\r\n" + b"a" * 65536), list[int]()
+
+    async def connect(*_: object) -> httpcore.AsyncNetworkStream:
+        return network
+
+    async def other() -> None:
+        while True:
+            ran.append(1)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    stream = await BoundedBackend().connect_tcp("login.example", 443)
+    if has_tls:
+        stream = await stream.start_tls(None)  # type: ignore[arg-type]  # the stream of the test needs no context
+    task = asyncio.create_task(other())
+    while await stream.read(65536):
+        pass
+    task.cancel()
+    assert max(network.asked) <= 4096
+    assert len(ran) >= len(network.asked) - 1
