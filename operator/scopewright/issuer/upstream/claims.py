@@ -11,7 +11,7 @@ from scopewright.core.users import subject_of
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.id_token import MAX_SUBJECT
 from scopewright.issuer.upstream.login import LoginRefused
-from scopewright.issuer.upstream.standard_claims import standard_claims, text
+from scopewright.issuer.upstream.standard_claims import VERIFIED, standard_claims, text
 
 MAX_GROUPS: Final = 200
 MAX_GROUP: Final = 256
@@ -36,7 +36,13 @@ class UpstreamClaims:
 
     @property
     def merged(self) -> dict[str, Any]:
-        return {**self.userinfo, **self.id_token}
+        """Both; an address is verified if its own source says so, or both have the same address."""
+        merged = {**self.userinfo, **self.id_token}
+        for verified, about in VERIFIED.items():
+            source = self.id_token if verified in self.id_token else self.userinfo
+            if source.get(about) != merged.get(about):
+                merged.pop(verified, None)
+        return merged
 
 
 def value_at(claims: Mapping[str, Any], path: ClaimPath) -> Any:

@@ -15,6 +15,8 @@ MAX_EMAIL: Final = 320
 MAX_LINK: Final = 2048
 MAX_ADDRESS_PART: Final = 512
 """Characters."""
+VERIFIED: Final = {"email_verified": "email", "phone_number_verified": "phone_number"}
+"""Claims that say something about another one."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Control characters, ends of lines, and characters that turn the direction of the text around them."""
@@ -26,7 +28,7 @@ _ADDRESS_PARTS: Final = ("formatted", "street_address", "locality", "region", "p
 def standard_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claims that fit, without `sub` and `preferred_username`, which are mapped."""
     found = {name: value for name, fit in _FIT.items() if (value := fit(claims.get(name))) is not None}
-    for verified, about in (("email_verified", "email"), ("phone_number_verified", "phone_number")):
+    for verified, about in VERIFIED.items():
         if about in found and isinstance(claims.get(verified), bool):
             found[verified] = claims[verified]
     return found

@@ -234,3 +234,27 @@ def test_any_claims_give_a_user_or_a_refusal(claims: dict[str, Any]) -> None:
     assert len(found.subject) == 28
     assert all(isinstance(group, str) for group in found.groups)
     assert all(isinstance(method, str) for method in found.amr)
+
+
+# Verified addresses
+
+
+@pytest.mark.parametrize("name", ["email", "phone_number"])
+@pytest.mark.parametrize(
+    ("id_token", "userinfo", "expected"),
+    [
+        (("a@example", None), ("a@example", True), ("a@example", True)),
+        (("a@example", None), ("b@example", True), ("a@example", None)),
+        (("a@example", False), ("b@example", True), ("a@example", False)),
+        ((None, None), ("b@example", True), ("b@example", True)),
+        (("a@example", True), (None, None), ("a@example", True)),
+        ((None, True), ("b@example", None), ("b@example", None)),
+    ],
+)
+def test_an_address_is_verified_by_its_own_source(name: str, id_token: Any, userinfo: Any, expected: Any) -> None:
+    def claims(values: tuple[str | None, bool | None]) -> dict[str, Any]:
+        named = zip((name, f"{name}_verified"), values, strict=True)
+        return {key: value for key, value in named if value is not None}
+
+    found = user({"sub": "ada", **claims(id_token)}, {"sub": "ada", **claims(userinfo)}).claims
+    assert {key: value for key, value in found.items() if key.startswith(name)} == claims(expected)
