@@ -23,7 +23,7 @@ from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
 from scopewright.issuer.users.upstream_logins import VersionedLogin, confirmed_login, is_recent, login_of, with_login
-from scopewright.issuer.users.user_record import login_handle, session_handle
+from scopewright.issuer.users.user_record import login_handle, read_user, session_handle
 from scopewright.stores.sessions.sealed import SealedSessions
 from scopewright.upstream import UpstreamFailed
 
@@ -223,11 +223,13 @@ class UpstreamChecks:
         return login if session is not None else None
 
     async def _over(self, check: _Check, asked: UpstreamLogin) -> UpstreamLogin | None:
-        """End the session, unless another process got another answer in the meantime."""
+        """End all sessions of the login, unless another process got another answer in the meantime."""
         _, found, _ = await self._read(check)
         if found is not None and found.login.checked_time != asked.checked_time:
             return found.login
-        await self._end(check.sid, asked.subject)
+        user = await read_user(self._store, asked.subject)
+        for sid in {check.sid, *user.record.sids_of_login(check.login_sid)}:
+            await self._end(sid, asked.subject)
         return None
 
     async def _pause(

@@ -78,6 +78,11 @@ class UserRecord:
         listed = [*(session.sid for session in self.sessions), *(family.sid for family in self.families)]
         return tuple(dict.fromkeys(listed))
 
+    def sids_of_login(self, login: str) -> tuple[str, ...]:
+        """Of the sessions that share an `UpstreamLogin`: that of the browser, and those with `offline_access`."""
+        browser = (session.sid for session in self.sessions if session.sid == login)
+        return (*browser, *(family.sid for family in self.families if family.login == login))
+
     def lists_session(self, sid: str) -> bool:
         return any(session.sid == sid for session in self.sessions)
 

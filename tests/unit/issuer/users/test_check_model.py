@@ -42,6 +42,7 @@ class ModelLogin:
     group: str
     checked_time: float
     pause_until: float = 0
+    ended: bool = False
 
 
 @dataclass(eq=False)
@@ -57,7 +58,7 @@ class ModelSession:
     ended: bool = False
 
     def is_alive(self, now: float) -> bool:
-        return not self.ended and now < self.end_time
+        return not self.ended and not self.login.ended and now < self.end_time
 
 
 @dataclass
@@ -82,8 +83,7 @@ class ModelProvider:
             if not self.is_up:
                 login.pause_until = int(now) + RETRY_SECONDS
             elif not self.has_user:
-                login.pause_until = int(now) + LEASE_SECONDS
-                session.ended = True
+                login.ended = True
                 return "ended"
             else:
                 login.group, login.checked_time, login.pause_until = self.group, int(now), 0

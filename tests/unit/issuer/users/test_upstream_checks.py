@@ -473,6 +473,23 @@ async def test_the_browser_and_its_offline_tokens_share_one_refresh_token_of_the
         assert stored.checked_time == int(at.clock()), "the answer to the other session"
 
 
+@pytest.mark.parametrize("asks_offline", [False, True])
+async def test_all_sessions_of_a_login_end_when_the_provider_ends_it(at: CheckedSessions, asks_offline: bool) -> None:
+    """They share its refresh token. Those of another login have their own check."""
+    cookie, session = await at.log_in()
+    offline, browser = await at.refresh_token(session, offline=True), await at.refresh_token(session)
+    other = await at.logged_in()
+    at.deletes_ada()
+    at.becomes_due()
+    first, then = (offline, browser) if asks_offline else (browser, offline)
+    for token in (first, then):
+        assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+    assert len(at.upstream.asked) == 1
+    assert await at.logins.sessions.of_cookie(cookie) is None
+    assert await stored_login(at, session.sid) is None
+    assert await at.logins.sessions.of_sid(other.split(".")[0]) is not None
+
+
 async def test_what_is_known_of_a_login_is_deleted_with_its_last_session(at: CheckedSessions) -> None:
     _, session = await at.log_in()
     offline = await at.refresh_token(session, offline=True)
