@@ -26,8 +26,8 @@ class VersionedLogin:
 
 
 def is_recent(checked_time: int, seconds: int, now: float) -> bool:
-    """Whether a check counts: `seconds` long. A clock that was set back further than that proves nothing: one that
-    seems to be in the future does not count either.
+    """Whether a check is less than `seconds` old. One that is as far in the future is not recent either: the clock was
+    set back, and its age is unknown.
     """
     return abs(now - checked_time) < seconds
 
