@@ -382,13 +382,13 @@ async def test_a_slow_provider_does_not_take_the_room_of_another(
     path = (await two.begin()).url.path
     company, partner = await two.get(f"{path}/company"), await two.get(f"{path}/partner")
     monkeypatch.setattr(two.upstreams, "redeem", hang)
-    running = [asyncio.create_task(two.back(company)) for _ in range(MAX_SLOW_REQUESTS_EACH)]
+    running = [asyncio.create_task(two.back(company)) for _ in range(MAX_SLOW_REQUESTS)]
     async with asyncio.timeout(5):
         await full.wait()
-    assert (await two.back(company)).status_code == 503
     assert "consent" in Page(await two.back(partner, "partner")).forms
     release.set()
-    await asyncio.gather(*running)
+    statuses = [answer.status_code for answer in await asyncio.gather(*running)]
+    assert statuses.count(503) == MAX_SLOW_REQUESTS - MAX_SLOW_REQUESTS_EACH
 
 
 async def test_a_visit_that_fails_frees_its_room(two: ProviderLogins) -> None:
