@@ -20,8 +20,8 @@ MAX_HEAD: Final = 16 * 1024
 MAX_HEAD_LINES: Final = 256
 MAX_LINES: Final = 4096
 """Of an answer. A chunk has two at least."""
-_PART: Final = 2048
-"""Bytes that the parser gets at once."""
+_PART: Final = 1024
+"""Bytes that the parser gets at once, for each of up to 16 answers of a provider that arrive together."""
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[0-9] 1")
 
