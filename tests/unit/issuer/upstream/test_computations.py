@@ -1,13 +1,15 @@
 """Computations in threads: how many run, wait and are refused, also when their callers are cancelled."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from scopewright.issuer.upstream.computations import CONCURRENCY, QUEUE, Computations
+from scopewright.issuer.upstream.computations import CONCURRENCY, NICE, QUEUE, Computations
 from scopewright.issuer.upstream.login import PasswordsBusy
 from tests.harness.issuer import settle
 from tests.unit.issuer.upstream.static_logins import until
@@ -108,3 +110,18 @@ async def test_a_failure_frees_its_place() -> None:
         with pytest.raises(ZeroDivisionError):
             await computations.run(lambda: 1 / 0 > 0)
     assert await computations.run(lambda: True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no priorities of threads")
+async def test_computations_leave_the_processor_to_requests() -> None:
+    """With the same priority, two expensive hashes at a time make tokens many times slower on two busy processors."""
+    priorities = list[int]()
+
+    def compute() -> bool:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return True
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert await Computations().run(compute)
+    assert priorities == [max(own, NICE)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
