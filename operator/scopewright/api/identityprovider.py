@@ -99,7 +99,8 @@ class IdentityProviderSpec(Spec):
             "subject-domain-immutable",
             f"{_DOMAIN_OF.format('self')} == {_DOMAIN_OF.format('oldSelf')}",
             "the subject domain is immutable, and by default it is issuerURL: every user would become another; set "
-            "subjectDomain to the issuerURL of before, or delete the object and create it again",
+            "subjectDomain to the issuerURL of before if the provider has moved, or delete the object and create it "
+            "again if that URL was a mistake",
             "subjectDomain",
         ),
     )
