@@ -281,7 +281,9 @@ def test_different_groups_of_static_users_are_bounded() -> None:
 
 
 def test_users_that_cannot_be_read_are_refused() -> None:
-    assert reason_of(static(), held("users", STATIC_USERS_TYPE, users=b"users: [{id: sam}]")) == "UsersInvalid"
+    with pytest.raises(Rejected, match=r"Secret [^ ]+/users: users\.yaml, line 1, users\[0\]\.passwordHash") as refused:
+        record_write(view(static(), held("users", STATIC_USERS_TYPE, users=b"users: [{id: sam}]")))
+    assert refused.value.reason == "UsersInvalid"
     assert reason_of(static(), held("users", STATIC_USERS_TYPE, other=b"")) == "SecretEntryMissing"
 
 

@@ -95,8 +95,14 @@ def test_no_representation_shows_the_hash() -> None:
     [
         ("", "users.yaml: input should be a mapping"),
         ("users: []", "users.yaml, line 1, users: list should have at least 1 item"),
-        ("users:\n- {id: ada}", "users.yaml, line 2, users[0].passwordHash: field required"),
-        (f"users:\n- id: ada\n  password: {TAG}", "users.yaml, line 2, users[0].passwordHash: field required"),
+        (
+            "users:\n- {id: ada}",
+            "users.yaml, line 2, users[0].passwordHash: field required; make it with `scopewright users",
+        ),
+        (
+            f"users:\n- id: ada\n  password: {TAG}",
+            "users.yaml, line 2, users[0].passwordHash: field required; make it with `scopewright users",
+        ),
         (f"users:\n- id: ada\n  passwordHash: {TAG}", "line 3, users[0].passwordHash: not an Argon2id hash"),
         (f"users:\n- {{id: ada, passwordHash: {HASH}}}", "line 2, users[0].passwordHash: not an Argon2id hash"),
         (f"users:\n- {{id: ada, passwordHash: '{HASH}', {TAG}: x}}", "inside braces, a value with a comma must be in"),

@@ -121,8 +121,8 @@ def _check_own(view: ProviderView, record: IdentityProviderRecord) -> None:
     before = view.own.record if view.own else record
     if before.subject_domain != record.subject_domain:
         message = (
-            f"users would get other subjects: set spec.subjectDomain to {before.subject_domain}, or delete the object "
-            "and create it again"
+            "users would get other subjects: if the provider has moved, set spec.subjectDomain to "
+            f"{before.subject_domain}; if that was a mistake, delete the object and create it again"
         )
         raise Rejected("SubjectDomainImmutable", message)
     if before.claims.subject != record.claims.subject:
@@ -164,7 +164,11 @@ def _static_users(view: ProviderView) -> tuple[StaticUser, ...]:
     if static is None:
         raise Rejected("Invalid", "neither spec.oidc nor spec.static is set: set one of them")
     ref = Ref("Secret", view.provider.namespace, static.users_ref.name)
-    return parse_static_users(secrets.users_file(view.referenced, ref))
+    data = secrets.users_file(view.referenced, ref)
+    try:
+        return parse_static_users(data)
+    except Rejected as invalid:
+        raise Rejected(invalid.reason, f"{ref}: {invalid.message}") from None
 
 
 def _with_groups_of(record: IdentityProviderRecord, users: tuple[StaticUser, ...]) -> IdentityProviderRecord:

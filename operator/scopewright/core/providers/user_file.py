@@ -28,6 +28,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Group = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
 
+_HOW_TO_FILL: Final = {"passwordHash": "make it with `scopewright users hash-password`"}
 _Path = tuple[str | int, ...]
 
 
@@ -186,6 +187,8 @@ def _message(error: Mapping[str, Any], kind: type[UserEntry]) -> str:
         return f"unknown field; a user has {known}; inside braces, a value with a comma must be in quotes"
     if error["type"] == "model_type":
         return "input should be a mapping"
+    if error["type"] == "missing":
+        return f"field required; {_HOW_TO_FILL.get(str(error['loc'][-1]), 'add it')}"
     if error["type"] == "string_type":
         return "input should be a valid string; put it in quotes"
     message = str(error["msg"]).removeprefix("Value error, ")
