@@ -70,7 +70,7 @@ def operator(
     log_format: options.Format = options.LogFormat.text,
     log_level: options.Level = options.LogLevel.info,
 ) -> None:
-    """Reconcile OAuthClients, ResourceServers, ScopeGrants and SigningKeys of a cluster."""
+    """Reconcile OAuthClients, ResourceServers, ScopeGrants, SigningKeys and IdentityProviders of a cluster."""
     from scopewright.controller.operator import Operator
     from scopewright.controller.sidecar import Sidecar
     from scopewright.tracing import Tracing, tracing

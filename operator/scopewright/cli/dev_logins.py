@@ -34,6 +34,7 @@ class DevLogins:
         self._declared_at_start = users_file is not None and _declares_provider(directory)
         self._has_settled = False
         self._printed: tuple[str, ...] = ()
+        self._failed: set[str] = set()
         self.developer = (
             DeveloperLogin(users_file, self._report_problem, lambda: not self._has_provider) if users_file else None
         )
@@ -50,7 +51,7 @@ class DevLogins:
     async def run(self) -> None:
         """Print each new line about logins, and a mistake in the users' file when it is made, without end."""
         while True:
-            if self.developer is not None:
+            if self.developer is not None and self.developer.is_offered():
                 self.developer.users()
             if self._has_settled:
                 self.report()
@@ -90,7 +91,10 @@ class DevLogins:
             else f"the users of IdentityProvider {name} log in with a password"
         ]
         if ready is not None and ready.status == "False":
+            self._failed.add(name)
             lines.append(f"IdentityProvider {name} is not ready: {ready.message}")
+        elif ready is not None and ready.status == "True" and name in self._failed:
+            lines.append(f"IdentityProvider {name} is ready")
         return lines
 
     def _lines_without_login(self, *, has_provider: bool) -> tuple[str, ...]:

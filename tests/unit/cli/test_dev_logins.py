@@ -1,5 +1,6 @@
 """Which login `scopewright dev` offers, and what it prints about it."""
 
+import asyncio
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,12 @@ def manifest(kind: str, namespace: str, name: str, spec: Mapping[str, Any], **mo
 
 def provider(name: str = "company", spec: Mapping[str, Any] = OIDC, **more: Any) -> dict[str, Any]:
     return manifest("IdentityProvider", SYSTEM, name, spec, **more)
+
+
+def ready(status: str) -> dict[str, Any]:
+    """The status of a provider whose condition Ready has this status."""
+    condition = {"type": "Ready", "status": status, "reason": "Any", "message": "no connection"}
+    return {"conditions": [condition | {"lastTransitionTime": "2026-11-30T00:00:00Z"}]}
 
 
 @dataclass
@@ -87,17 +94,37 @@ def test_each_provider_is_printed_with_what_to_register_there(dev: Dev) -> None:
 
 def test_a_provider_that_is_not_ready_is_printed_with_the_reason(dev: Dev) -> None:
     logins = dev.logins()
-    condition = {
-        "type": "Ready",
-        "status": "False",
-        "reason": "Unreachable",
-        "message": "no connection",
-        "lastTransitionTime": "2026-11-30T00:00:00Z",
-    }
-    dev.put(provider(status={"conditions": [condition]}))
+    dev.put(provider(status=ready("False")))
     logins.settled()
     logins.report()
     assert dev.printed()[1:] == ["IdentityProvider company is not ready: no connection"]
+
+
+def test_a_provider_that_is_ready_again_is_printed_each_time(dev: Dev) -> None:
+    logins = dev.logins()
+    logins.settled()
+    lines = {
+        "False": "IdentityProvider company is not ready: no connection",
+        "True": "IdentityProvider company is ready",
+    }
+    for version, status in enumerate(("False", "True", "False", "True"), start=1):
+        declared = provider(status=ready(status))
+        declared["metadata"]["resourceVersion"] = str(version)
+        dev.put(declared)
+        logins.report()
+        assert dev.printed()[-1] == lines[status]
+
+
+async def test_a_mistake_in_users_that_are_ignored_is_not_printed(dev: Dev) -> None:
+    logins = dev.logins(users=True)
+    (dev.folder / "users.yaml").write_text("users: [{id: ada, passwordHash: x}]")
+    dev.put(provider())
+    logins.settled()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(logins.run(), 0.1)
+    lines = dev.printed()
+    assert lines[-1] == IGNORED
+    assert not any("users[0]" in line for line in lines)
 
 
 def test_the_developer_login_is_not_offered_while_a_provider_is_declared_ready_or_not(dev: Dev) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from scopewright.core.failures import Rejected
+from scopewright.core.providers.static_users import STATIC_USERS_TYPE
 from scopewright.core.providers.user_file import MAX_FILE, USERS_FILE, UserEntry, UserFile, parse_user_file
 from scopewright.core.users import subject_of
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
@@ -47,11 +48,15 @@ def parse_users(data: bytes) -> DeveloperUsers:
     try:
         users = parse_user_file(data, _UsersFile)
     except Rejected as invalid:
-        return DeveloperUsers(problem=f"{invalid.message}; an example: {USERS_EXAMPLE}")
+        hint = _OF_STATIC_USERS if b"passwordHash" in data else f"an example: {USERS_EXAMPLE}"
+        return DeveloperUsers(problem=f"{invalid.message}; {hint}")
     return DeveloperUsers({user.id: user for user in users}, by_subject={user.subject: user for user in users})
 
 
 _TOP_LEVEL_KIND: Final = re.compile(r"""^["']?(apiVersion|kind)["']?\s*:|^\s*\{\s*"apiVersion\"""", re.MULTILINE)
+_OF_STATIC_USERS: Final = (
+    f"users with passwords belong in a Secret of type {STATIC_USERS_TYPE}, which an IdentityProvider names"
+)
 USERS_EXAMPLE: Final = "users: [{id: ada, name: Ada Lovelace, email: ada@hr.example, groups: [hr-staff]}]"
 
 

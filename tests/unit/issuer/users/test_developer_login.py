@@ -46,6 +46,13 @@ def test_the_example_of_the_messages_is_valid() -> None:
     assert parse_users(USERS_EXAMPLE.encode()).users.keys() == {"ada"}
 
 
+def test_users_with_passwords_are_sent_to_their_secret() -> None:
+    hint = (
+        "users with passwords belong in a Secret of type scopewright.dev/static-users, which an IdentityProvider"
+    )
+    assert hint in parse_users(b"users: [{id: ada, passwordHash: x}]").problem
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -58,7 +65,7 @@ def test_the_example_of_the_messages_is_valid() -> None:
         ("users: []", "users: list should have at least 1 item"),
         ("users: {}", "users: input should be a valid list"),
         ("users: [ada]", "users[0]: input should be"),
-        ("users: [{name: Ada}]", "users[0].id: field required"),
+        ("users: [{name: Ada}]", "users[0].id: field required; add it"),
         ("users: [{id: 7}]", "users[0].id: input should be a valid string"),
         ("users: [{id: ''}]", "users[0].id: "),
         ("users: [{id: a b}]", "users[0].id: string should match pattern"),
