@@ -1,7 +1,6 @@
 """`scopewright dev`: reconcile and serve a directory of manifests on a laptop."""
 
 import asyncio
-import json
 import socket
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from scopewright.api import OAuthClient
 from scopewright.cli.dev_logins import DevLogins
-from scopewright.cli.login_advice import LOGIN_ADVICE
+from scopewright.cli.login_advice import line_of
 from scopewright.cli.settings import parse_address
 from scopewright.client.sources import Environment
 from scopewright.config_file import load_config
@@ -30,8 +29,6 @@ from scopewright.stores.directory.store import DirectoryStore
 from scopewright.variables import ALLOW_HTTP
 
 NOTHING = "–"
-_PROBLEM = ("reason", "client", "provider", "redirect_uri", "error_id", "detail")
-"""Members of an audit line that are printed."""
 _DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
 
@@ -160,11 +157,7 @@ def _with_problems(console: Console) -> audit.Sink:
 
     def write(entry: audit.Entry) -> None:
         audit.to_log(entry)
-        of_pages = entry["event"] in ("user_error", "authorize", "login")
-        if "reason" in entry and (of_pages or entry["result"] == "invalid_grant"):
-            shown = (f"{name} {json.dumps(entry[name])}" for name in _PROBLEM if name in entry)
-            advice = LOGIN_ADVICE.get(str(entry["reason"]), "")
-            line = f"login refused: {', '.join(shown)}" + (f": {advice}" if advice else "")
+        if line := line_of(entry):
             console.print(Text(line, "yellow"), soft_wrap=True)
 
     return write

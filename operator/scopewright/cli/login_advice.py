@@ -1,6 +1,17 @@
-"""What `scopewright dev` adds to the reason of a refused login: what happened, and what to do."""
+"""What `scopewright dev` prints of a login: why it was refused, and what to do."""
 
+import json
 from typing import Final
+
+from scopewright.issuer.observability.audit import Entry
+from scopewright.issuer.users.login_policy import DEVELOPER
+
+_PROBLEM: Final = ("reason", "client", "provider", "redirect_uri", "error_id", "detail")
+"""Members of an audit line that are printed."""
+_NO_GROUPS: Final = (
+    "if the user has groups, check that the provider sends the claim of claimMappings.groups, and that "
+    "claimMappings.groups.allow has them"
+)
 
 LOGIN_ADVICE: Final = {
     # At /authorize, as a page
@@ -30,3 +41,17 @@ LOGIN_ADVICE: Final = {
     "redirect_uri_withdrawn": "login.redirectURIs no longer lists the redirect URI of this login",
     "login_policy": "spec.login of the OAuthClient does not admit this user",
 }
+
+
+def line_of(entry: Entry) -> str:
+    """Return what `dev` prints of an audit line: why a login failed, or what it lacks. "" if it is as it should be."""
+    of_pages = entry["event"] in ("user_error", "authorize", "login")
+    if "reason" in entry and (of_pages or entry["result"] == "invalid_grant"):
+        shown = (f"{name} {json.dumps(entry[name])}" for name in _PROBLEM if name in entry)
+        advice = LOGIN_ADVICE.get(str(entry["reason"]), "")
+        return f"login refused: {', '.join(shown)}" + (f": {advice}" if advice else "")
+    if entry["event"] == "login" and entry.get("groups") == 0 and entry["provider"] != DEVELOPER:
+        return (
+            f"login without groups: provider {json.dumps(entry['provider'])}, subject {entry['subject']}: {_NO_GROUPS}"
+        )
+    return ""

@@ -9,9 +9,10 @@ from rich.console import Console
 
 import scopewright.issuer
 from scopewright.cli.dev import _table, dev_config, developer_login, http_hosts
-from scopewright.cli.login_advice import LOGIN_ADVICE
+from scopewright.cli.login_advice import LOGIN_ADVICE, line_of
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
+from scopewright.issuer.users.login_policy import DEVELOPER
 
 
 def config_of(
@@ -160,3 +161,19 @@ def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
     reasons = {*pages, *re.findall(r'_invalid_grant\("(\w+)"\)', text)} - {"unbound_refresh_token", "disabled"}
     # The only one that a check of a session has of the reasons of a refused login.
     assert reasons | {"too_many_groups"} == set(LOGIN_ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "printed"),
+    [
+        ({"groups": 0}, True),
+        ({"groups": 1}, False),
+        ({"groups": 0, "provider": DEVELOPER}, False),
+        ({"event": "consent", "result": "allowed"}, False),
+    ],
+)
+def test_a_login_without_groups_is_pointed_out(changes: dict[str, Any], printed: bool) -> None:
+    """A mapping that misses the groups refuses no login: its user has less access, or none."""
+    entry = {"event": "login", "result": "accepted", "provider": "company", "subject": "u-1"} | changes
+    line = line_of(entry)
+    assert line.startswith('login without groups: provider "company", subject u-1: ') if printed else not line

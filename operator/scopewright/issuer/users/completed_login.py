@@ -27,7 +27,7 @@ class CompletedLogin:
             return self.pages.not_admitted(resumed, user)
         before = await context.session(http, idle_too=True)
         cookie, session = await context.sessions.begin(user, before)
-        context.log(http, "login", "accepted", {**audited, "sid": session.sid})
+        context.log(http, "login", "accepted", {**audited, "sid": session.sid, "groups": len(user.groups)})
         cookies = context.cookies
         set_cookies = [cookies.set(cookies.session, cookie), context.sealed(replace(attempt, sid=session.sid))]
         return redirect(context.path(f"consent/{attempt.id}"), set_cookies)

@@ -45,6 +45,7 @@ async def test_a_user_returns_from_the_provider_consents_and_gets_a_code(tmp_pat
         user = user_at(COMPANY)
         line = logins.audited("login")
         assert (line["result"], line["subject"], line["provider"]) == ("accepted", user.subject, "company")
+        assert line["groups"] == len(user.groups)
         assert "code" in logins.users.parameters_of(await logins.begin(prompt="none"))
 
 
