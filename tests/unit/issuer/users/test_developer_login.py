@@ -47,9 +47,7 @@ def test_the_example_of_the_messages_is_valid() -> None:
 
 
 def test_users_with_passwords_are_sent_to_their_secret() -> None:
-    hint = (
-        "users with passwords belong in a Secret of type scopewright.dev/static-users, which an IdentityProvider"
-    )
+    hint = "users with passwords belong in a Secret of type scopewright.dev/static-users, which an IdentityProvider"
     assert hint in parse_users(b"users: [{id: ada, passwordHash: x}]").problem
 
 
