@@ -155,7 +155,9 @@ async def test_a_static_user_who_was_removed_is_logged_out(at: CheckedSessions) 
 @pytest.mark.parametrize("offline", [False, True])
 async def test_a_removed_static_user_has_nothing_left_but_access_tokens(at: CheckedSessions, offline: bool) -> None:
     await test_user_exchange.install(at.logins)
-    login = replace(at.logins.record.login, identity_providers=("staff",))  # type: ignore[type-var]
+    declared = at.logins.record.login
+    assert declared is not None
+    login = replace(declared, identity_providers=("staff",))
     await at.logins.put(replace(at.logins.record, login=login))
     cookie, session = await at.logins.sessions.begin(GRACE)
     token = await at.refresh_token(session, offline=offline)
@@ -180,7 +182,9 @@ async def test_an_application_that_admits_fewer_users_gives_the_others_nothing(
 ) -> None:
     """Their sessions go on, for other applications."""
     await test_user_exchange.install(at.logins)
-    login = replace(at.logins.record.login, identity_providers=("staff",))  # type: ignore[type-var]
+    declared = at.logins.record.login
+    assert declared is not None
+    login = replace(declared, identity_providers=("staff",))
     await at.logins.put(replace(at.logins.record, login=login))
     cookie, session = await at.logins.sessions.begin(GRACE)
     token = await at.refresh_token(session, offline=offline)
