@@ -6,7 +6,14 @@ from typing import Any, Final
 
 from scopewright.core.objects import Ref
 
-UNWATCHED: Final = ("SecretConflict", "SecretNotFound", "SecretEntryMissing", "SecretTypeNotAllowed")
+UNWATCHED: Final = (
+    "SecretConflict",
+    "SecretNotFound",
+    "SecretEntryMissing",
+    "SecretTypeNotAllowed",
+    "ConfigMapNotFound",
+    "ConfigMapEntryMissing",
+)
 """Reasons that end when a Secret or ConfigMap changes that Scopewright does not manage. It is not watched: only a read
 shows that it was deleted, created or corrected.
 """

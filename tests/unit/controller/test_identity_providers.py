@@ -74,7 +74,7 @@ def test_the_last_record_stays_in_force_while_its_secret_is_broken(harness: Oper
     reason = {"delete": "SecretNotFound", "type": "SecretTypeNotAllowed", "entry": "SecretEntryMissing"}[break_it]
     assert harness.condition(ref) == f"False {reason}"
     assert harness.condition(ref, "Stalled") == f"True {reason}"
-    assert message(harness, ref).endswith("the issuer keeps the last valid settings")
+    assert message(harness, ref).endswith("the last valid settings stay in force")
     assert harness.store.objects[harness.provider_secret()].entries == before
     harness.store.objects.pop(secret, None)
     harness.put_secret("oidc", PROVIDER_SECRET_TYPE, client_secret="third")

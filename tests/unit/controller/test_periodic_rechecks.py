@@ -51,6 +51,17 @@ def test_a_provider_is_in_force_within_15_seconds_after_its_secret_was_created(b
     assert harness.provider_record()
 
 
+@pytest.mark.parametrize("before", [{}, {"another": "x"}])
+def test_a_provider_is_in_force_within_15_seconds_after_its_config_map_was_created(before: dict[str, str]) -> None:
+    harness = OperatorHarness(Config(issuer=ISSUER, resync=timedelta(minutes=10)))
+    if before:
+        harness.put_secret("ca", "", "ConfigMap", **before)
+    key = harness.apply_provider(oidc={"caCertificateRef": {"name": "ca"}})
+    harness.settle()
+    assert harness.condition(key, "Stalled").startswith("True ConfigMap")
+    assert harness.next_due[key] - harness.clock.now <= timedelta(seconds=15)
+
+
 def test_thousands_of_conflicts_cost_ten_reads_a_second() -> None:
     rechecks = PeriodicRechecks(timedelta(minutes=10), lambda: NOW)
     for number in range(3000):

@@ -145,6 +145,9 @@ def test_what_is_missing_is_named() -> None:
     declared = oidc(clientAuthentication=WITH_SECRET)
     assert reason_of(declared) == "SecretNotFound"
     assert reason_of(declared, held("oidc", other=b"x")) == "SecretEntryMissing"
+    by_certificate = oidc(caCertificateRef={"name": "ca"})
+    assert reason_of(by_certificate) == "ConfigMapNotFound"
+    assert reason_of(by_certificate, held("ca", "", "ConfigMap", other=b"x")) == "ConfigMapEntryMissing"
     forbidden: Objects = {Ref("Secret", NAMESPACE, "oidc"): Rejected("Forbidden", "the operator may not get secrets")}
     assert reason_of(declared, forbidden) == "Forbidden"
 

@@ -27,7 +27,9 @@ _CHECK_REASONS: Final = {
 
 
 def plan_provider(view: ProviderView) -> Plan:
-    """Its conditions are those of one object; the record stays in force while the declared one is refused."""
+    """Its conditions are those of one object; its last valid settings stay in force while the declared ones are
+    refused.
+    """
     provider = view.provider
     if provider.metadata.deletion_timestamp:
         return _deletion_plan(view)
@@ -57,7 +59,7 @@ def _refusal_plan(view: ProviderView, why: Rejected) -> Plan:
         if failed_write := failed_write_of(view.failed_writes, existing.ref):
             return _status(view, not_ready(failed_write))
         return Plan((Deletion(existing),))
-    in_force = "the issuer keeps the last valid settings" if view.own else "no user can log in with it"
+    in_force = "the last valid settings stay in force" if view.own else "no user can log in with it"
     return _status(view, stalled(Rejected(why.reason, f"{why.message}; {in_force}")))
 
 
@@ -91,7 +93,7 @@ def _conditions(view: ProviderView) -> tuple[ConditionUpdate, ...]:
     if target is None or check is None or check.target != target:
         return _unchecked(view)
     if check.reason:
-        message = f"{check.message}; the record stays in force, and the provider is checked again soon"
+        message = f"{check.message}; its settings stay in force, and it is checked again soon"
         return waiting(_CHECK_REASONS.get(check.reason, "ProviderUnreachable"), message)
     return ready(IN_FORCE, f"users may log in at {target.issuer_url}")
 

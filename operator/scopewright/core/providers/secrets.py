@@ -80,15 +80,15 @@ def users_file(referenced: Referenced, ref: Ref) -> bytes:
 
 
 def _entry(referenced: Referenced, ref: Ref, entry: str, type_: str) -> bytes:
+    of_type = f" with type {type_}" if ref.kind == "Secret" else ""
     if _is_reserved(ref.name):
-        message = f"{ref} is reserved by Scopewright: name another {ref.kind}, of type {type_}"
+        message = f"{ref} is reserved by Scopewright: name another {ref.kind}{of_type}"
         raise Rejected("SecretTypeNotAllowed", message)
     found = referenced.get(ref)
     if isinstance(found, Rejected):
         raise found
     if found is None:
-        of_type = f" with type {type_}" if ref.kind == "Secret" else ""
-        raise Rejected("SecretNotFound", f"{ref} does not exist: create it{of_type}, or correct its name")
+        raise Rejected(f"{ref.kind}NotFound", f"{ref} does not exist: create it{of_type}, or correct its name")
     if ref.kind == "Secret" and found.existing.type != type_:
         message = (
             f"{ref} does not have the type {type_}, so it is not read: create one with that type, which states that "
@@ -96,7 +96,7 @@ def _entry(referenced: Referenced, ref: Ref, entry: str, type_: str) -> bytes:
         )
         raise Rejected("SecretTypeNotAllowed", message)
     if entry not in found.entries:
-        raise Rejected("SecretEntryMissing", f"{ref} has no entry {entry}: add it, or correct its name")
+        raise Rejected(f"{ref.kind}EntryMissing", f"{ref} has no entry {entry}: add it, or correct its name")
     return found.entries[entry]
 
 
