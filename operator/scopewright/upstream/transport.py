@@ -54,9 +54,11 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             addresses = ()
         if not addresses:
             raise UpstreamFailed("Unreachable", f"the host name {host} cannot be resolved")
-        for address in addresses:
-            if refusal := refusal_of(address, allow_loopback=self._allow_loopback):
-                raise UpstreamFailed("AddressNotAllowed", f"{host} has the address {address}, which is {refusal}")
+        refused = {a: why for a in addresses if (why := refusal_of(a, allow_loopback=self._allow_loopback))}
+        if refused:
+            # The first in this order, whatever that of the answer is: the message is in a status, which would change.
+            address = min(refused, key=lambda each: (each.version, int(each)))
+            raise UpstreamFailed("AddressNotAllowed", f"{host} has the address {address}, which is {refused[address]}")
         if url.scheme != "https" and not (self._allow_loopback and all(map(is_loopback, addresses))):
             raise UpstreamFailed("AddressNotAllowed", f"{host} must be asked by https: http is for loopback only")
         return addresses[:_MAX_ADDRESSES]

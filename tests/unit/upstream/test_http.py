@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,16 @@ async def test_one_refused_address_among_others_is_enough() -> None:
     async with UpstreamHttp(resolve=Names(("93.184.216.34", "169.254.169.254"))) as http:
         failed = await failure(http, "https://login.example/")
     assert failed.reason == "AddressNotAllowed"
+
+
+async def test_the_order_of_the_addresses_does_not_change_the_message() -> None:
+    """It is in the status of the IdentityProvider, which would be written at each check."""
+    addresses = ("169.254.0.2", "93.184.216.34", "fe80::1", "169.254.0.1")
+    messages = set()
+    for order in itertools.permutations(addresses):
+        async with UpstreamHttp(resolve=Names(order)) as http:
+            messages.add((await failure(http, "https://login.example/")).message)
+    assert messages == {"login.example has the address 169.254.0.1, which is link-local"}
 
 
 async def test_checked_address_is_the_one_of_the_connection(
