@@ -232,6 +232,15 @@ def test_a_local_provider_may_have_http_on_loopback() -> None:
     assert reason_of(oidc(issuerURL="http://login.example"), allow_loopback=True) == "IssuerURLNotAllowed"
 
 
+@pytest.mark.parametrize(
+    ("url", "is_for_dev"), [("http://127.0.0.1:1", True), ("http://localhost/x", True), ("http://login.example", False)]
+)
+def test_what_dev_alone_allows_is_refused_with_that_hint(url: str, is_for_dev: bool) -> None:
+    with pytest.raises(Rejected) as refused:
+        record_write(view(oidc(issuerURL=url)))
+    assert ("which only `scopewright dev` allows: in a cluster" in refused.value.message) == is_for_dev
+
+
 def test_an_object_keeps_its_subjects() -> None:
     """As the CEL rules say, which the object may be older than."""
     write = record_write(view(oidc()))

@@ -31,6 +31,7 @@ from scopewright.origins import HttpUrl, is_loopback
 
 MAX_STATIC_GROUPS: Final = 400
 """Different groups of static users whose record names each of them."""
+_MUST_BE_HTTPS: Final = "spec.oidc.issuerURL must be an https URL in ASCII, without a user name: correct it"
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -136,11 +137,17 @@ def _check_own(view: ProviderView, record: IdentityProviderRecord) -> None:
 def _check_issuer_url(url: str, *, allow_loopback: bool) -> None:
     try:
         parsed = HttpUrl.parse(url)
-        allowed = parsed.scheme == "https" or (allow_loopback and is_loopback(parsed.host))
     except ValueError:
-        allowed = False
-    if not allowed:
-        message = "spec.oidc.issuerURL must be an https URL in ASCII, without a user name: correct it"
+        raise Rejected("IssuerURLNotAllowed", _MUST_BE_HTTPS) from None
+    if parsed.scheme == "https":
+        return
+    if not is_loopback(parsed.host):
+        raise Rejected("IssuerURLNotAllowed", _MUST_BE_HTTPS)
+    if not allow_loopback:
+        message = (
+            "spec.oidc.issuerURL is http on loopback, which only `scopewright dev` allows: in a cluster, use the https "
+            "URL of the provider"
+        )
         raise Rejected("IssuerURLNotAllowed", message)
 
 
