@@ -40,6 +40,21 @@ LOGIN_ADVICE: Final = {
     "IdentityProvider",
     "redirect_uri_withdrawn": "login.redirectURIs no longer lists the redirect URI of this login",
     "login_policy": "spec.login of the OAuthClient does not admit this user",
+    # Of a login at an identity provider
+    "provider_denied": "the user cancelled there, or the provider does not admit this user",
+    "provider_error": "invalid_scope: the provider does not know one of oidc.scopes; for another error, look into the "
+    "log of the provider",
+    "response_iss": "the answer is of another issuer; find out who sent the browser to /callback",
+    "id_token": "compare oidc.clientID, oidc.signingAlgorithms and the clocks with those of the provider",
+    "userinfo": "correct userinfo at the provider, or set oidc.userinfo: Never if the ID token has all claims",
+    "subject": "set claimMappings.subject to a claim that the provider sends",
+    "login_too_old": "the provider did not ask the user again, or does not say when; reauthentication: Trusted accepts "
+    "an ID token without auth_time",
+    "code": "it was used already, or took too long; log in again",
+    "Unreachable": "start the provider, or correct oidc.issuerURL",
+    "CertificateInvalid": "set oidc.caCertificateRef to the authority of the provider's certificate",
+    "Refused": "compare oidc.clientID, the client secret and the grant types of the client at the provider",
+    "busy": "too many logins wait for the provider; find out why it is slow",
 }
 
 

@@ -30,6 +30,10 @@ from scopewright.stores.directory.store import DirectoryStore
 
 SETTLE_SECONDS: Final = 0.05
 """Seconds without work after which everything is reconciled."""
+CHECK_SECONDS: Final = 15.0
+"""Between two checks of a provider: a browser that is sent to one that is away gets no page of the issuer, and the
+developer sees it only here.
+"""
 FAILED_CHECK_SECONDS: Final = 5.0
 """Until a provider that cannot be used is checked again: it may be starting on the same machine."""
 
@@ -47,7 +51,9 @@ class LocalOperator:
         self._config = config
         self.cache = Cache(config.name, config.namespace, limits=config.limits, account_uid=service_account_uid)
         dependencies = Dependencies(_now, generate_secret, make_key, sign_at_once=True, local=True)
-        self._checks = ProviderChecks(self._enqueue, allow_loopback=True, failed_interval=FAILED_CHECK_SECONDS)
+        self._checks = ProviderChecks(
+            self._enqueue, allow_loopback=True, interval=CHECK_SECONDS, failed_interval=FAILED_CHECK_SECONDS
+        )
         self._reconciler = Reconciler(
             store, self.cache, config, dependencies, LogRecorder(), enqueue=self._enqueue, checks=self._checks
         )

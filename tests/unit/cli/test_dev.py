@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from rich.console import Console
@@ -12,7 +12,9 @@ from scopewright.cli.dev import _table, dev_config, developer_login, http_hosts
 from scopewright.cli.login_advice import LOGIN_ADVICE, line_of
 from scopewright.cli.settings import listen
 from scopewright.core.failures import Rejected
+from scopewright.issuer.upstream.login import RefusedReason
 from scopewright.issuer.users.login_policy import DEVELOPER
+from scopewright.upstream import FailureReason
 
 
 def config_of(
@@ -159,8 +161,18 @@ def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
     assert {"unknown_client", "redirect_uri_unregistered"} <= set(pages)
     # An unbound token is one that an earlier method of the client left; "disabled" is its own advice.
     reasons = {*pages, *re.findall(r'_invalid_grant\("(\w+)"\)', text)} - {"unbound_refresh_token", "disabled"}
-    # The only one that a check of a session has of the reasons of a refused login.
-    assert reasons | {"too_many_groups"} == set(LOGIN_ADVICE)
+    # Other failures of a provider have their advice in `detail`.
+    upstream = {*get_args(RefusedReason), "busy", "Unreachable", "CertificateInvalid", "Refused"}
+    assert reasons | upstream == set(LOGIN_ADVICE)
+    assert upstream - {*get_args(RefusedReason), "busy"} <= set(get_args(FailureReason))
+
+
+def test_a_scope_that_the_provider_does_not_know_is_pointed_out() -> None:
+    detail = "the provider answered 'invalid_scope'"
+    entry = {"event": "login", "result": "access_denied", "reason": "provider_error", "detail": detail}
+    line = line_of({**entry, "client": "hr.web", "provider": "company", "error_id": "1"})
+    assert line.startswith('login refused: reason "provider_error", client "hr.web", provider "company"')
+    assert "the provider does not know one of oidc.scopes" in line
 
 
 @pytest.mark.parametrize(

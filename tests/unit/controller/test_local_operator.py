@@ -1,11 +1,13 @@
 """`scopewright dev` reconciles a directory: a first SigningKey, that of ID tokens with users, and loopback logins."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from scopewright.api import IdentityProvider, OAuthClient, SigningKey
+from scopewright.controller import local_operator
 from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.config import Config
 from scopewright.core.objects import Ref
@@ -101,6 +103,10 @@ class Settled:
         ready = next(p.condition("Ready") for p in self.operator.cache.all(IdentityProvider))
         return f"{ready.status} {ready.reason}" if ready else ""
 
+    async def until(self, provider_condition: str) -> None:
+        while self.provider_condition() != provider_condition:  # noqa: ASYNC110 (there is no event for it)
+            await asyncio.sleep(0.02)
+
     async def provider_secret(self) -> bytes:
         found = await self.store.read(PROVIDER_RECORD)
         return found[1][CLIENT_SECRET_ENTRY] if found else b""
@@ -164,11 +170,23 @@ async def test_a_provider_on_loopback_is_in_force_and_its_secret_may_change(tmp_
         async with Settled(tmp_path, users=False, manifests=manifests) as settled, asyncio.timeout(10):
             assert settled.algorithms() == {"default": "ES256", "id-tokens": "RS256"}, "a provider needs ID tokens"
             assert await settled.provider_secret() == b"first"
-            while settled.provider_condition() != "True InForce":  # noqa: ASYNC110 (there is no event for it)
-                await asyncio.sleep(0.02)
+            await settled.until("True InForce")
             settled.write(PROVIDER.format(issuer=provider.issuer, secret="second"))
             while await settled.provider_secret() != b"second":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+
+
+async def test_a_provider_that_goes_away_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser that is sent there gets no page of the issuer: the developer sees it in the output of dev only."""
+    assert local_operator.CHECK_SECONDS <= 15
+    monkeypatch.setattr(local_operator, "CHECK_SECONDS", 0.1)
+    with contextlib.ExitStack() as running:
+        provider = running.enter_context(OpenIDProvider())
+        manifests = PROVIDER.format(issuer=provider.issuer, secret="x")
+        async with Settled(tmp_path, users=False, manifests=manifests) as settled, asyncio.timeout(10):
+            await settled.until("True InForce")
+            running.close()
+            await settled.until("False ProviderUnreachable")
 
 
 async def test_an_application_needs_no_provider_in_dev(tmp_path: Path) -> None:
