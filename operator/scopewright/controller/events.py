@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,10 +23,16 @@ log = logging.getLogger(__name__)
 
 
 class LogRecorder:
-    """A `reconcile.Recorder` that only logs, for use without an API server."""
+    """A `reconcile.Recorder` that only logs, for use without an API server.
+
+    `printed` are kinds whose problems the process prints: their events are not warnings in the log too.
+    """
+
+    def __init__(self, printed: Collection[str] = ()) -> None:
+        self._printed = printed
 
     def record(self, obj: Declared, event: Event) -> None:
-        level = logging.WARNING if event.warning else logging.INFO
+        level = logging.WARNING if event.warning and obj.KIND not in self._printed else logging.INFO
         ref = ref_of(obj)
         log.log(level, "%s: %s: %s", ref, event.reason, event.message, extra=log_fields(ref, reason=event.reason))
 

@@ -54,8 +54,9 @@ class LocalOperator:
         self._checks = ProviderChecks(
             self._enqueue, allow_loopback=True, interval=CHECK_SECONDS, failed_interval=FAILED_CHECK_SECONDS
         )
+        recorder = LogRecorder(printed=(IdentityProvider.KIND,))
         self._reconciler = Reconciler(
-            store, self.cache, config, dependencies, LogRecorder(), enqueue=self._enqueue, checks=self._checks
+            store, self.cache, config, dependencies, recorder, enqueue=self._enqueue, checks=self._checks
         )
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.relations.waits_for, workers=4)
         self._bootstrap = Bootstrap(store, config, _now)

@@ -63,6 +63,12 @@ metadata: {{name: company-oidc, namespace: scopewright-system}}
 type: scopewright.dev/identity-provider
 stringData: {{client_secret: {secret}}}
 """
+GRANT = """
+apiVersion: scopewright.dev/v1alpha1
+kind: ScopeGrant
+metadata: {name: unknown, namespace: hr}
+spec: {resourceServer: missing, scopes: [read], to: [{namespace: hr}]}
+"""
 PROVIDER_RECORD = Ref("Secret", NAMESPACE, identity_provider_record_name("company"))
 CONFIG = Config(issuer=ISSUER).with_loopback_applications()
 
@@ -194,3 +200,13 @@ async def test_an_application_needs_no_provider_in_dev(tmp_path: Path) -> None:
         allowed = settled.client("app").condition("LoginAllowed")
         assert allowed
         assert (allowed.status, allowed.reason) == ("True", "Allowed")
+
+
+async def test_the_log_does_not_repeat_the_problems_of_providers_that_dev_prints(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_secret = PROVIDER.format(issuer="https://company.example", secret="x").partition("---")[0]
+    async with Settled(tmp_path, users=False, manifests=f"{without_secret}---{GRANT}") as settled:
+        assert settled.provider_condition() == "False SecretNotFound"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert ["ScopeGrant" in warning for warning in warnings] == [True]
