@@ -120,7 +120,10 @@ class UserApplication:
             name: value for name, value in known.items() if value
         }
         self._log.write(peer, "user_error", result, more)
-        response = page_response(ErrorPage(problem.description, error_id), problem.status)
+        way_back = problem.way_back
+        redirect_uri = way_back.application.redirect_uri if way_back else ""
+        page = ErrorPage(problem.description, error_id, way_back)
+        response = page_response(page, problem.status, redirect_uri=redirect_uri)
         if retry_after:
             response.headers["retry-after"] = str(max(1, math.ceil(retry_after)))
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -43,7 +43,7 @@ class Callback:
         parameters = _parameters(http)
         state = parameters.get("state", "")
         resumed = self.context.resume_attempt(http, attempt_of_state(state))
-        provider = offered_provider(self.policy, resumed, http.path_params["provider"])
+        provider = offered_provider(self.context, self.policy, resumed, http.path_params["provider"])
         if not resumed.attempt.accepts_state(state, bound_to(provider)):
             raise PageProblem(
                 "This answer of the login does not belong to this attempt, or was used already.",

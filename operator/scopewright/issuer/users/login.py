@@ -62,7 +62,12 @@ class LoginPages:
         resumed = self.context.resume(http)
         developer = self._developer()
         if developer is None:
-            raise PageProblem("The developer login is not offered here.", reason="no_developer_login", status=404)
+            raise PageProblem(
+                "The developer login is not offered here.",
+                reason="no_developer_login",
+                status=404,
+                way_back=self.context.way_back(resumed),
+            )
         return await developer.answer(http, resumed)
 
     async def show_provider(self, http: Request) -> Response:
@@ -75,7 +80,12 @@ class LoginPages:
         resumed = self.context.resume(http)
         provider = self._of_path(http, resumed)
         if provider.record.oidc is not None:
-            raise PageProblem("This login has no password here.", reason="no_password", status=404)
+            raise PageProblem(
+                "This login has no password here.",
+                reason="no_password",
+                status=404,
+                way_back=self.context.way_back(resumed),
+            )
         return await self.passwords.answer(http, resumed, provider)
 
     async def _show_provider(self, http: Request, resumed: ResumedAttempt, provider: Provider) -> Response:
@@ -117,14 +127,15 @@ class LoginPages:
                 reason="no_provider",
                 status=HTTPStatus.SERVICE_UNAVAILABLE,
                 client_id=resumed.client_id,
+                way_back=self.context.way_back(resumed),
             )
         return offered
 
     def _of_path(self, http: Request, resumed: ResumedAttempt) -> Provider:
-        return offered_provider(self.policy, resumed, http.path_params["provider"])
+        return offered_provider(self.context, self.policy, resumed, http.path_params["provider"])
 
 
-def offered_provider(policy: LoginPolicy, resumed: ResumedAttempt, name: str) -> Provider:
+def offered_provider(context: StepContext, policy: LoginPolicy, resumed: ResumedAttempt, name: str) -> Provider:
     """Raises PageProblem unless the client's users may log in at the provider, which is in force."""
     for provider in policy.offered(resumed.request.login):
         if provider.name == name:
@@ -134,4 +145,5 @@ def offered_provider(policy: LoginPolicy, resumed: ResumedAttempt, name: str) ->
         reason="provider_not_offered",
         status=404,
         client_id=resumed.client_id,
+        way_back=context.way_back(resumed),
     )

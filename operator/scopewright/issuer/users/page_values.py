@@ -1,7 +1,7 @@
 """Values that several pages show: the application, and the scopes and roles of an API."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -51,6 +51,15 @@ class Application:
             return texts.APP_OF_DEVICE.format(scheme=parts.scheme)
         host = parts.netloc.rpartition("@")[2].lower()
         return texts.LOOPBACK.format(host=host) if redirect_uris.is_native(self.redirect_uri) else host
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """The form `back-form` of a page without other forms: its button `back` leads to the application."""
+
+    action: str
+    csrf: str = field(repr=False)
+    application: Application
 
 
 @dataclass(frozen=True, slots=True)

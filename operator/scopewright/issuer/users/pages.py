@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from scopewright.issuer.users.login_pages import DeveloperLoginPage, LoginFailedPage, PasswordPage, ProviderChoicePage
-from scopewright.issuer.users.page_values import ApiOnPage, Application, ScopeOnPage
+from scopewright.issuer.users.page_values import ApiOnPage, Application, ScopeOnPage, WayBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,15 @@ class NotAdmittedPage:
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """`main#error`. `description` (`#error-description`) is a sentence; the audit log also has `error_id`."""
+    """`main#error`. `description` (`#error-description`) is a sentence; the audit log also has `error_id`.
+
+    `way_back` is None if the problem is not of a login, or the request is not certain to be of the application.
+    """
 
     template: ClassVar[str] = "error.html"
     description: str
     error_id: str
+    way_back: WayBack | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from scopewright.issuer.users.page_values import WayBack
+
 _MAX_AUDITED: Final = 200
 """Characters of what the request had."""
 
@@ -10,7 +12,14 @@ class PageProblem(Exception):
     """`description` is a sentence for the user. The rest is for the answer and the audit line."""
 
     def __init__(
-        self, description: str, *, reason: str, status: int = 400, client_id: str = "", redirect_uri: str = ""
+        self,
+        description: str,
+        *,
+        reason: str,
+        status: int = 400,
+        client_id: str = "",
+        redirect_uri: str = "",
+        way_back: WayBack | None = None,
     ) -> None:
         super().__init__(description)
         self.description = description
@@ -20,3 +29,5 @@ class PageProblem(Exception):
         """A registered client; empty if it is not known."""
         self.redirect_uri = redirect_uri.partition("?")[0][:_MAX_AUDITED]
         """That of the request, without its query, if it is the problem."""
+        self.way_back = way_back
+        """Of a login that cannot continue here."""

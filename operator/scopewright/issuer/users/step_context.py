@@ -16,7 +16,7 @@ from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempts, Pending
 from scopewright.issuer.users.authorization_request import AuthorizationRequest
 from scopewright.issuer.users.browser_request import sent_cookies
 from scopewright.issuer.users.cookies import Cookies
-from scopewright.issuer.users.page_values import Application
+from scopewright.issuer.users.page_values import Application, WayBack
 from scopewright.issuer.users.pages import Page
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.responses import page_response
@@ -92,6 +92,10 @@ class StepContext:
         cookies = self.cookies
         sent = cookies.attempts(sent_cookies(http))
         return [cookies.delete(cookies.attempt(old)) for old in self.attempts.excess(sent, self.clock(), kept)]
+
+    def way_back(self, resumed: ResumedAttempt) -> WayBack:
+        attempt = resumed.attempt
+        return WayBack(self.path(f"consent/{attempt.id}"), attempt.csrf_token("back"), resumed.application)
 
     def page(self, page: Page, request: AuthorizationRequest, status: int = HTTPStatus.OK) -> Response:
         """A page whose forms may lead to the redirect URI of the request, and nowhere else."""

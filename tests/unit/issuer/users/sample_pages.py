@@ -11,7 +11,7 @@ from scopewright.issuer.users.login_pages import (
     ProviderChoicePage,
     ProviderOnPage,
 )
-from scopewright.issuer.users.page_values import ApiOnPage, Application, RoleOnPage, ScopeOnPage
+from scopewright.issuer.users.page_values import ApiOnPage, Application, RoleOnPage, ScopeOnPage, WayBack
 from scopewright.issuer.users.pages import (
     AccountPage,
     ConsentOnPage,
@@ -117,6 +117,7 @@ def sample_pages(text: str = "text", application: Application = HR) -> Mapping[s
             action=action, csrf=csrf, application=application, user=text, login_path=login_path
         ),
         "error": ErrorPage(f"Wrong {text}", f"id {text}"),
+        "error-of-a-login": ErrorPage(f"Wrong {text}", f"id {text}", WayBack(action, csrf, application)),
         "logout": LogoutPage(
             action=action, csrf=csrf, user=text, application=application, fields={"state": f"state {text}"}
         ),

@@ -90,6 +90,16 @@ async def test_without_a_login_the_page_says_what_to_do(tmp_path: Path, login: d
         line = logins.audited("user_error")
         assert (line["reason"], line["client"]) == ("no_provider", "hr.hr-web")
         assert line["error_id"] == page.texts["error-id"]
+        assert "form-action 'self' https://hr.example;" in page.headers["content-security-policy"]
+        back = await logins.users.submit(answer, "back-form", "back")
+        assert logins.users.error_of(back) == "access_denied"
+
+
+async def test_a_path_of_another_provider_leads_back_to_the_application(tmp_path: Path) -> None:
+    async with running_providers(tmp_path, COMPANY, PARTNER, identity_providers=("company",)) as logins:
+        attempt = attempt_of_state(state_of(await logins.begin()))
+        page = await logins.get(f"/login/{attempt}/partner")
+        assert logins.users.error_of(await logins.users.submit(page, "back-form", "back")) == "access_denied"
 
 
 @pytest.mark.parametrize("path", ["partner", "staff", "deleted", "company%2f..", "COMPANY"])
