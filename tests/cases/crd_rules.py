@@ -657,6 +657,7 @@ _INSTANTS = [
         ("OAuthClient", "revokedBefore", "spec.rotation.revokedBefore", lambda at: {"rotation": {"revokedBefore": at}}),
         ("ScopeGrant", "expirationTime", "spec.expirationTime", lambda at: {"expirationTime": at}),
         ("SigningKey", "revokedBefore", "spec.revokedBefore", lambda at: {"revokedBefore": at}),
+        ("IdentityProvider", "revokedBefore", "spec.revokedBefore", lambda at: {"revokedBefore": at}),
     )
     for case in (
         Case(f"{name}-is-a-timestamp", kind, {}),

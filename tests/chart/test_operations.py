@@ -1,5 +1,6 @@
 """The commands of docs/operations.md, run unchanged on a release in use, including loss and restore."""
 
+import base64
 import contextlib
 import json
 import os
@@ -12,7 +13,9 @@ from typing import Final
 import pytest
 
 from scopewright.core.objects import SEAL_ANNOTATION
+from scopewright.core.records.names import identity_provider_record_name
 from tests.cluster.kube import Kube
+from tests.cluster.manifests import manifest
 from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 from tests.debian import program
@@ -258,6 +261,28 @@ def test_everything_is_restored_from_a_backup_without_new_credentials(books: Run
     assert release.first_token()
     assert release.is_valid(issued)
     assert (release.credentials(), release.public_keys()) == (credentials, keys)
+
+
+def test_the_commands_end_all_logins(books: RunBooks) -> None:
+    """Of each provider."""
+    kube, names = books.release.kube, ("company", "partner")
+    for name in names:
+        oidc = {"issuerURL": f"https://{name}.example", "clientID": "x", "clientAuthentication": {"method": "None"}}
+        kube.create(manifest("IdentityProvider", NAMESPACE, name, {"oidc": oidc}))
+    books.run("Restored session store")
+    declared = {
+        name: at["spec"]["revokedBefore"] for name in names if (at := kube.get("IdentityProvider", NAMESPACE, name))
+    }
+    until(lambda: {name: time_in_force(books.release, name) for name in names} == declared, books.release.logs)
+    for name in names:
+        kube.delete("IdentityProvider", NAMESPACE, name)
+
+
+def time_in_force(release: UpgradedRelease, provider: str) -> str | None:
+    found = release.kube.get("Secret", NAMESPACE, identity_provider_record_name(provider))
+    record = json.loads(base64.b64decode(found["data"]["record.json"])) if found else {}
+    time: str | None = record.get("revokedBefore")
+    return time
 
 
 def test_every_command_of_the_page_was_run(books: RunBooks) -> None:

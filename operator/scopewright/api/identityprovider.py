@@ -9,8 +9,8 @@ from scopewright.api.claim_mappings import ProviderClaims
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import Subdomain
 from scopewright.api.openid_provider import OpenIDProvider
-from scopewright.api.rules import Rule, no_days_rule, unless_days
-from scopewright.api.times import Duration
+from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
+from scopewright.api.times import Duration, Timestamp
 
 # No subjectDomain contains a space. The name is not needed: it cannot change.
 _DOMAIN_OF: Final = (
@@ -103,6 +103,7 @@ class IdentityProviderSpec(Spec):
             "again if that URL was a mistake",
             "subjectDomain",
         ),
+        timestamp_rule("revokedBefore"),
     )
 
     display_name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=64)] | None = None
@@ -119,6 +120,9 @@ class IdentityProviderSpec(Spec):
     static:<name> for static users. Set it to the old URL when a provider moves: users keep their subject."""
     upstream_check: UpstreamCheck = UpstreamCheck()
     """How often a refresh asks the provider about its user. Defaults to every 15m, with a maxAge of 12h."""
+    revoked_before: Timestamp | None = None
+    """Time before which logins end, for use in an emergency: their sessions, refresh tokens and tokens. A time in the
+    future takes effect when it comes, and an earlier value brings nothing back. Defaults to none."""
 
 
 class IdentityProviderStatus(Status):

@@ -103,6 +103,13 @@ class Revocations:
         self._due.set()
         self._keep(self.ref, self._snapshot)
 
+    def repeat(self, ended: RevocationRecord) -> None:
+        """As `end`, for revocations that may be known already, or may be so old that no token needs them."""
+        before = self.record
+        self._merge(ended)
+        if self._record is not before:
+            self._due.set()
+
     def end_sessions(self, subject: str, sids: Iterable[str]) -> None:
         """End all tokens of these sessions of a user, at this time of the issuer: the store of sessions may have
         another clock, and an entry that is too old would be dropped.

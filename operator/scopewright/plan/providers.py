@@ -6,6 +6,7 @@ from typing import Final
 from scopewright.core.objects import Ref
 from scopewright.core.providers.groups import is_allowed
 from scopewright.core.records.client import Login
+from scopewright.core.records.fields import rfc3339
 from scopewright.core.records.identity_provider import ClaimMappings, ClaimPath, IdentityProviderRecord, UpstreamClient
 from scopewright.core.users import quoted_group
 from scopewright.plan.changes import ObjectChange
@@ -71,6 +72,13 @@ def _differences(
             yield f"its users cannot be in {_listed(lost)} any more"
     if old.claims.acr_allow != new.claims.acr_allow:
         yield f"acr {', '.join(new.claims.acr_allow) or 'of no value'} reaches tokens"
+    yield from _time_differences(old, new)
+
+
+def _time_differences(old: IdentityProviderRecord, new: IdentityProviderRecord) -> Iterator[str]:
+    if new.revoked_before and old.revoked_before != new.revoked_before:
+        ends = "their sessions, refresh tokens and access tokens"
+        yield f"logins of its users before {rfc3339(new.revoked_before)} end, with {ends}"
     for what, was, is_now in (
         ("the provider is asked about a user every", old.check_interval, new.check_interval),
         ("a user keeps access while the provider is away for", old.check_max_age, new.check_max_age),

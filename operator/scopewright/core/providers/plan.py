@@ -1,13 +1,15 @@
 """The plan for one IdentityProvider: its record, its status."""
 
+from datetime import datetime
 from typing import Final
 
 from scopewright.api.identityprovider import IdentityProviderStatus
+from scopewright.api.times import format_timestamp
 from scopewright.core.failed_writes import failed_write_of, not_ready
 from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import PAUSED, deleting_conditions, is_paused_or_deleting
 from scopewright.core.objects import Deletion, is_paused
-from scopewright.core.plan import ConditionUpdate, Plan, ready, stalled, status_plan, waiting
+from scopewright.core.plan import ConditionUpdate, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.providers.record import check_target, loses_its_record, record_write
 from scopewright.core.providers.view import ProviderView
 
@@ -44,7 +46,7 @@ def plan_provider(view: ProviderView) -> Plan:
     except Rejected as why:
         return _refusal_plan(view, why)
     if write.changes_nothing:
-        return _status(view, _conditions(view))
+        return _status(view, _conditions(view, _note(view)))
     if failed_write := failed_write_of(view.failed_writes, write.ref):
         return _status(view, not_ready(failed_write))
     return Plan((write,))
@@ -85,17 +87,28 @@ def _paused_plan(view: ProviderView) -> Plan:
     return _status(view, (*conditions, PAUSED))
 
 
-def _conditions(view: ProviderView) -> tuple[ConditionUpdate, ...]:
+def _note(view: ProviderView) -> str:
+    """What is not in force yet, for the end of a message."""
+    before = _coming_revocation(view)
+    return f"; revokedBefore is in the future and takes effect at {format_timestamp(before)}" if before else ""
+
+
+def _coming_revocation(view: ProviderView) -> datetime | None:
+    before = view.provider.spec.revoked_before
+    return before if before and view.now < before else None
+
+
+def _conditions(view: ProviderView, note: str = "") -> tuple[ConditionUpdate, ...]:
     """The conditions of a provider with a record, by its last check."""
     target, check = check_target(view), view.check
     if view.provider.spec.oidc is None:
-        return ready(IN_FORCE, "its users may log in with a password")
+        return ready(IN_FORCE, f"its users may log in with a password{note}")
     if target is None or check is None or check.target != target:
         return _unchecked(view)
     if check.reason:
-        message = f"{check.message}; its settings stay in force, and it is checked again soon"
+        message = f"{check.message}; its settings stay in force, and it is checked again soon{note}"
         return waiting(_CHECK_REASONS.get(check.reason, "ProviderUnreachable"), message)
-    return ready(IN_FORCE, f"users may log in at {target.issuer_url}")
+    return ready(IN_FORCE, f"users may log in at {target.issuer_url}{note}")
 
 
 def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
@@ -110,13 +123,15 @@ def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
 
 
 def _status(view: ProviderView, conditions: tuple[ConditionUpdate, ...]) -> Plan:
-    """The status, and the time of the next look at the objects that it names: they are not watched."""
+    """The status, and the time of the next look: at the objects that it names, which are not watched, or at
+    `revokedBefore` in the future.
+    """
     provider, meta = view.provider, view.provider.metadata
     is_own_namespace = provider.namespace == view.config.namespace
     is_read = is_own_namespace and not is_paused_or_deleting(meta)
     return status_plan(
         IdentityProviderStatus, provider, conditions, view.events, view.now,
-        due=view.now + view.config.resync if is_read else None,
+        due=soonest(view.now + view.config.resync, _coming_revocation(view)) if is_read else None,
         redirect_uri=redirect_uri(view.config.issuer, provider.name) if provider.spec.oidc and is_own_namespace else "",
     )  # fmt: skip
 

@@ -213,7 +213,15 @@ def _record(view: ProviderView) -> IdentityProviderRecord:
         claims=_claims(spec.claim_mappings),
         check_interval=int(spec.upstream_check.every.total_seconds()),
         check_max_age=int(spec.upstream_check.max_age.total_seconds()),
+        revoked_before=_revoked_before(view),
     )
+
+
+def _revoked_before(view: ProviderView) -> datetime | None:
+    """The latest time that has come. One in the future would end the logins until then, too."""
+    declared = view.provider.spec.revoked_before
+    recorded = view.own.record.revoked_before if view.own else None
+    return max((t for t in (declared, recorded) if t and t <= view.now), default=None)
 
 
 def _upstream_client(oidc: OpenIDProvider) -> UpstreamClient:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scopewright.core.records.fields import RECORD_CONFIG
+from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant
 
 ClaimPath = tuple[str, ...]
 """The names from the top of the claims to a value; empty: there is no such claim."""
@@ -65,4 +65,6 @@ class IdentityProviderRecord:
     """A refresh asks the provider if it last confirmed the user longer ago."""
     check_max_age: int = 12 * 3600
     """How long its last answer is used while the provider does not answer."""
+    revoked_before: Annotated[Instant | None, NOT_IF_EMPTY] = None
+    """Earlier logins have ended, even if `spec.revokedBefore` has changed since."""
     version: Literal[1] = 1

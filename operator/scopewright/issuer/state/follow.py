@@ -83,6 +83,8 @@ class Follower:
             for ref in self._registry.complete(kind, event.refs, self._clock()):
                 if self._snapshots is not None:
                     self._snapshots.forget(ref)
+            if self.incomplete == {kind}:
+                self._revocations.repeat(self._registry.ended_logins())
             self.incomplete.discard(kind)
         elif event.existing.ref == self._revocations.ref:
             self._revocations.apply(event)

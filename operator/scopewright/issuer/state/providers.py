@@ -30,6 +30,11 @@ class Provider:
     def uid(self) -> str:
         return self.record.uid
 
+    def has_ended_login(self, begun: float) -> bool:
+        """Whether `revokedBefore` ends a login that was completed here at this time, in seconds since the epoch."""
+        before = self.record.revoked_before
+        return before is not None and begun < before.timestamp()
+
 
 class ProviderIndex:
     """The providers in force."""

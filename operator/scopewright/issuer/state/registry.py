@@ -35,6 +35,7 @@ from scopewright.core.records.names import (
 from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
+from scopewright.core.revocations import merge_all
 from scopewright.core.signing.jwks import JWKS_ENTRY
 from scopewright.core.users import User
 from scopewright.issuer.protocol.errors import unavailable
@@ -57,6 +58,7 @@ from scopewright.issuer.state.providers import ProviderIndex, load_provider
 from scopewright.issuer.state.record_objects import load_issuer, load_nonces, record_entry, require_name
 from scopewright.issuer.state.resource_servers import ResourceServerIndex
 from scopewright.issuer.state.session_keys import load_session_keys
+from scopewright.issuer.state.user_access_removal import ended_logins, ends_more_logins
 from scopewright.stores import Change, Entries
 from scopewright.stores.sessions.sealed import SessionKeys
 from scopewright.verifier.nonces import Nonces
@@ -157,7 +159,7 @@ class Registry:
             elif existing.type == SIGNING_KEY_TYPE:
                 self._put_key(existing, entries)
             elif existing.type == IDENTITY_PROVIDER_TYPE:
-                self._put_provider(existing, entries)
+                self._put_provider(existing, entries, now)
             elif existing.type == NONCE_KEY_TYPE:
                 self.nonces = load_nonces(existing, entries)
             elif existing.type == SESSION_KEY_TYPE:
@@ -188,10 +190,13 @@ class Registry:
         require_name(existing, key_record_name(record.kid))
         self.keys.put(name, load_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
 
-    def _put_provider(self, existing: Existing, entries: Entries) -> None:
+    def _put_provider(self, existing: Existing, entries: Entries, now: float) -> None:
         record = decode(IdentityProviderRecord, record_entry(entries))
         require_name(existing, identity_provider_record_name(record.name))
+        before = self.providers.by_name(record.name)
         self.providers.put(load_provider(record, entries))
+        if before is not None and ends_more_logins(before.record, record):
+            self._on_ended(ended_logins(record.name, self.clients, now))
 
     def _put_server(self, existing: Existing, entries: Entries, now: float) -> None:
         record = decode(ResourceServerRecord, record_entry(entries))
@@ -242,6 +247,14 @@ class Registry:
     ) -> None:
         if before is not None and (ended := access_removal.of_server(before, after, self.clients, now)):
             self._on_ended(ended)
+
+    def ended_logins(self) -> RevocationRecord:
+        """The tokens of users that end with the logins before `revokedBefore`, as far as records alone say it.
+
+        For a start: the field may have been set while no issuer ran, such as after a restore of the session store.
+        """
+        ended = ((p.name, p.record.revoked_before) for p in self.providers)
+        return merge_all(ended_logins(name, self.clients, until.timestamp()) for name, until in ended if until)
 
     # Lookups
 

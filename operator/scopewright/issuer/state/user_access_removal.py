@@ -1,15 +1,17 @@
-"""Removed access of users: whether a change of a record withdraws what tokens of users rely on.
+"""Removed access of users: whether a change of a record withdraws what tokens of users rely on, and ended logins.
 
 Only a session knows a user's groups, so entries of grants are compared, and not the access of each user. A user of a
 withdrawn entry may still have the scope by another one; their token ends all the same, and the application refreshes
 it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from scopewright.core.records.client import Login
+from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.resource_server import ResourceServerRecord, UserGrant
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.state.entries import NEVER, Client
 
 USER_GRANT_TYPES: Final = frozenset({"authorization_code", "refresh_token"})
@@ -17,6 +19,9 @@ USER_GRANT_TYPES: Final = frozenset({"authorization_code", "refresh_token"})
 
 MAX_COMPARISONS: Final = 50_000
 """Above this, all tokens of users for the API end: their applications refresh them."""
+
+MAX_CLIENTS_OF_LOGINS: Final = 1000
+"""Clients through which users of one provider log in. Above this, the end of its logins ends all tokens of users."""
 
 
 def users_lost_client(before: Client, after: Client) -> bool:
@@ -53,6 +58,25 @@ def users_lost_access(before: ResourceServerRecord, after: ResourceServerRecord,
 def _comparisons(grant: UserGrant) -> int:
     """With each entry of the other record."""
     return (len(grant.scopes) + len(grant.roles)) * (1 + len(grant.groups) + len(grant.subjects))
+
+
+def ends_more_logins(before: IdentityProviderRecord, after: IdentityProviderRecord) -> bool:
+    """Whether `revokedBefore` has become later."""
+    earlier, later = before.revoked_before, after.revoked_before
+    return later is not None and (earlier is None or earlier < later)
+
+
+def ended_logins(provider: str, clients: Iterable[Client], until: float) -> RevocationRecord:
+    """Return the revocation of the tokens that users of a provider have until a time, in seconds since the epoch.
+
+    No token says at which provider its user logged in. So the tokens of users end of each client that may admit the
+    provider's: a client without names had it while it was the only one. An exchanged token ends with the one that it
+    was exchanged from. A client that admitted the provider's users earlier lost its tokens when it changed.
+    """
+    affected = [c for c in clients if c.login and provider in (c.login.identity_providers or (provider,))]
+    if len(affected) > MAX_CLIENTS_OF_LOGINS:
+        return RevocationRecord(every_user=int(until))
+    return RevocationRecord(user_clients={c.uid_hash: int(until) for c in affected})
 
 
 _Item = tuple[str, frozenset[str]]

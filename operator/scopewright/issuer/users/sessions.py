@@ -217,6 +217,7 @@ class UserSessions:
             amr=user.amr,
             login=sid if user.upstream else "",
             earlier=earlier,
+            begun_time=now,
         )
         logins = [save_login(new_login(session, user.upstream), 0, stored.now)] if user.upstream else []
         record, dropped = with_session(stored.record, ListedSession(sid, now, session.end_time))

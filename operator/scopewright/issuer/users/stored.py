@@ -50,6 +50,9 @@ class Session:
     """The `UpstreamLogin` that the groups and claims are a copy of; empty: there is no provider to ask."""
     earlier: tuple[str, ...] = ()
     """Sessions of the user's earlier logins in this browser (`prompt=login`). They end with it."""
+    begun_time: int = 0
+    """When the user logged in here, whatever `auth_time` the provider says; the sessions of refresh tokens with
+    `offline_access` have that of their login. 0, as earlier versions stored it: any `revokedBefore` ends it."""
 
     @property
     def sids(self) -> tuple[str, ...]:

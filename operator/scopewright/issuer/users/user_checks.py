@@ -1,6 +1,7 @@
 """The user of a session as its provider has them, for every request that uses the session.
 
-A session counts only while its provider is in force, with the UID that logged the user in. Static users, and those of
+A session counts only while its provider is in force, with the UID that logged the user in, and unless `revokedBefore`
+of the provider is later than its login. Static users, and those of
 the developer login, have the groups and claims of the current list. Users of an OpenID provider have those of its last
 answer.
 """
@@ -47,7 +48,9 @@ class UserChecks:
         return self.stored(checked, now) if checked is not None else None
 
     def _provider(self, session: Session) -> Provider | None:
-        return self.policy.providers.find(session.provider, session.provider_uid)
+        """The provider of the session; None if the session is over."""
+        provider = self.policy.providers.find(session.provider, session.provider_uid)
+        return None if provider is None or provider.has_ended_login(session.begun_time) else provider
 
     def _static(self, provider: Provider, session: Session) -> Session | None:
         user = self.passwords.current(provider, session.subject)
