@@ -97,10 +97,9 @@ class SingleFlight(Generic[T]):
             return flight if need is RefreshDecision.NOW else None
 
     def join(self, decide: Callable[[], RefreshDecision]) -> Future[None] | None:
-        """Like `begin`, but always returns a fetch that is in progress."""
+        """The fetch that is in progress, else the one that `decide` asks for, which is called only then."""
         with self.lock:
-            need = decide()
-            return self._flight or (self._start() if need is RefreshDecision.NOW else None)
+            return self._flight or (self._start() if decide() is RefreshDecision.NOW else None)
 
     async def wait(self, flight: Future[None], seconds: float = MAX_WAIT_SECONDS) -> bool:
         """Whether the fetch ended within `seconds`."""

@@ -241,11 +241,20 @@ class Verifier:
         except TokenRejected as refusal:
             if refusal.reason is not Reason.UNKNOWN_KEY:
                 raise
-            checked = self._check(token, (yield FetchStep.UNKNOWN_KID))
+            checked = yield from self._check_with_new_keys(token)
         if self._introspection is not None and not checked.is_introspected:
             return (yield from self._introspected(self._introspection, token, checked))
         self._verified.add(token, checked)
         return checked.token
+
+    def _check_with_new_keys(self, token: str) -> Generator[IssuerStep, Any, CachedToken]:
+        """A fetch that was in progress may have begun before the key was published: then another one follows."""
+        try:
+            return self._check(token, (yield FetchStep.UNKNOWN_KID))
+        except TokenRejected as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+        return self._check(token, (yield FetchStep.UNKNOWN_KID))
 
     def _check(self, token: str, keys: KeySet) -> CachedToken:
         """Skips the signature of a cached token, and checks the token against each feed once."""

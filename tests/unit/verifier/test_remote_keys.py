@@ -87,6 +87,35 @@ async def test_new_key_is_fetched_at_once() -> None:
     assert await reason_of(verifier, token(OTHER)) is None
 
 
+@pytest.mark.parametrize("waiting", [1, 20])
+async def test_a_key_that_is_published_during_a_fetch_is_fetched_at_once(waiting: int) -> None:
+    """The fetch in progress has the keys of before: it does not count as the one that an unknown kid causes."""
+    web, clock, answered = FakeIssuer(KEY), Clock(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        response = web(request)
+        await answered.wait()
+        return response
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    verifier = Verifier(ISSUER, AUDIENCE, http=http, clock=clock)
+    answered.set()
+    await verifier.verify(token())
+    answered.clear()
+    clock.advance(seconds=250)  # of 300: in the background
+    await verifier.verify(token())
+    await settle()
+    web.keys.append(OTHER)
+    verified = [asyncio.create_task(verifier.verify(token(OTHER, jti=str(n)))) for n in range(waiting)]
+    await settle()
+    assert web.fetches() == 2
+    answered.set()
+    await asyncio.gather(*verified)
+    assert web.fetches() == 3
+    assert await reason_of(verifier, token(SigningKey("unknown"))) is Reason.UNKNOWN_KEY
+    assert web.fetches() == 3, "a pause follows"
+
+
 async def test_token_of_another_issuer_causes_no_fetch() -> None:
     web = FakeIssuer(KEY)
     verifier = verifier_of(web, Clock())
