@@ -1,6 +1,8 @@
 """Load on one service, while its issuer rotates keys and is unreachable for more than five minutes.
 
-The time is simulated: it passes in steps, and in each step some requests end.
+The time is simulated: it passes in steps, and in each step some requests end. Requests are sent during a fetch, but a
+step waits for its end: on a busy machine more than a minute would pass in it, and a fetch that failed in the outage
+would end after it, with a pause (503) in which no new key is known.
 """
 
 import itertools
@@ -22,6 +24,9 @@ LIFETIME_SECONDS: Final = 600
 OUTAGE_SECONDS: Final = 330
 NEXT: Final = SigningKey("key-2")
 EMERGENCY: Final = SigningKey("key-3")
+
+FETCHES: Final = ("scopewright-keys", "scopewright-revocations")
+"""Names of the threads in which verifiers fetch."""
 
 Send = Callable[[str], bool]
 """Sends a token, and returns whether it was accepted."""
@@ -80,8 +85,15 @@ class Load:
         for step in itertools.cycle(STEPS_SECONDS):
             if self.clock() >= end:
                 return
+            self._wait_for_fetches()
             self.clock.advance(seconds=step)
             self._wait_for(self.sent + REQUESTS_PER_STEP)
+
+    def _wait_for_fetches(self) -> None:
+        """Of those that have begun: requests begin others."""
+        for thread in threading.enumerate():
+            if thread.name in FETCHES:
+                thread.join(timeout=60)
 
     def _wait_for(self, sent: int) -> None:
         give_up = time.monotonic() + 60
