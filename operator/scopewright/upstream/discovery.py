@@ -31,6 +31,8 @@ class ProviderMetadata:
     userinfo_endpoint: str = ""
     sends_iss: bool = False
     """Whether every authorization response has `iss` (RFC 9207 §3)."""
+    prompts: tuple[str, ...] = ()
+    """Values of `prompt` that it accepts; empty: it does not list them, and must accept `login` (Core §15.1)."""
 
 
 def metadata_url(issuer_url: str) -> str:
@@ -104,6 +106,7 @@ def parse_metadata(
         secret_method=secret_method,
         userinfo_endpoint=endpoint("userinfo_endpoint") if document.get("userinfo_endpoint") is not None else "",
         sends_iss=document.get("authorization_response_iss_parameter_supported") is True,
+        prompts=_strings(document, "prompt_values_supported"),
     )
 
 

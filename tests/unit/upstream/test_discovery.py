@@ -61,7 +61,9 @@ def test_optional_members() -> None:
         userinfo_endpoint="https://login.example/userinfo",
         authorization_response_iss_parameter_supported=True,
         code_challenge_methods_supported=["plain", "S256"],
+        prompt_values_supported=["none", "login"],
     )
+    assert metadata.prompts == ("none", "login")
     assert metadata.userinfo_endpoint == "https://login.example/userinfo"
     assert metadata.sends_iss
 
@@ -128,6 +130,7 @@ def test_provider_that_does_not_support_what_is_needed(changes: dict[str, Any]) 
         {"code_challenge_methods_supported": [7]},
         {"id_token_signing_alg_values_supported": ["RS256"] * 201},
         {"token_endpoint_auth_methods_supported": {"none": 1}},
+        {"prompt_values_supported": "login"},
     ],
 )
 def test_list_of_another_shape(changes: dict[str, Any]) -> None:

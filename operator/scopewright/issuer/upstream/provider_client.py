@@ -36,11 +36,14 @@ class ProviderClient:
 
     async def authorization_url(self, request: UpstreamRequest) -> str:
         """Return where to send the browser (OpenID Connect Core §3.1.2.1)."""
-        endpoint = (await self._connection.metadata()).authorization_endpoint
+        metadata = await self._connection.metadata()
+        endpoint = metadata.authorization_endpoint
         challenge = hashlib.sha256(request.code_verifier.encode()).digest()
-        prompt = request.prompt if not request.fresh or "login" in request.prompt else ("login", *request.prompt)
+        prompt = _prompt(request, metadata)
         max_age = request.max_age
-        if max_age is None and self._oidc.reauthentication == "Verified":
+        if request.fresh and "login" not in prompt:
+            max_age = 0  # asks the same (§3.1.2.1); whether the user has logged in is seen in the ID token
+        elif max_age is None and self._oidc.reauthentication == "Verified":
             max_age = _ANY_AGE
         optional = {
             "prompt": " ".join(prompt),
@@ -161,6 +164,16 @@ class ProviderClient:
         if (auth_time := id_token.get("auth_time")) is not None:
             return int(min(auth_time, now))
         return int(now) if self._oidc.reauthentication == "Trusted" else 0
+
+
+def _prompt(request: UpstreamRequest, metadata: ProviderMetadata) -> tuple[str, ...]:
+    """Only values that the provider accepts. In place of `login`, it may let the user choose an account at least."""
+    wanted = request.prompt if not request.fresh or "login" in request.prompt else ("login", *request.prompt)
+    if not metadata.prompts:
+        return wanted
+    if "login" in wanted and "login" not in metadata.prompts:
+        wanted = ("select_account", *wanted)
+    return tuple(value for value in dict.fromkeys(wanted) if value in metadata.prompts)
 
 
 def _authenticated_since(request: UpstreamRequest, now: float) -> float | None:

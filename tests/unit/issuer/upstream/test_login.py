@@ -58,6 +58,31 @@ async def test_fresh_login_asks_the_user_again(login: LoginHarness, prompt: tupl
     assert sorted(sent) == sorted({"login", *prompt})
 
 
+@pytest.mark.parametrize(
+    ("supported", "fresh", "prompt", "max_age"),
+    [
+        (["none", "consent", "select_account"], True, "select_account", "0"),
+        (["none", "consent", "select_account"], False, "select_account", "315360000"),
+        (["none"], True, None, "0"),
+        (["none", "login"], True, "login", "315360000"),
+    ],
+)
+async def test_prompt_has_only_what_the_provider_accepts(
+    login: LoginHarness, supported: list[str], fresh: bool, prompt: str | None, max_age: str
+) -> None:
+    """A login for another user, who need not be fresh, is asked for by prompt=login too."""
+    login.openid.metadata = {"prompt_values_supported": supported}
+    parameters = await parameters_of(login, fresh=fresh, prompt=("login",))
+    assert (parameters.get("prompt"), parameters["max_age"]) == (prompt, max_age)
+
+
+async def test_login_at_a_provider_without_prompt_login_must_be_proven_as_fresh(login: LoginHarness) -> None:
+    login.openid.metadata = {"prompt_values_supported": ["none", "select_account"]}
+    assert (await login.login(fresh=True)).auth_time == int(login.clock())
+    login.openid.auth_time = int(login.clock()) - 3600
+    assert (await login.refusal(fresh=True)).reason == "login_too_old"
+
+
 async def test_trusted_provider_is_not_asked_for_auth_time(login: LoginHarness) -> None:
     login.oidc["reauthentication"] = "Trusted"
     assert "max_age" not in await parameters_of(login)
