@@ -25,7 +25,8 @@ def _lower_priority_of_thread() -> None:
     """Tokens come first where processors are busy. Linux has a nice value for each thread, other systems have not."""
     if sys.platform == "linux":
         with suppress(OSError):  # such as in a sandbox that does not allow it
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Computations:
