@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SITE := .site
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan
-SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/pages tests/conformance tests/examples \
+SLOW := tests/cluster tests/chart tests/replay tests/sessions tests/simulation tests/dev tests/pages tests/conformance tests/examples \
 	tests/bench tests/interop tests/browser tests/fuzz tests/attacks
 
 # These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.

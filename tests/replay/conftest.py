@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from .server import Server
+from tests.harness.valkey_server import ValkeyServer
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("replay"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path_factory.mktemp("replay"))
     yield server
     server.stop()

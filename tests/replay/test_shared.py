@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.authentication.replay import MAX_CONNECTIONS, SharedReplay
-
-from .server import Server
+from scopewright.issuer.authentication.replay import SharedReplay
+from scopewright.stores.valkey import MAX_CONNECTIONS
+from scopewright.verifier.replay import replay_key
+from tests.harness.valkey_server import ValkeyServer
 
 
 @pytest.fixture
-async def memories(server: Server) -> AsyncIterator[tuple[SharedReplay, SharedReplay]]:
+async def memories(server: ValkeyServer) -> AsyncIterator[tuple[SharedReplay, SharedReplay]]:
     """As in two processes."""
     both = SharedReplay(f"redis://127.0.0.1:{server.port}/0"), SharedReplay(f"valkey://127.0.0.1:{server.port}/0")
     yield both
@@ -37,7 +38,7 @@ async def test_a_use_is_remembered_until_its_expiry(memories: tuple[SharedReplay
 
 
 async def test_without_the_server_assertions_are_neither_accepted_nor_refused(
-    memories: tuple[SharedReplay, SharedReplay], server: Server
+    memories: tuple[SharedReplay, SharedReplay], server: ValkeyServer
 ) -> None:
     server.stop()
     with pytest.raises(Unavailable, match="the replay memory is unavailable"):
@@ -47,7 +48,7 @@ async def test_without_the_server_assertions_are_neither_accepted_nor_refused(
 
 
 async def test_a_server_that_hangs_costs_few_connections_and_little_time(
-    memories: tuple[SharedReplay, SharedReplay], server: Server
+    memories: tuple[SharedReplay, SharedReplay], server: ValkeyServer
 ) -> None:
     memory, until = memories[0], time.time() + 600
     assert await memory.first_use("a", "before", until)
@@ -63,14 +64,14 @@ async def test_a_server_that_hangs_costs_few_connections_and_little_time(
     assert not await memory.first_use("a", "before", until), "the server must still remember"
 
 
-async def test_the_time_of_remembering_does_not_depend_on_the_servers_clock(server: Server) -> None:
+async def test_the_time_of_remembering_does_not_depend_on_the_servers_clock(server: ValkeyServer) -> None:
     """The issuer's clock is a day behind or ahead of the server's."""
     for name, days in (("behind", -1), ("ahead", 1)):
         memory = SharedReplay(server.url, clock=lambda days=days: time.time() + days * 86400)  # type: ignore[misc]
         until = time.time() + days * 86400 + 600
         assert await memory.first_use("a", name, until)
         assert not await memory.first_use("a", name, until)
-        assert 500_000 < server.remembers("a", name) <= 600_000
+        assert 500_000 < server.remaining(f"scopewright:once:{replay_key('a', name).hex()}") <= 600_000
         await memory.close()
 
 
@@ -79,7 +80,7 @@ async def fill(memory: SharedReplay, owner: str, entries: int, now: float) -> No
         assert await memory.first_use(owner, f"{now} {n}", now + 60)
 
 
-async def test_namespaces_at_their_limit_leave_room_for_others(server: Server) -> None:
+async def test_namespaces_at_their_limit_leave_room_for_others(server: ValkeyServer) -> None:
     now = time.time()
     memory = SharedReplay(server.url, clock=lambda: now, capacity=200)
     for namespace in range(10):

@@ -11,10 +11,9 @@ import httpx
 import jwt
 
 from scopewright.issuer.protocol.request import JWT_BEARER
+from tests.harness.valkey_server import ValkeyServer
 from tests.ports import free_port
 from tests.running import Running
-
-from .server import Server
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 MANIFESTS = """\
@@ -32,7 +31,7 @@ spec:
 """
 
 
-def test_an_assertion_works_once_across_workers(server: Server, tmp_path: Path) -> None:
+def test_an_assertion_works_once_across_workers(server: ValkeyServer, tmp_path: Path) -> None:
     with Running(tmp_path, {"leave.yaml": MANIFESTS}) as dev:
         port, metrics_port = free_port(), free_port()
         command: list[str | Path] = [

@@ -131,12 +131,13 @@ def issuer(
     count = worker_count(workers)
     remember = replay_memory(replay, count, replay_capacity(entries))
     is_of_dev = source != "kubernetes"
-    users = user_endpoints(sessions, allow_loopback=is_of_dev)
+    namespace = namespace or "scopewright-system"
+    users = user_endpoints(sessions, namespace, allow_loopback=is_of_dev)
     limits = replace(
         LIMITS, connections_per_peer=connections_per_address(per_address), memory=connection_memory(memory)
     )
     settings = IssuerSettings(
-        namespace=namespace or "scopewright-system",
+        namespace=namespace,
         snapshot=snapshot,
         usage_interval=reports_every,
         allow_http=is_of_dev,  # `dev` has decided it for its STATE

@@ -60,8 +60,11 @@ MetricsListen = Annotated[
 Snapshot = Annotated[Path | None, _flag("--snapshot", "File to start from while the source is down.")]
 IssuerWorkers = Annotated[str, _flag("--workers", "Processes that share the port: a number, or `auto` (CPUs).")]
 Sessions = Annotated[
-    Path | None,
-    _flag("--sessions", "SQLite file with the sessions of users, on a local volume. Default: no user can log in."),
+    str | None,
+    _flag(
+        "--sessions",
+        "Sessions of users: a SQLite file on a local volume, or a Valkey or Redis URL. Default: no user can log in.",
+    ),
 ]
 TlsCert = Annotated[Path | None, _flag("--tls-cert", "Certificate chain (PEM); reloaded when it changes.")]
 TlsKey = Annotated[Path | None, _flag("--tls-key", "Its private key (PEM).")]

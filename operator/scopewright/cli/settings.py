@@ -1,5 +1,6 @@
 """Parse the values of flags; errors say what to do."""
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scopewright.core.config import parse_quantity
-from scopewright.core.failures import Rejected
+from scopewright.core.failures import Rejected, Unavailable
 from scopewright.http import BACKLOG, Certificate
 from scopewright.logs import FIELDS
 from scopewright.tracing import current_ids
@@ -22,6 +23,7 @@ from scopewright.tracing import current_ids
 if TYPE_CHECKING:
     from scopewright.issuer.authentication.replay import ReplayStore
     from scopewright.issuer.users.settings import UserEndpointSettings
+    from scopewright.stores.sessions import SessionStore
 
 LogFormat = Literal["text", "json"]
 
@@ -172,16 +174,38 @@ def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Call
 
 
 def user_endpoints(
-    sessions: Path | None, *, allow_loopback: bool = False
+    sessions: str | None, namespace: str, *, allow_loopback: bool = False
 ) -> "Callable[[], UserEndpointSettings | None]":
     """Return the factory of each process's settings for users; it returns None without `--sessions`.
 
-    Called before processes are started that share the file: an unusable file is reported once, with what to do.
+    Called before processes are started that share the store: an unusable one is reported once, with what to do.
     """
     if sessions is None:
         return lambda: None
     from scopewright.issuer.users.settings import UserEndpointSettings
+
+    store = _shared_sessions(sessions, namespace) if "://" in sessions else _session_file(Path(sessions))
+    return lambda: UserEndpointSettings(store(), allow_loopback=allow_loopback)
+
+
+def _session_file(path: Path) -> "Callable[[], SessionStore]":
     from scopewright.stores.sessions.sqlite import SqliteSessions, check_file
 
-    check_file(sessions)
-    return lambda: UserEndpointSettings(SqliteSessions(sessions), allow_loopback=allow_loopback)
+    check_file(path)
+    return lambda: SqliteSessions(path)
+
+
+def _shared_sessions(url: str, namespace: str) -> "Callable[[], SessionStore]":
+    """A server that is away is only logged: clients get their tokens without it."""
+    from scopewright.stores.sessions.valkey import ValkeySessions
+
+    async def check() -> None:
+        store = ValkeySessions(url, namespace)
+        try:
+            with contextlib.suppress(Unavailable):
+                await store.check()
+        finally:
+            await store.close()
+
+    asyncio.run(check())
+    return lambda: ValkeySessions(url, namespace)

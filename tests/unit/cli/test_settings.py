@@ -26,6 +26,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.authentication.replay import LocalReplay, SharedReplay
 from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 from tests.harness.samples import ISSUER
+from tests.ports import free_port
 
 
 def test_an_occupied_port_is_reported() -> None:
@@ -196,9 +197,9 @@ def test_the_memory_of_connections_is_a_kubernetes_quantity() -> None:
 
 
 def test_users_log_in_only_with_a_session_store(tmp_path: Path) -> None:
-    assert user_endpoints(None)() is None
+    assert user_endpoints(None, "apps")() is None
     file = tmp_path / "volume" / "sessions.db"
-    users = user_endpoints(file)
+    users = user_endpoints(str(file), "apps")
     assert file.exists(), "the file is checked before processes are started that share it"
     first, second = users(), users()
     assert first is not None
@@ -210,4 +211,22 @@ def test_users_log_in_only_with_a_session_store(tmp_path: Path) -> None:
 def test_a_session_store_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Rejected, match=r"cannot be opened: Not a directory\. Choose a path on a local volume"):
-        user_endpoints(tmp_path / "file" / "sessions.db")
+        user_endpoints(str(tmp_path / "file" / "sessions.db"), "apps")
+
+
+def test_a_shared_session_store_that_is_away_does_not_keep_clients_from_their_tokens(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    users = user_endpoints(f"valkey://:pass-word@127.0.0.1:{free_port()}/0", "apps")
+    first, second = users(), users()
+    assert first is not None
+    assert second is not None
+    assert first.store is not second.store, "each process has connections of its own"
+    assert "users cannot log in: the session store is unavailable" in caplog.text
+    assert "pass-word" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["reddis://host", "redis://host:port", "rediss://host?unknown=1", "https://host"])
+def test_a_url_of_no_session_store_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(Rejected, match="the session store must be a URL such as redis://host:6379/0"):
+        user_endpoints(url, "apps")

@@ -10,11 +10,11 @@ import time
 from collections import Counter
 from typing import Final, Protocol
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
-from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.failures import Unavailable
 from scopewright.issuer.rate_budget import Clock
+from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, client_of
 from scopewright.verifier.refusals import KeysUnavailable as MemoryFull
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
@@ -29,12 +29,6 @@ NAMESPACE_SHARE: Final = 1 / 8
 namespace has entries. A ninth of 100,000 holds 30 assertions a second that are kept for 360 s. Ten namespaces at their
 limit leave 30 % free, and the next one may use an eighth of that.
 """
-CONNECTION_TIMEOUT_SECONDS: Final = 1.0
-"""For each step: to get a connection from the pool, to open it, and to receive a reply."""
-OPERATION_TIMEOUT_SECONDS: Final = 2.0
-"""For all steps together."""
-MAX_CONNECTIONS: Final = 32
-"""Of one process to the shared store. More would not help while the store hangs."""
 
 
 class ReplayStore(Protocol):
@@ -75,19 +69,7 @@ class SharedReplay:
         capacity: int = SHARED_CAPACITY,
     ) -> None:
         """`capacity` counts the entries of this process."""
-        try:
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
-                max_connections=MAX_CONNECTIONS,
-                timeout=CONNECTION_TIMEOUT_SECONDS,
-                socket_timeout=CONNECTION_TIMEOUT_SECONDS,
-                socket_connect_timeout=CONNECTION_TIMEOUT_SECONDS,
-            )
-        except ValueError:
-            raise Rejected(
-                "BadReplay", "the replay memory must be a URL such as redis://host:6379/0, or rediss://… for TLS"
-            ) from None
-        self._client = redis.asyncio.Redis.from_pool(pool)
+        self._client = client_of(url, "BadReplay", "the replay memory")
         self._prefix = prefix
         self._clock = clock
         self._shares = _Shares(capacity)

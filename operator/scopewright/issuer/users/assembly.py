@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from starlette.routing import Route
 
+from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
@@ -83,7 +84,7 @@ class UserState:
         revocations: Revocations,
         clock: Clock,
     ) -> "UserState":
-        sealed = SealedSessions(settings.store, lambda: registry.session_keys, clock)
+        sealed = SealedSessions(settings.store, lambda: _installation(registry), lambda: registry.session_keys, clock)
         # Sessions and checks need each other.
         upstream = UpstreamChecks(sealed, logins.upstreams, lambda sid, subject: sessions.end(sid, subject))
         checks = UserChecks(policy, settings.developer, logins.passwords, upstream)
@@ -95,6 +96,12 @@ class UserState:
         """Wait a while for answers of providers that are not stored yet, and close the connections to them."""
         await self.checks.close()
         await self.logins.close()
+
+
+def _installation(registry: Registry) -> str:
+    if registry.issuer is None:
+        raise Unavailable("the issuer is starting", refused=True)
+    return registry.issuer.issuer
 
 
 def _session_times(registry: Registry) -> SessionTimes:

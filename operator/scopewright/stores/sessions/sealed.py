@@ -1,8 +1,8 @@
 """Seals what a session store holds: neither the keys nor the values show a handle, a user or a token.
 
-The key of a record is the SHA-256 of its handle. Its value is sealed with AES-256-GCM under a key that HKDF derives for
-this record from a key of `Secret/scopewright-sessions`. The record's key and version are associated data: a value opens
-at its place and version only.
+The key of a record is the SHA-256 of the issuer's URL and the record's handle. Its value is sealed with AES-256-GCM
+under a key that HKDF derives for this record from a key of `Secret/scopewright-sessions`. The record's key and version
+are associated data: a value opens at its place and version only.
 """
 
 import hashlib
@@ -87,20 +87,26 @@ class Forget:
 class SealedSessions:
     """A handle is a string with its kind, such as `session:…`, `code:…`, `family:…` or `user:…`.
 
-    `keys` returns None until the issuer has read the Secret; then every method raises `Unavailable`.
+    `keys` returns None until the issuer has read the Secret; then every method raises `Unavailable`. `installation`
+    returns the issuer's URL, or raises it: installations that share a server have different records of the same user.
     """
 
     def __init__(
-        self, store: SessionStore, keys: Callable[[], SessionKeys | None], clock: Callable[[], float] = time.time
+        self,
+        store: SessionStore,
+        installation: Callable[[], str],
+        keys: Callable[[], SessionKeys | None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._installation = installation
         self._keys = keys
         self._clock = clock
         self._logged: set[str] = set()
 
     async def read(self, *handles: str) -> Read:
         """Read the values of `handles` in one round trip."""
-        keys, records = self._require_keys(), [_record_key(handle) for handle in handles]
+        keys, records = self._require_keys(), [self._record_key(handle) for handle in handles]
         found = await self._store.get(*records)
         pairs = zip(records, found.values, strict=True)
         return Read(found.now, tuple(self._open(keys, record, stored) for record, stored in pairs))
@@ -121,6 +127,9 @@ class SealedSessions:
     async def close(self) -> None:
         await self._store.close()
 
+    def _record_key(self, handle: str) -> bytes:
+        return hashlib.sha256(f"{self._installation()} {handle}".encode()).digest()
+
     def _require_keys(self) -> SessionKeys:
         keys = self._keys()
         if keys is None:
@@ -129,7 +138,7 @@ class SealedSessions:
 
     async def _unreadable(self, keys: SessionKeys, changes: tuple[Save | Forget, ...]) -> dict[bytes, int]:
         """The versions of those values that cannot be opened and that `changes` expect not to be stored."""
-        new = [_record_key(c.handle) for c in changes if isinstance(c, Save) and c.if_version == 0]
+        new = [self._record_key(c.handle) for c in changes if isinstance(c, Save) and c.if_version == 0]
         found = await self._store.get(*new) if new else None
         return {
             record: stored.version
@@ -140,7 +149,7 @@ class SealedSessions:
     def _sealed(
         self, keys: SessionKeys, change: Save | Forget, unreadable: dict[bytes, int] | None = None
     ) -> Put | Delete:
-        record = _record_key(change.handle)
+        record = self._record_key(change.handle)
         if isinstance(change, Forget):
             return Delete(record)
         if len(change.value) > MAX_VALUE_BYTES:
@@ -159,10 +168,6 @@ class SealedSessions:
                 self._logged.add(problem)
                 log.warning("some stored sessions are ignored: %s", problem)
             return None
-
-
-def _record_key(handle: str) -> bytes:
-    return hashlib.sha256(handle.encode()).digest()
 
 
 def _key_id(key: bytes) -> bytes:

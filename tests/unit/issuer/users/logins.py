@@ -188,7 +188,7 @@ async def running_logins(
     harness.put(granting_server())
     harness.put(record := record or web_client())
     async with harness.running():
-        sealed = SealedSessions(store, lambda: harness.issuer.registry.session_keys, harness.clock)
+        sealed = SealedSessions(store, lambda: ISSUER, lambda: harness.issuer.registry.session_keys, harness.clock)
         yield Logins(harness, sealed, UserSessions(sealed), record)
 
 

@@ -219,7 +219,8 @@ async def test_an_idle_session_of_the_user_before_ends_too(users: UsersHarness) 
     """Its refresh tokens are valid still."""
     await users.log_in("ada")
     sid = (session_cookie(users.browser) or "").partition(".")[0]
-    sessions = UserSessions(SealedSessions(users.store, lambda: users.issuer.issuer.registry.session_keys))
+    keys = users.issuer.issuer.registry.session_keys
+    sessions = UserSessions(SealedSessions(users.store, lambda: ISSUER, lambda: keys))
     users.issuer.clock.advance(minutes=61)
     assert await sessions.of_sid(sid) is not None
     await users.log_in("eve", scope="openid")

@@ -23,7 +23,7 @@ from scopewright.issuer.users.user_record import (
 from scopewright.stores.sessions.sealed import Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
 from tests.harness.memory_sessions import MemorySessions
-from tests.harness.samples import client_record, server_record
+from tests.harness.samples import ISSUER, client_record, server_record
 
 READ, BOTH = ("payroll.read",), ("payroll.read", "payroll.write")
 PAYROLL, LEAVE = "payroll/payroll-api", "leave/leave-api"
@@ -58,7 +58,7 @@ class Given:
 
     def __post_init__(self) -> None:
         self.store = MemorySessions(self.clock)
-        self.sealed = SealedSessions(self.store, lambda: SessionKeys(b"k" * 32), self.clock)
+        self.sealed = SealedSessions(self.store, lambda: ISSUER, lambda: SessionKeys(b"k" * 32), self.clock)
         self.consents = Consents(self.sealed, self.server_of)
 
     def server_of(self, access: RequestedAccess) -> ResourceServerEntry | None:

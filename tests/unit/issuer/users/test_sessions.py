@@ -29,6 +29,7 @@ from scopewright.stores.sessions import Delete, Put
 from scopewright.stores.sessions.sealed import Opened, Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
 from tests.harness.failing_sessions import FailingSessions
+from tests.harness.samples import ISSUER
 
 ADA = AuthenticatedUser("u-ada", "developer", "uid", ("hr-staff",), 1_800_000_000, {"name": "Ada"}, "acr", ("pwd",))
 EVE = replace(ADA, subject="u-eve")
@@ -41,7 +42,7 @@ class Users:
 
     def __post_init__(self) -> None:
         self.store = FailingSessions(self.clock)
-        self.sealed = SealedSessions(self.store, lambda: SessionKeys(b"k" * 32), self.clock)
+        self.sealed = SealedSessions(self.store, lambda: ISSUER, lambda: SessionKeys(b"k" * 32), self.clock)
         self.sessions = UserSessions(self.sealed, self.end)
 
     async def record(self, subject: str = ADA.subject) -> UserRecord:

@@ -10,6 +10,7 @@ from scopewright.stores.sessions import Put
 from scopewright.stores.sessions.sealed import MAX_VALUE_BYTES, Forget, Opened, Save, SealedSessions, SessionKeys
 from tests.harness.clock import Clock
 from tests.harness.memory_sessions import MemorySessions
+from tests.harness.samples import ISSUER
 
 FIRST, SECOND, THIRD = b"1" * 32, b"2" * 32, b"3" * 32
 HANDLE, OTHER = "session:one", "session:two"
@@ -39,7 +40,7 @@ class Sealing:
 def sealing() -> Sealing:
     clock = Clock()
     store = MemorySessions(clock)
-    made = Sealing(clock, store, SealedSessions(store, lambda: made.keys, clock), SessionKeys(FIRST))
+    made = Sealing(clock, store, SealedSessions(store, lambda: ISSUER, lambda: made.keys, clock), SessionKeys(FIRST))
     return made
 
 
@@ -140,7 +141,7 @@ async def test_previous_keys_open_and_the_current_one_seals(sealing: Sealing) ->
 
 async def test_a_new_key_seals_after_its_publication(sealing: Sealing) -> None:
     """Until then a worker that has not read it can open what is sealed."""
-    behind = SealedSessions(sealing.store, lambda: SessionKeys(FIRST), sealing.clock)
+    behind = SealedSessions(sealing.store, lambda: ISSUER, lambda: SessionKeys(FIRST), sealing.clock)
     sealing.keys = SessionKeys(SECOND, (FIRST,), current_since=sealing.clock() + 300)
     await sealing.sealed.write(save())
     assert (await behind.read(HANDLE)).values[0] == Opened(1, b"ada@hr.example")
@@ -169,3 +170,12 @@ async def test_each_record_has_its_own_key(sealing: Sealing, monkeypatch: pytest
     one, other = sealing.raw().values()
     assert one[:17] == other[:17]
     assert one[17:81] != other[17:81]
+
+
+async def test_installations_that_share_a_server_have_records_of_their_own(sealing: Sealing) -> None:
+    """Also with the same session key: `user:…` is the same for one user of one provider."""
+    other = SealedSessions(sealing.store, lambda: "https://other.example", lambda: sealing.keys, sealing.clock)
+    assert await sealing.sealed.write(save())
+    assert (await other.read(HANDLE)).values == (None,)
+    assert await other.write(save(b"other"))
+    assert await sealing.value() == Opened(1, b"ada@hr.example")

@@ -1,0 +1,167 @@
+"""A session store in a Valkey or Redis, which all issuers of an installation share.
+
+A value is one string: its version in 8 bytes, then the value. Each request is one script, which the server runs as a
+whole: a write compares all versions before it changes anything. Scripts run on the primary only, because none is
+declared to be without writes. The server's clock ends values.
+"""
+
+import asyncio
+import hashlib
+import logging
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, cast
+
+from redis.exceptions import NoScriptError, RedisError
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores.sessions import Delete, Found, Put, Stored
+from scopewright.stores.sessions.valkey_server import INFO_SECTIONS, UNFIT, failure_of, require_fit
+from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, Connection, client_of
+
+log: Final = logging.getLogger(__name__)
+
+MAX_ENTRY_BYTES: Final = 512 * 1024
+"""Of one value with its version: twice `sealed.MAX_VALUE_BYTES`. No more is read of what another program wrote."""
+CHECK_SECONDS: Final = 60.0
+"""Between checks of the server's settings, beside one for each new connection."""
+
+_VERSION_BYTES: Final = 8
+_MAX_VERSION: Final = 1 << 62
+_READ: Final = """#!lua flags=allow-oom
+local time = redis.call('TIME')
+local found = {time[1], time[2]}
+for i, key in ipairs(KEYS) do
+  found[i + 2] = redis.call('GETRANGE', key, 0, ARGV[1])
+end
+return found
+"""
+_WRITE: Final = """#!lua
+for i, key in ipairs(KEYS) do
+  local version, ttl = ARGV[3 * i - 2], ARGV[3 * i - 1]
+  if ttl ~= '' and redis.call('GETRANGE', key, 0, 7) ~= version then return 0 end
+end
+for i, key in ipairs(KEYS) do
+  local ttl, value = ARGV[3 * i - 1], ARGV[3 * i]
+  if ttl == '' then redis.call('DEL', key) else redis.call('SET', key, value, 'PX', ttl) end
+end
+return 1
+"""
+_DELETE: Final = _WRITE.replace("#!lua", "#!lua flags=allow-oom", 1)
+"""Deletions need no room: a full server makes them."""
+
+_Arguments = list[bytes | str | int]
+
+
+class ValkeySessions:
+    """Connections are opened when they are needed, at most `stores.valkey.MAX_CONNECTIONS`. One instance a process."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        """`namespace` is that of the issuer, and a part of every key. Raises `Rejected` if `url` is wrong."""
+        self._client = client_of(url, "BadSessions", "the session store", self._greet)
+        self._client.response_callbacks["INFO"] = _unparsed  # as `_greet` gets it
+        self._prefix = f"scopewright:sessions:{namespace}:".encode()
+        self._next_check = 0.0
+        self._problem = ""
+
+    async def get(self, *keys: bytes) -> Found:
+        seconds, microseconds, *entries = await self._run(_READ, self._names(keys), [MAX_ENTRY_BYTES])
+        return Found(int(seconds) + int(microseconds) / 1e6, tuple(_stored(entry) for entry in entries))
+
+    async def write(self, *changes: Put | Delete) -> bool:
+        arguments: _Arguments = []
+        for change in changes:
+            arguments += _arguments(change)
+        script = _WRITE if any(isinstance(change, Put) for change in changes) else _DELETE
+        return bool(await self._run(script, self._names([change.key for change in changes]), arguments))
+
+    async def store_id(self) -> str:
+        made = secrets.token_hex(16)
+        found = await self._guarded(lambda: self._client.set(self._prefix + b"id", made, nx=True, get=True))
+        return found.decode() if found else made
+
+    async def check(self) -> None:
+        """Raises `Rejected` if the server must not hold sessions, with what to do, and `Unavailable` if it is away."""
+        try:
+            await self._guarded(lambda: cast("Awaitable[Any]", self._client.ping()))
+        except Unavailable as error:
+            if error.reason == UNFIT:
+                raise Rejected(error.reason, error.message) from None
+            raise
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
+                await self._client.aclose()
+        except (RedisError, OSError) as error:
+            log.warning("closing the connections to the session store failed: %s", type(error).__name__)
+
+    def _names(self, keys: Sequence[bytes]) -> list[bytes]:
+        return [self._prefix + key.hex().encode() for key in keys]
+
+    async def _run(self, script: str, names: list[bytes], arguments: _Arguments) -> Any:
+        return await self._guarded(lambda: self._evaluated(script, names, arguments))
+
+    async def _evaluated(self, script: str, names: list[bytes], arguments: _Arguments) -> Any:
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        try:
+            return await cast("Awaitable[Any]", self._client.evalsha(digest, len(names), *names, *arguments))
+        except NoScriptError:  # the server is new, or has restarted
+            return await cast("Awaitable[Any]", self._client.eval(script, len(names), *names, *arguments))
+
+    async def _guarded(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        """The result of a request; raises `Unavailable`, with a line in the log when a problem begins and ends."""
+        try:
+            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
+                if time.monotonic() >= self._next_check:
+                    require_fit(await self._client.execute_command("INFO", *INFO_SECTIONS))  # type: ignore[no-untyped-call]
+                    self._next_check = time.monotonic() + CHECK_SECONDS
+                result = await request()
+        except (RedisError, OSError) as error:
+            failure = failure_of(error)
+            self._report(failure.message)
+            raise failure from None
+        self._report("")
+        return result
+
+    async def _greet(self, connection: Connection) -> None:
+        await connection.on_connect()
+        await connection.send_command("INFO", *INFO_SECTIONS)
+        require_fit(await connection.read_response())
+
+    def _report(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.error("users cannot log in: %s", problem)
+        elif self._problem and not problem:
+            log.info("the session store works again")
+        self._problem = problem
+
+
+def _unparsed(response: bytes, **kwargs: object) -> bytes:
+    return response
+
+
+def _arguments(change: Put | Delete) -> _Arguments:
+    """For the script: the version that must be stored (empty: none), milliseconds (empty: delete), and the value."""
+    if isinstance(change, Delete):
+        return [b"", b"", b""]
+    entry = _version(change.if_version + 1) + change.value
+    if len(entry) > MAX_ENTRY_BYTES:
+        raise ValueError(f"a stored value has at most {MAX_ENTRY_BYTES - _VERSION_BYTES} bytes")
+    expected = _version(change.if_version) if change.if_version else b""
+    return [expected, max(1, math.ceil(change.ttl * 1000)), entry]
+
+
+def _version(number: int) -> bytes:
+    return number.to_bytes(_VERSION_BYTES)
+
+
+def _stored(entry: bytes) -> Stored | None:
+    if not entry:
+        return None
+    version = int.from_bytes(entry[:_VERSION_BYTES])
+    if len(entry) < _VERSION_BYTES or not 0 < version < _MAX_VERSION:
+        raise Unavailable("the session store has a value of another program under a key of Scopewright", refused=True)
+    return Stored(version, entry[_VERSION_BYTES:])

@@ -1,0 +1,1 @@
+"""The shared session store, with a real Valkey or Redis."""
