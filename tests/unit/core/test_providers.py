@@ -16,7 +16,7 @@ from scopewright.api import IdentityProvider
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, Ref, digest
 from scopewright.core.providers.groups import is_allowed, overlap_of
-from scopewright.core.providers.record import MAX_STATIC_GROUPS, check_target, conflict, record_write
+from scopewright.core.providers.record import MAX_RECORD, MAX_STATIC_GROUPS, check_target, conflict, record_write
 from scopewright.core.providers.secrets import MAX_CERTIFICATES, MAX_CLIENT_SECRET, PROVIDER_SECRET_TYPE
 from scopewright.core.providers.static_users import STATIC_USERS_TYPE, decode_static_users
 from scopewright.core.providers.view import CheckTarget, ProviderView, ReferencedObject, references
@@ -290,6 +290,18 @@ def test_different_groups_of_static_users_are_bounded() -> None:
     assert reason_of(static(), users(*many)) == "UsersInvalid"
     assert record_of(static(), users(*many[:-1]))
     assert record_of(static({"groups": {"claim": "groups", "allow": ["g*"]}}), users(*many))
+
+
+def test_a_record_of_static_users_fits_into_a_secret() -> None:
+    """The API server refuses a Secret of more than 1 MiB, with a message that says nothing about users."""
+    wide = [f"{number}".ljust(256, "\N{GRINNING FACE}") for number in range(MAX_STATIC_GROUPS)]
+    listed = [{"id": f"u{i}", "passwordHash": HASH, "groups": wide[i % 2 * 200 :][:200]} for i in range(4)]
+    several = held("users", STATIC_USERS_TYPE, users=json.dumps({"users": listed}, ensure_ascii=False).encode())
+    with pytest.raises(Rejected, match=r"take [0-9]+ bytes in the issuer's record, at most 1048576: list") as refused:
+        record_write(view(static(), several))
+    assert refused.value.reason == "UsersInvalid"
+    entries = entries_of(static({"groups": {"claim": "groups", "allow": ["*"]}}), several)
+    assert sum(map(len, entries.values())) <= MAX_RECORD
 
 
 def test_users_that_cannot_be_read_are_refused() -> None:

@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
+from scopewright.core.providers import static_users
 from scopewright.core.providers.password_hash import Argon2Parameters, parse_password_hash
 from scopewright.core.providers.static_users import (
+    MAX_KNOWN,
     MAX_RECORD_ENTRY,
     decode_static_users,
     encode_static_users,
     name_key,
     parse_static_users,
+    recorded_users,
 )
 from scopewright.core.providers.user_file import MAX_FILE, MAX_USERS
 
@@ -270,3 +273,28 @@ def test_a_damaged_file_is_refused_without_a_quote(users: list[dict[str, Any]], 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_users_or_refused(data: bytes) -> None:
     assert re.match("$|UsersInvalid: users.yaml[,:]", outcome(data))
+
+
+# What is read again at each resync
+
+
+def test_each_content_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = list[bytes]()
+
+    def counted(data: bytes) -> tuple[static_users.StaticUser, ...]:
+        parsed.append(data)
+        return parse_static_users(data)
+
+    monkeypatch.setattr(static_users, "parse_static_users", counted)
+    valid, invalid = file_of(listed(id="once", groups=["b", "a"])), b"users: [{id: once}]"
+    for _ in range(3):
+        assert recorded_users(bytes(valid)).groups == ("a", "b")
+        assert [user.id for user in decode_static_users(recorded_users(valid).encoded)] == ["once"]
+        with pytest.raises(Rejected, match=r"users\[0\]\.passwordHash: field required") as refused:
+            recorded_users(invalid)
+        assert refused.value.reason == "UsersInvalid"
+    assert parsed == [valid, invalid]
+    for number in range(MAX_KNOWN):
+        recorded_users(file_of(listed(id=f"other-{number}")))
+    recorded_users(valid)
+    assert len(parsed) == 2 + MAX_KNOWN + 1, "only the last contents are kept"

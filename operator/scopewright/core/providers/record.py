@@ -10,7 +10,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
 from scopewright.core.providers import secrets
 from scopewright.core.providers.groups import RANGE_END, overlap_of
-from scopewright.core.providers.static_users import StaticUser, encode_static_users, parse_static_users
+from scopewright.core.providers.static_users import RecordedUsers, recorded_users
 from scopewright.core.providers.view import CheckTarget, ProviderView, StoredProvider
 from scopewright.core.records.codec import encode
 from scopewright.core.records.identity_provider import (
@@ -31,6 +31,8 @@ from scopewright.origins import HttpUrl, is_loopback
 
 MAX_STATIC_GROUPS: Final = 400
 """Different groups of static users whose record names each of them."""
+MAX_RECORD: Final = 1 << 20
+"""Bytes of all entries: the API server refuses a larger Secret."""
 _MUST_BE_HTTPS: Final = "spec.oidc.issuerURL must be an https URL in ASCII, without a user name: correct it"
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -45,16 +47,24 @@ def record_write(view: ProviderView) -> Desired:
         entries = _upstream_entries(view, oidc)
     else:
         users = _static_users(view)
-        record, entries = _with_groups_of(record, users), {USERS_ENTRY: encode_static_users(users)}
+        record, entries = _with_groups_of(record, users.groups), {USERS_ENTRY: users.encoded}
     _check_subject(record)
     _check_own(view, record)
     for other in view.others:
         if why := conflict(record, other.record):
             raise why
+    entries = {ENTRY: encode(record), **entries}
+    if (size := sum(map(len, entries.values()))) > MAX_RECORD:
+        # Only static users can be as many, with names of groups that are long.
+        message = (
+            f"the users and their groups take {size} bytes in the issuer's record, at most {MAX_RECORD}: list fewer "
+            "users or groups, shorten the names of groups, or set claimMappings.groups.allow to ranges such as hr-*"
+        )
+        raise Rejected("UsersInvalid", message)
     return Desired(
         ref=view.record_ref,
         type=IDENTITY_PROVIDER_TYPE,
-        entries={ENTRY: encode(record), **entries},
+        entries=entries,
         labels={MANAGED_BY: MANAGER},
         replaces=view.record_object,
     )
@@ -166,23 +176,22 @@ def _upstream_entries(view: ProviderView, oidc: OpenIDProvider) -> dict[str, byt
     return entries
 
 
-def _static_users(view: ProviderView) -> tuple[StaticUser, ...]:
+def _static_users(view: ProviderView) -> RecordedUsers:
     static = view.provider.spec.static
     if static is None:
         raise Rejected("Invalid", "neither spec.oidc nor spec.static is set: set one of them")
     ref = Ref("Secret", view.provider.namespace, static.users_ref.name)
     data = secrets.users_file(view.referenced, ref)
     try:
-        return parse_static_users(data)
+        return recorded_users(data)
     except Rejected as invalid:
         raise Rejected(invalid.reason, f"{ref}: {invalid.message}") from None
 
 
-def _with_groups_of(record: IdentityProviderRecord, users: tuple[StaticUser, ...]) -> IdentityProviderRecord:
+def _with_groups_of(record: IdentityProviderRecord, names: tuple[str, ...]) -> IdentityProviderRecord:
     """Static users have the groups in their Secret: each by its name, unless the spec has names and ranges."""
     if record.claims.groups_allow:
         return record
-    names = sorted({group for user in users for group in user.groups})
     if ranges := [name for name in names if name.endswith(RANGE_END)]:
         message = f"{quoted_group(ranges[0])} would be a range of groups: give the group a name without {RANGE_END}"
         raise Rejected("UsersInvalid", message)
@@ -192,7 +201,7 @@ def _with_groups_of(record: IdentityProviderRecord, users: tuple[StaticUser, ...
             "set claimMappings.groups.allow to ranges such as hr-*"
         )
         raise Rejected("UsersInvalid", message)
-    return replace(record, claims=replace(record.claims, groups_allow=tuple(names)))
+    return replace(record, claims=replace(record.claims, groups_allow=names))
 
 
 def _certificates(view: ProviderView, oidc: OpenIDProvider) -> bytes:

@@ -5,6 +5,8 @@ A Secret of this kind is for a first login, demonstrations and emergencies. It i
 
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -17,6 +19,8 @@ from scopewright.core.providers.user_file import USERS_FILE, Name, UserEntry, Us
 STATIC_USERS_TYPE: Final = "scopewright.dev/static-users"
 MAX_RECORD_ENTRY: Final = 896 * 1024
 """Bytes of `users.json`: a Secret has at most 1 MiB, and the record is beside it."""
+MAX_KNOWN: Final = 4
+"""Contents of Secrets whose users are kept, with what is wrong in them."""
 
 
 def _checked_hash(text: str) -> str:
@@ -56,6 +60,35 @@ class StaticUser(UserEntry):
 
 class _StaticUserFile(UserFile[StaticUser]):
     """As in the Secret and in the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedUsers:
+    """The users of one Secret, as their record needs them."""
+
+    encoded: bytes = field(repr=False)
+    """See `encode_static_users`."""
+    groups: tuple[str, ...]
+    """The different ones, in order."""
+
+
+def recorded_users(data: bytes) -> RecordedUsers:
+    """As `parse_static_users`, once for each content: one of 1 MiB takes most of a second, in which nothing else runs,
+    and is read again at each resync.
+    """
+    outcome = _recorded(data)
+    if isinstance(outcome, Rejected):
+        raise Rejected(outcome.reason, outcome.message)
+    return outcome
+
+
+@lru_cache(MAX_KNOWN)
+def _recorded(data: bytes) -> RecordedUsers | Rejected:
+    try:
+        users = parse_static_users(data)
+    except Rejected as invalid:
+        return Rejected(invalid.reason, invalid.message)
+    return RecordedUsers(encode_static_users(users), tuple(sorted({group for user in users for group in user.groups})))
 
 
 def parse_static_users(data: bytes) -> tuple[StaticUser, ...]:
