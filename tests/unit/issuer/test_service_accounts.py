@@ -1,5 +1,6 @@
 """Projected ServiceAccount tokens as client assertions: rule 16 of protocol.md."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.issuer import Cluster, IssuerRecord
+from scopewright.verifier.discovery import DEFAULT_MAX_AGE_SECONDS
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import ISSUER
@@ -115,12 +117,16 @@ class FakeApiServer:
         self.unavailable = False
         self.accepts = True
         self.reviewed: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def discover(self) -> tuple[str, Mapping[str, Any]]:
         self.discoveries += 1
+        keys = self.keys
+        await self.answers.wait()
         if self.unavailable:
             raise Unavailable("no connection")
-        return CLUSTER, {"keys": self.keys}
+        return CLUSTER, {"keys": keys}
 
     async def review(self, token: str, audience: str) -> bool:
         if self.unavailable:
@@ -161,6 +167,23 @@ async def test_new_key_of_the_cluster_is_fetched_and_unknown_keys_are_limited(
     assert api_server.discoveries == 2
     harness.clock.advance(seconds=30)
     assert await reason(harness, pod_token(harness, number=9)) == "token_key"
+    assert api_server.discoveries == 3
+
+
+async def test_key_of_the_cluster_that_is_published_during_a_discovery_is_fetched_at_once(
+    harness: IssuerHarness, api_server: FakeApiServer
+) -> None:
+    assert await accepted(harness, pod_token(harness))
+    api_server.answers.clear()
+    harness.clock.advance(seconds=0.9 * DEFAULT_MAX_AGE_SECONDS)  # in the background
+    assert await accepted(harness, pod_token(harness))
+    await settle()
+    api_server.keys = [jwk(8)]
+    new = [asyncio.create_task(accepted(harness, pod_token(harness, number=8))) for _ in range(3)]
+    await settle()
+    assert api_server.discoveries == 2
+    api_server.answers.set()
+    assert all(await asyncio.gather(*new))
     assert api_server.discoveries == 3
 
 

@@ -60,10 +60,10 @@ class ApiServerKeys:
         return self._keys()
 
     async def ready_for_unknown_kid(self) -> KeySet:
-        if self._cache.need_for_unknown_kid(self._clock()) is RefreshDecision.NOW:
-            await asyncio.shield(self._fetch())
-        elif self._fetching is not None:
+        if self._fetching is not None:
             await asyncio.shield(self._fetching)
+        elif self._cache.need_for_unknown_kid(self._clock()) is RefreshDecision.NOW:
+            await asyncio.shield(self._fetch())
         return self._keys(must_be_reachable=True)
 
     def _keys(self, *, must_be_reachable: bool = False) -> KeySet:
@@ -112,9 +112,13 @@ class TrustedCluster:
         """The key set, with the key `kid` if the cluster has it; raises `Unavailable`."""
         try:
             keys = await self._keys.ready()
-            return keys if keys.get(str(kid)) else await self._keys.ready_for_unknown_kid()
+            for _ in range(2):  # a fetch in progress may have begun before the key was published
+                if keys.get(str(kid)):
+                    break
+                keys = await self._keys.ready_for_unknown_kid()
         except KeysUnavailable as failure:
             raise Unavailable(_NO_KEYS, retry_after=failure.retry_after) from None
+        return keys
 
     async def review(self, token: str, audience: str) -> bool:
         """Whether the API server accepts the token (TokenReview); true where no review is configured."""

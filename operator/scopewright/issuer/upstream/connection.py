@@ -60,9 +60,11 @@ class ProviderConnection:
         pause.
         """
         key = _key_of(signed, await self._keys.get())
-        if key is None and (self._keys.is_fetching or self._timer() >= self._next_for_unknown_key):
-            self._next_for_unknown_key = self._timer() + UNKNOWN_KEY_SECONDS
-            key = _key_of(signed, await self._keys.refetch())
+        for _ in range(2):  # a fetch in progress may have begun before the key was published: then another one follows
+            if key is None and (self._keys.is_fetching or self._timer() >= self._next_for_unknown_key):
+                if not self._keys.is_fetching:
+                    self._next_for_unknown_key = self._timer() + UNKNOWN_KEY_SECONDS
+                key = _key_of(signed, await self._keys.refetch())
         return key
 
     async def post_token(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> UpstreamAnswer:

@@ -132,6 +132,21 @@ async def test_logins_at_once_fetch_a_new_key_once(login: LoginHarness) -> None:
     assert login.openid.count("jwks") == 2
 
 
+async def test_key_that_is_published_during_a_fetch_is_fetched_at_once(login: LoginHarness) -> None:
+    """The fetch in progress has the keys of before, and is not the one that an unknown key causes."""
+    await login.login()
+    keys_before = {"keys": [key.as_dict(private=False) for key in login.openid.keys]}
+    login.openid.replies["jwks"] = replying(replace(reply_json(keys_before), delay=0.5))
+    login.seconds += KEYS_SECONDS
+    await login.login()
+    while login.openid.count("jwks") < 2:  # noqa: ASYNC110  # the provider runs in a thread
+        await asyncio.sleep(0.01)
+    del login.openid.replies["jwks"]
+    login.openid.rotate()
+    await asyncio.gather(*(login.login() for _ in range(3)))
+    assert login.openid.count("jwks") == 3
+
+
 async def test_unknown_key_causes_one_fetch_then_a_pause(login: LoginHarness) -> None:
     await login.login()
     login.openid.header = {"kid": "unknown"}
