@@ -99,6 +99,11 @@ MODES: Final[dict[str, dict[str, Any]]] = {
     "everything, deployment": {**EVERYTHING, "issuer": {**EVERYTHING["issuer"], "mode": "deployment"}},
     "users, sidecar": {**_USERS, "operator": {"replicas": 1}},
     "users, deployment": {**_USERS, "issuer": {**_APART, "replicas": 1}},
+    "users, shared sessions": {
+        **_USERS,
+        "users": {"enabled": True, "sessions": {"valkey": {"secretName": "sessions"}}},
+        "issuer": {"mode": "both"},
+    },
     "users, without a claim": {
         "users": {"enabled": True, "sessions": {"persistence": {"enabled": False}}},
         "operator": {"replicas": 1},

@@ -87,9 +87,11 @@ def test_the_notes_warn_of_missing_egress_rules_and_untrusted_proxies(release: R
 
     replay, traces = {"issuer": {"replay": {"secretName": "valkey"}}}, {"tracing": {"endpoint": "http://otlp:4318"}}
     assert "reach the Redis or Valkey of Secret valkey" in notes(replay)
+    shared = {"users": {"enabled": True, "sessions": {"valkey": {"secretName": "sessions"}}}}
+    assert "reach the Redis or Valkey of Secret sessions with the sessions of\nusers" in notes(shared)
     assert "no trace reaches http://otlp:4318" in notes(traces)
     for policy in ({"enabled": False}, {"egress": [{"ports": [{"port": 6379}]}]}):
-        output = notes({**replay, **traces, "networkPolicy": policy})
+        output = notes({**replay, **traces, **shared, "networkPolicy": policy})
         assert output
         assert "networkPolicy.egress" not in output
     assert "networkPolicy.egress" not in notes({})
@@ -498,6 +500,8 @@ def test_the_notes_say_how_users_log_in(release: Release) -> None:
     assert "every update logs all users out" not in output
     brief = {"users": {"sessions": {"persistence": {"enabled": False}}}}
     assert "every update logs all users out" in notes_of(release, merged(users, brief))
+    shared = {"users": {"enabled": True, "sessions": {"valkey": {"secretName": "valkey"}}}}
+    assert "every update logs all users out" not in notes_of(release, merged(shared, brief))
     assert "IdentityProvider" not in notes_of(release, {})
 
 

@@ -74,6 +74,47 @@ def test_the_volume_may_be_a_given_claim_or_end_with_the_pod() -> None:
     assert (claim["storageClassName"], claim["accessModes"]) == ("fast", ["ReadWriteOncePod"])
 
 
+SHARED = {"users": {"enabled": True, "sessions": {"valkey": {"secretName": "valkey", "key": "sessions"}}}}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"issuer": {"mode": "sidecar"}},
+        {"issuer": {"mode": "sidecar"}, "operator": {"replicas": 3}},
+        {"issuer": {"mode": "both"}},
+        {"issuer": {"mode": "deployment"}},
+        {"issuer": {"mode": "deployment", "autoscaling": {"enabled": False}, "replicas": 5}},
+    ],
+    ids=str,
+)
+def test_with_a_shared_store_issuers_are_installed_as_without_users(values: dict[str, Any]) -> None:
+    """In the same number and with the same updates, and with the URL from its Secret."""
+    manifests, without = render(merged(SHARED, values)), render(values)
+    assert not [m for m in manifests if m["kind"] == "PersistentVolumeClaim"]
+    scaled = [m for m in without if m["kind"] == "HorizontalPodAutoscaler"]
+    assert [m for m in manifests if m["kind"] == "HorizontalPodAutoscaler"] == scaled
+    issuers = 0
+    for name, pod in pods(manifests).items():
+        deployment, usual = one(manifests, "Deployment", name)["spec"], one(without, "Deployment", name)["spec"]
+        assert (deployment.get("replicas"), deployment["strategy"]) == (usual.get("replicas"), usual["strategy"])
+        assert pod["spec"]["volumes"] == pods(without)[name]["spec"]["volumes"]
+        assert pod["spec"]["securityContext"] == pods(without)[name]["spec"]["securityContext"]
+        for container in pod["spec"]["containers"]:
+            url = [e for e in container["env"] if e["name"] == "SCOPEWRIGHT_SESSIONS"]
+            secret = {"secretKeyRef": {"name": "valkey", "key": "sessions"}}
+            is_issuer = container["name"] == "issuer"
+            assert url == ([{"name": "SCOPEWRIGHT_SESSIONS", "valueFrom": secret}] if is_issuer else [])
+            issuers += is_issuer
+    assert issuers == (2 if values["issuer"]["mode"] == "both" else 1)
+    assert {"/authorize", "/callback/"} <= exposed(render(merged(merged(SHARED, values), EDGE)))
+
+
+def test_the_name_of_the_secret_alone_adds_no_users() -> None:
+    store = {"users": {"sessions": {"valkey": {"secretName": "valkey"}}}}
+    assert render(store) == render()
+
+
 @pytest.mark.parametrize("mode", ["sidecar", "deployment", "both, on the way from one to the other"])
 def test_without_users_there_is_nothing_of_them(mode: str) -> None:
     manifests = render(merged(MODES[mode], EDGE))

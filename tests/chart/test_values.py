@@ -104,6 +104,12 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
             {"users": {"sessions": {"persistence": {"accessModes": ["ReadWriteMany"]}}}},
             "'/users/sessions/persistence/accessModes/0'",
         ),
+        ({"users": {"sessions": {"valkey": {"secretName": "no name"}}}}, "'/users/sessions/valkey/secretName'"),
+        ({"users": {"sessions": {"valkey": {"url": "redis://host"}}}}, "additional properties 'url' not allowed"),
+        (
+            {"users": {"enabled": True}, "operator": {"replicas": 2}},
+            "or share the sessions: users.sessions.valkey.secretName",
+        ),
         ({"users": {"sessions": {"file": "x"}}}, "additional properties 'file' not allowed"),
         ({"issuer": {"extraVolumes": [{"name": "sessions"}]}}, "the volume name sessions is reserved by the chart"),
     ],
@@ -175,6 +181,7 @@ def test_every_value_has_an_effect() -> None:
         "deployment of a fixed size",
         "a given certificate",
         "users, sidecar",
+        "users, shared sessions",
     )
     bases = [MODES[mode] for mode in modes]
     before = [template(base) for base in bases]

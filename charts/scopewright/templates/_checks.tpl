@@ -34,14 +34,14 @@
 {{- if and (ne $v.service.type "LoadBalancer") (or $v.service.loadBalancerClass $v.service.loadBalancerSourceRanges (not (kindIs "invalid" $v.service.allocateLoadBalancerNodePorts))) -}}
 {{- fail "service.loadBalancerClass, loadBalancerSourceRanges and allocateLoadBalancerNodePorts need service.type LoadBalancer" -}}
 {{- end -}}
-{{- if $v.users.enabled -}}
+{{- if include "scopewright.sessionFile" . -}}
 {{- $one := "users.enabled needs exactly one issuer Pod, because the sessions of users are in a file: " -}}
 {{- if eq $v.issuer.mode "both" -}}
-{{- fail (print $one "issuer.mode=both has several. Set users.enabled=false until the change of the mode is complete; users log in again afterwards") -}}
+{{- fail (print $one "issuer.mode=both has several. Set users.enabled=false until the change of the mode is complete; users log in again afterwards. Or share the sessions: users.sessions.valkey.secretName") -}}
 {{- else if and (eq $v.issuer.mode "sidecar") (ne (int $v.operator.replicas) 1) -}}
-{{- fail (print $one "with issuer.mode=sidecar the issuer is in the Pods of the operator, so set operator.replicas=1") -}}
+{{- fail (print $one "with issuer.mode=sidecar the issuer is in the Pods of the operator, so set operator.replicas=1, or share the sessions: users.sessions.valkey.secretName") -}}
 {{- else if and (eq $v.issuer.mode "deployment") (or $v.issuer.autoscaling.enabled (ne (int $v.issuer.replicas) 1)) -}}
-{{- fail (print $one "set issuer.replicas=1 and issuer.autoscaling.enabled=false") -}}
+{{- fail (print $one "set issuer.replicas=1 and issuer.autoscaling.enabled=false, or share the sessions: users.sessions.valkey.secretName") -}}
 {{- end -}}
 {{- end -}}
 {{- $volumes := dict -}}

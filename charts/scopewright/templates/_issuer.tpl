@@ -19,8 +19,11 @@ env:
   # In memory, because it contains private keys. It survives the container: after a restart the issuer serves from it
   # while the API server is unavailable.
   - {name: SCOPEWRIGHT_SNAPSHOT, value: /var/run/scopewright/snapshot/issuer.json}
-  {{- if $.Values.users.enabled }}
+  {{- if include "scopewright.sessionFile" $ }}
   - {name: SCOPEWRIGHT_SESSIONS, value: /var/lib/scopewright/sessions.db}
+  {{- else if $.Values.users.enabled }}
+  - name: SCOPEWRIGHT_SESSIONS
+    valueFrom: {secretKeyRef: {name: {{ $.Values.users.sessions.valkey.secretName }}, key: {{ $.Values.users.sessions.valkey.key }}}}
   {{- end }}
   {{- if $.Values.tls.enabled }}
   - {name: SCOPEWRIGHT_TLS_CERT, value: /var/run/scopewright/tls/tls.crt}
@@ -61,7 +64,7 @@ resources:
 volumeMounts:
   - {name: {{ index . 1 }}, mountPath: {{ include "scopewright.identityPath" $ }}, readOnly: true}
   - {name: snapshot, mountPath: /var/run/scopewright/snapshot}
-  {{- if $.Values.users.enabled }}
+  {{- if include "scopewright.sessionFile" $ }}
   - {name: sessions, mountPath: /var/lib/scopewright}
   {{- end }}
   {{- if $.Values.tls.enabled }}
@@ -70,9 +73,14 @@ volumeMounts:
   {{- include "scopewright.more" $.Values.issuer.extraVolumeMounts | indent 2 }}
 {{- end }}
 
+{{/* "true" if the sessions of users are in a file, so that there can be only one issuer Pod. */}}
+{{- define "scopewright.sessionFile" -}}
+{{- if and .Values.users.enabled (not .Values.users.sessions.valkey.secretName) -}}true{{- end -}}
+{{- end }}
+
 {{- define "scopewright.issuerVolumes" -}}
 - {name: snapshot, emptyDir: {medium: Memory, sizeLimit: 128Mi}}
-{{- if .Values.users.enabled }}
+{{- if include "scopewright.sessionFile" . }}
 {{- with .Values.users.sessions.persistence }}
 {{- if .enabled }}
 - {name: sessions, persistentVolumeClaim: {claimName: {{ .existingClaim | default (include "scopewright.sessions" $) }}}}
@@ -89,7 +97,7 @@ volumeMounts:
 {{/* How a Deployment replaces its Pods: two must not use the file with the sessions at one time. (list $ "operator" or "issuer") */}}
 {{- define "scopewright.strategy" -}}
 {{- $ := index . 0 -}}
-{{- if and $.Values.users.enabled (eq (index . 1) (eq $.Values.issuer.mode "sidecar" | ternary "operator" "issuer")) -}}
+{{- if and (include "scopewright.sessionFile" $) (eq (index . 1) (eq $.Values.issuer.mode "sidecar" | ternary "operator" "issuer")) -}}
 {type: Recreate}
 {{- else -}}
 {type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}

@@ -32,7 +32,7 @@ securityContext:
   runAsGroup: {{ . }}
   fsGroup: {{ . }}
   {{- end }}
-  {{- if $.Values.users.enabled }}
+  {{- if include "scopewright.sessionFile" $ }}
   # Otherwise each start would make the file with the sessions readable for the group.
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
