@@ -174,16 +174,17 @@ async def test_a_killed_server_without_persistence_has_lost_everything(
 
 async def test_a_killed_server_with_an_append_only_file_has_lost_nothing(tmp_path: Path) -> None:
     server = ValkeyServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
-    store = ValkeySessions(server.url, namespace())
-    written = [await store.write(put(bytes([number]) * 32)) for number in range(50)]
-    store_id = await store.store_id()
-    await asyncio.to_thread(server.restart)
-    values = (await store.get(*(bytes([number]) * 32 for number in range(50)))).values
-    assert all(written)
-    assert set(values) == {Stored(1, b"value")}
-    assert await store.store_id() == store_id
-    await store.close()
-    server.stop()
+    try:
+        store = ValkeySessions(server.url, namespace())
+        keys = [bytes([number]) * 32 for number in range(50)]
+        assert all([await store.write(put(key)) for key in keys])
+        store_id = await store.store_id()
+        await asyncio.to_thread(server.restart)
+        assert set((await store.get(*keys)).values) == {Stored(1, b"value")}
+        assert await store.store_id() == store_id
+        await store.close()
+    finally:
+        server.stop()
 
 
 async def test_a_server_that_hangs_costs_few_connections_and_little_time(
