@@ -551,4 +551,8 @@ def test_an_uninstall_keeps_users_objects_and_blocks_no_deletion(release: Releas
     namespaces = (NAMESPACE, "employee", TEAM, "leave", "staff")
     for name in namespaces:
         release.kube.delete("Namespace", "", name)
-    until(lambda: not [n for n in namespaces if release.kube.get("Namespace", "", n)])
+
+    def remaining() -> list[Manifest]:
+        return [found for name in namespaces if (found := release.kube.get("Namespace", "", name))]
+
+    until(lambda: not remaining(), seen=lambda: [n["status"] for n in remaining()])

@@ -13,13 +13,14 @@ from .gitops import argocd, flux
 from .installation import Install, Installation
 from .kstatus import kstatus
 from .kube import SCOPEWRIGHT_KINDS, Manifest
-from .manifests import oauth_client, resource_server, scope_grant, signing_key
+from .manifests import identity_provider, oauth_client, resource_server, scope_grant, signing_key
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = str(ROOT / "examples" / "hr" / "manifests")
 NAMESPACES = ("employee", "payroll", "leave", "staff")
+USERS = {"usersRef": {"name": "company-users"}}
 KINDS = ",".join(f"{kind.lower()}s.scopewright.dev" for kind in SCOPEWRIGHT_KINDS)
 
 
@@ -97,7 +98,9 @@ def test_created_objects_have_scopewrights_label_and_no_tracking_label(hr: Insta
 
 
 def test_kubectl_shows_ready_first_and_lists_them_all_by_category(hr: Installation) -> None:
+    hr.kube.apply(identity_provider(hr.namespace, "company", static=USERS))
     shown = hr.kubectl("get", "oauth", "--all-namespaces")
+    hr.kube.delete("IdentityProvider", hr.namespace, "company")
     assert all(f"{kind.lower()}.scopewright.dev/" in shown for kind in SCOPEWRIGHT_KINDS)
     header = hr.kubectl("get", "swc", "--namespace", "leave").splitlines()[0].split()
     assert header[:4] == ["NAME", "READY", "REASON", "GRANTED"]
@@ -145,7 +148,8 @@ def test_new_objects_are_progressing(installation: Installation, make_namespace:
     payroll = Payroll(make_namespace)
     unserved = f"unserved-{uuid.uuid4().hex[:6]}"
     objects = []
-    for given in (*payroll.manifests, signing_key(payroll.owner)):
+    of_platform = (signing_key(payroll.owner), identity_provider(payroll.owner, "company", static=USERS))
+    for given in (*payroll.manifests, *of_platform):
         installation.kube.apply({**given, "spec": {**given["spec"], "issuer": unserved}})
         objects.append(installation.read(given))
     assert {o["kind"] for o in objects} == set(SCOPEWRIGHT_KINDS)

@@ -22,8 +22,12 @@ def scraped(url: str) -> list[Sample]:
     ]
 
 
-NAMING = {"scopewright_object_problem", "scopewright_orphans_held_by_namespace"}
-"""Metrics of failures, which have no sample if there is none."""
+NAMING = {
+    "scopewright_object_problem",
+    "scopewright_orphans_held_by_namespace",
+    "scopewright_issuer_provider_requests_total",
+}
+"""Metrics of failures and of identity providers, which have no sample if there is none."""
 
 
 def value(url: str, name: str, **labels: str) -> float:

@@ -21,6 +21,7 @@ _KUBERNETES = "10.96.0.1"
 _CONTROLLERS = (
     "garbage-collector-controller",
     "namespace-controller",
+    "persistentvolumeclaim-protection-controller",
     "serviceaccount-controller",
     "serviceaccount-token-controller",
     "certificatesigningrequest-signing-controller",

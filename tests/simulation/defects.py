@@ -282,7 +282,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a key signs as soon as it is published", 2, signing, "with_times", _signs_at_publication),
     Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "with_times", _removed_at_once),
     Defect("the issuer signs with a key before its time", 2, keyring, "_select", _signs_too_early, also=(7,)),
-    Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
+    Defect("grants are ignored by the issuer", 3, entries, "resolve", _grants_ignored),
     Defect("every user has what a grant gives to some", 3, registry, "resolve_user", _users_not_compared),
     Defect("a token outlives its grant", 3, sign, "_expiry", _grant_end_ignored, also=(2,), quick=False),
     Defect(
