@@ -3,6 +3,7 @@ the load gets no tokens during that replacement.
 """
 
 import base64
+import contextlib
 import json
 import socket
 import time
@@ -15,6 +16,7 @@ import pytest
 from tests.chart import logins
 from tests.chart.helm import NAMESPACE, merged
 from tests.cluster.kube import Manifest
+from tests.cluster.waiting import until
 
 from .node import Node
 from .system import RELEASE, TIMEOUT_SECONDS, VALUES, System
@@ -72,6 +74,7 @@ def test_a_user_logs_in_and_stays_logged_in_when_the_pod_is_replaced(users: Syst
         started = time.monotonic()
         users.restart({DEPLOYMENT: NAMESPACE})
         print(f"the only issuer Pod was replaced in {time.monotonic() - started:.0f} s")
+        until(answers)  # the Pod is ready a moment before the node routes the Service to it
         again = user.log_in(prompt="none")
         assert user.passwords_asked == 1
         assert again.claims["auth_time"] == first.claims["auth_time"]
@@ -79,6 +82,12 @@ def test_a_user_logs_in_and_stays_logged_in_when_the_pod_is_replaced(users: Syst
         assert salary(user.refreshed(first).access_token) == 200
     files = {file.name: (file.stat().st_uid, file.stat().st_mode & 0o777) for file in (tmp_path / "sessions").iterdir()}
     assert files["sessions.db"] == (65532, 0o600)
+
+
+def answers() -> bool:
+    with contextlib.suppress(httpx.ConnectError):
+        return httpx.get(f"{VALUES['issuer']['url']}/.well-known/openid-configuration", timeout=30).is_success
+    return False
 
 
 def credential(system: System) -> tuple[str, str]:
