@@ -90,10 +90,12 @@ class Load:
             self._wait_for(self.sent + REQUESTS_PER_STEP)
 
     def _wait_for_fetches(self) -> None:
-        """Of those that have begun: requests begin others."""
-        for thread in threading.enumerate():
-            if thread.name in FETCHES:
-                thread.join(timeout=60)
+        """Of those that have begun: requests begin others. A thread is listed before it can be joined."""
+        begun = {thread for thread in threading.enumerate() if thread.name in FETCHES}
+        give_up = time.monotonic() + 60
+        while begun.intersection(threading.enumerate()):
+            assert time.monotonic() < give_up, "a fetch does not end"
+            time.sleep(0.001)
 
     def _wait_for(self, sent: int) -> None:
         give_up = time.monotonic() + 60
