@@ -6,6 +6,7 @@ here, as the kubelet does; the issuer's is requested by the operator.
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +62,14 @@ class Release:
 
     def uninstall(self) -> str:
         return self.helm("uninstall", NAME)
+
+    def remove(self, namespaces: Sequence[str]) -> None:
+        """Uninstall it, and delete these namespaces: the next release on this control plane has the same names."""
+        self.stop()
+        self.uninstall()
+        for name in namespaces:
+            self.kube.delete("Namespace", "", name)
+        until(lambda: not [name for name in namespaces if self.kube.get("Namespace", "", name)])
 
     def helm(self, *arguments: str, values: dict[str, Any] | None = None) -> str:
         return helm(*arguments, "--namespace", NAMESPACE, values=values, kubeconfig=self.plane.kubeconfig)

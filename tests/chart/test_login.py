@@ -19,6 +19,7 @@ from . import logins
 from .helm import NAMESPACE, merged
 from .logins import Visitor
 from .release import Release
+from .test_upgrade import NAMESPACES
 
 RECORD = f"identityprovider.{logins.PROVIDER}"
 
@@ -39,6 +40,7 @@ def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFa
             until(lambda m=manifest: release.ready(m), lambda m=manifest: (release.read(m), release.logs()))  # type: ignore[misc]
         until(lambda: "authorization_endpoint" in metadata(release), release.logs)
         yield release
+        release.remove(NAMESPACES)
 
 
 def metadata(release: Release) -> dict[str, object]:

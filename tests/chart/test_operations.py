@@ -288,8 +288,4 @@ def time_in_force(release: UpgradedRelease, provider: str) -> str | None:
 def test_every_command_of_the_page_was_run(books: RunBooks) -> None:
     assert books.left == []
     release = books.release
-    release.stop()
-    release.uninstall()
-    for name in NAMESPACES:
-        release.kube.delete("Namespace", "", name)
-    until(lambda: not [name for name in NAMESPACES if release.kube.get("Namespace", "", name)])
+    release.remove(NAMESPACES)

@@ -125,8 +125,4 @@ def uids(release: UpgradedRelease) -> dict[str, str]:
 
 def test_deletions_of_namespaces_and_crds_are_not_blocked(release: UpgradedRelease) -> None:
     """After the operator was uninstalled."""
-    release.stop()
-    release.uninstall()
-    for name in NAMESPACES:
-        release.kube.delete("Namespace", "", name)
-    until(lambda: not [name for name in NAMESPACES if release.kube.get("Namespace", "", name)])
+    release.remove(NAMESPACES)
