@@ -66,7 +66,7 @@ def test_a_manifest_with_a_login_is_refused_and_its_object_ignored(previous: Pre
 
 
 def test_an_identity_provider_is_a_kind_that_it_does_not_have(previous: PreviousRelease) -> None:
-    """Nobody logs in at it: its manifest is no object of that release."""
+    """No user logs in at it: its manifest is no object of that release."""
     reason, violations = previous.refuses(manifest("IdentityProvider"))
     assert reason
     assert [violation.partition(":")[0] for violation in violations] == ["kind"]

@@ -1,17 +1,19 @@
 """A session counts only while the provider that logged its user in is in force, and its user is known there."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
 
 from scopewright.core.providers.static_users import encode_static_users
+from scopewright.core.records.client import Login
 from scopewright.core.records.identity_provider import ClaimMappings
 from scopewright.core.users import subject_of
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
+from scopewright.issuer.users.stored import Session
 from tests.harness.issuer import settle
 from tests.harness.samples import BANK, PAYROLL_SERVICE
 from tests.harness.users import provider_of, static_user
@@ -45,6 +47,40 @@ GRACE = AuthenticatedUser(subject_of(DOMAIN, "grace"), "staff", "uid-of-staff", 
 RECREATED = provider_of("company", uid="uid-of-another-one")
 
 
+async def admit(at: CheckedSessions, *providers: str) -> Login:
+    """Let users of these providers use the application, whose tokens a service may exchange. Returns its login."""
+    await test_user_exchange.install(at.logins)
+    declared = at.logins.record.login
+    assert declared is not None
+    login = replace(declared, identity_providers=providers)
+    await at.logins.put(replace(at.logins.record, login=login))
+    return login
+
+
+@dataclass(frozen=True, slots=True)
+class Delegated:
+    """What the application has of a user, for each way to more tokens or data."""
+
+    refresh_token: str
+    access_token: str
+    for_userinfo: str
+    code: str
+
+    @classmethod
+    async def of(cls, at: CheckedSessions, session: Session, *, offline: bool) -> "Delegated":
+        token = await at.refresh_token(session, offline=offline)
+        access = (await at.refresh(token)).json()["access_token"]
+        for_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
+        return cls(token, access, for_userinfo, await at.logins.code(session, SCOPES))
+
+    async def is_refused(self, at: CheckedSessions) -> None:
+        assert refusal_of(await at.refresh(self.refresh_token)) == (400, "invalid_grant")
+        assert refusal_of(await at.logins.redeem(self.code)) == (400, "invalid_grant")
+        exchanged = await at.logins.harness.exchange(self.access_token, PAYROLL_SERVICE, BANK)
+        assert refusal_of(exchanged) == (400, "invalid_request")
+        assert (await userinfo(at, self.for_userinfo)).status_code == 401
+
+
 @pytest.fixture
 async def at() -> AsyncIterator[CheckedSessions]:
     async with running_checked_sessions((COMPANY, STAFF)) as logins:
@@ -71,22 +107,13 @@ async def test_a_session_of_a_deleted_provider_gives_nothing(
     at: CheckedSessions, then: Provider | None, offline: bool
 ) -> None:
     """Also not to a provider that was created later with the same name: its users are others."""
-    await test_user_exchange.install(at.logins)
-    login = replace(at.logins.record.login, identity_providers=("company", "staff"))  # type: ignore[type-var]
-    await at.logins.put(replace(at.logins.record, login=login))
+    await admit(at, "company", "staff")
     cookie, session = await at.log_in()
-    token = await at.refresh_token(session, offline=offline)
-    access = (await at.refresh(token)).json()["access_token"]
-    of_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
-    code = await at.logins.code(session, SCOPES)
+    had = await Delegated.of(at, session, offline=offline)
     await delete(at, "company")
     if then is not None:
         await put(at, then)
-    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
-    assert refusal_of(await at.logins.redeem(code)) == (400, "invalid_grant")
-    exchanged = await at.logins.harness.exchange(access, PAYROLL_SERVICE, BANK)
-    assert refusal_of(exchanged) == (400, "invalid_request")
-    assert (await userinfo(at, of_userinfo)).status_code == 401
+    await had.is_refused(at)
     assert await at.pages.of_cookie(cookie) is None, "the browser must log in again"
     assert await at.pages.of_sid(session.sid) is None
     at.becomes_due()
@@ -155,22 +182,11 @@ async def test_a_static_user_who_was_removed_is_logged_out(at: CheckedSessions) 
 
 @pytest.mark.parametrize("offline", [False, True])
 async def test_a_removed_static_user_has_nothing_left_but_access_tokens(at: CheckedSessions, offline: bool) -> None:
-    await test_user_exchange.install(at.logins)
-    declared = at.logins.record.login
-    assert declared is not None
-    login = replace(declared, identity_providers=("staff",))
-    await at.logins.put(replace(at.logins.record, login=login))
+    await admit(at, "staff")
     cookie, session = await at.logins.sessions.begin(GRACE)
-    token = await at.refresh_token(session, offline=offline)
-    access = (await at.refresh(token)).json()["access_token"]
-    of_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
-    code = await at.logins.code(session, SCOPES)
+    had = await Delegated.of(at, session, offline=offline)
     await put(at, replace(STAFF, users=static_users(eve=["hr-staff"])))
-    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
-    assert refusal_of(await at.logins.redeem(code)) == (400, "invalid_grant")
-    exchanged = await at.logins.harness.exchange(access, PAYROLL_SERVICE, BANK)
-    assert refusal_of(exchanged) == (400, "invalid_request")
-    assert (await userinfo(at, of_userinfo)).status_code == 401
+    await had.is_refused(at)
     assert await at.pages.of_cookie(cookie) is None
 
 
@@ -182,23 +198,12 @@ async def test_an_application_that_admits_fewer_users_gives_the_others_nothing(
     at: CheckedSessions, changes: dict[str, Any], offline: bool
 ) -> None:
     """Their sessions go on, for other applications."""
-    await test_user_exchange.install(at.logins)
-    declared = at.logins.record.login
-    assert declared is not None
-    login = replace(declared, identity_providers=("staff",))
-    await at.logins.put(replace(at.logins.record, login=login))
+    login = await admit(at, "staff")
     cookie, session = await at.logins.sessions.begin(GRACE)
-    token = await at.refresh_token(session, offline=offline)
-    access = (await at.refresh(token)).json()["access_token"]
-    of_userinfo = (await at.logins.redeem(await at.logins.code(session, access=()))).json()["access_token"]
-    code = await at.logins.code(session, SCOPES)
+    had = await Delegated.of(at, session, offline=offline)
     at.clock.advance(seconds=1)
     await at.logins.put(replace(at.logins.record, login=replace(login, **changes)))
-    assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
-    assert refusal_of(await at.logins.redeem(code)) == (400, "invalid_grant")
-    exchanged = await at.logins.harness.exchange(access, PAYROLL_SERVICE, BANK)
-    assert refusal_of(exchanged) == (400, "invalid_request")
-    assert (await userinfo(at, of_userinfo)).status_code == 401
+    await had.is_refused(at)
     assert await at.pages.of_cookie(cookie) is not None
 
 

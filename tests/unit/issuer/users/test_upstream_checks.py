@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from scopewright.core.records.client import Login
@@ -48,6 +49,15 @@ async def at() -> AsyncIterator[CheckedSessions]:
 async def stored_login(at: CheckedSessions, sid: str) -> UpstreamLogin | None:
     found = await read_login(at.logins.sealed, sid)
     return found.login if found else None
+
+
+async def a_question_on_its_way(at: CheckedSessions, token: str) -> "asyncio.Future[httpx.Response]":
+    """A refresh that asks the provider, which does not answer before `may_answer` is set."""
+    at.becomes_due()
+    at.upstream.may_answer.clear()
+    request = asyncio.ensure_future(at.refresh(token))
+    await asyncio.sleep(0.02)
+    return request
 
 
 # When
@@ -160,7 +170,7 @@ async def test_two_issuers_on_one_store_ask_once_and_nobody_is_logged_out(at: Ch
 
 
 async def test_failures_of_the_store_during_a_check_log_nobody_out(at: CheckedSessions) -> None:
-    """Each refresh gets a token or is told to try again."""
+    """Each refresh gets a token or 503."""
     token = await at.logged_in()
     for failures in range(1, 6):
         at.becomes_due()
@@ -253,10 +263,7 @@ async def test_a_refresh_token_that_was_rotated_before_a_failure_is_stored(at: C
     for failure, answer in ((CheckFailed("Unreachable", "", ROTATED), 200), (refused(ROTATED), 400)):
         at.upstream.current["login-0"] = "login-0.1"
         at.upstream.failure = failure
-        at.becomes_due()
-        at.upstream.may_answer.clear()
-        request = asyncio.ensure_future(at.refresh(token))
-        await asyncio.sleep(0.02)
+        request = await a_question_on_its_way(at, token)
         at.store.is_full = is_full
         at.upstream.may_answer.set()
         # The refresh token of the application is written too.
@@ -285,10 +292,7 @@ async def test_an_unexpected_failure_of_the_client_logs_nobody_out(
 async def test_the_pause_begins_after_the_failure(at: CheckedSessions) -> None:
     """A provider that fails slowly is not asked without a pause."""
     token = await at.logged_in()
-    at.becomes_due()
-    at.upstream.may_answer.clear()
-    request = asyncio.ensure_future(at.refresh(token))
-    await asyncio.sleep(0.02)
+    request = await a_question_on_its_way(at, token)
     at.upstream.failure = DOWN
     at.clock.advance(seconds=upstream_checks.RETRY_SECONDS)
     at.upstream.may_answer.set()
@@ -317,10 +321,7 @@ async def test_a_refresh_does_not_wait_long_and_a_late_answer_is_stored(
 async def test_a_caller_that_leaves_does_not_stop_the_question(at: CheckedSessions) -> None:
     token = await at.logged_in()
     at.says("managers")
-    at.becomes_due()
-    at.upstream.may_answer.clear()
-    request = asyncio.ensure_future(at.refresh(token))
-    await asyncio.sleep(0.02)
+    request = await a_question_on_its_way(at, token)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
     at.upstream.may_answer.set()
@@ -380,10 +381,7 @@ async def test_a_store_that_takes_no_writes_keeps_the_refresh_token_from_being_s
 async def test_an_answer_waits_in_memory_until_the_store_takes_it(at: CheckedSessions) -> None:
     _, session = await at.log_in()
     token = await at.refresh_token(session)
-    at.becomes_due()
-    at.upstream.may_answer.clear()
-    request = asyncio.ensure_future(at.refresh(token))
-    await asyncio.sleep(0.02)
+    request = await a_question_on_its_way(at, token)
     at.store.is_full = True
     at.upstream.may_answer.set()
     await request
@@ -397,10 +395,7 @@ async def test_an_answer_waits_in_memory_until_the_store_takes_it(at: CheckedSes
 async def test_a_logout_during_a_check_is_not_undone(at: CheckedSessions) -> None:
     cookie, session = await at.log_in()
     token = await at.refresh_token(session)
-    at.becomes_due()
-    at.upstream.may_answer.clear()
-    request = asyncio.ensure_future(at.refresh(token))
-    await asyncio.sleep(0.02)
+    request = await a_question_on_its_way(at, token)
     await at.logins.sessions_with_revocations().end(session.sid)
     at.upstream.may_answer.set()
     assert refusal_of(await request) == (400, "invalid_grant")
@@ -413,10 +408,7 @@ async def test_an_end_that_comes_late_does_not_end_what_another_process_has_conf
     """This process stood still for longer than its turn, and its refresh token is not the current one any more."""
     _, session = await at.log_in()
     token = await at.refresh_token(session)
-    at.becomes_due()
-    at.upstream.may_answer.clear()
-    request = asyncio.ensure_future(at.refresh(token))
-    await asyncio.sleep(0.02)
+    request = await a_question_on_its_way(at, token)
     found = await read_login(at.logins.sealed, session.sid)
     assert found is not None
     assert await at.logins.sealed.write(
