@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
+from scopewright.core.records.names import INSTALLATION_SECRETS
 from tests.harness.memory_store import Crash
 from tests.harness.operator import OperatorHarness
 from tests.harness.samples import ISSUER, NAMESPACE
@@ -173,6 +174,17 @@ def test_of_two_clients_that_name_one_secret_one_is_provisioned() -> None:
     harness.settle()
     conditions = {harness.condition(Ref("OAuthClient", "leave", name)) for name in ("a", "b")}
     assert conditions == {"True Provisioned", "False SecretConflict"}
+
+
+@pytest.mark.parametrize("secret", ["client.hr.web", "signingkey.0", "identityprovider.company", *INSTALLATION_SECRETS])
+def test_a_client_beside_the_issuer_cannot_have_a_secret_with_the_name_of_a_record(secret: str) -> None:
+    """It would be taken for the record, and be deleted with it."""
+    harness = OperatorHarness()
+    here = harness.apply("OAuthClient", NAMESPACE, "worker", {"credentials": {"secretName": secret}})
+    elsewhere = harness.apply("OAuthClient", "leave", "worker", {"credentials": {"secretName": secret}})
+    harness.settle()
+    assert harness.condition(here) == "False SecretConflict"
+    assert harness.condition(elsewhere) == "True Provisioned"
 
 
 def test_a_conflict_ends_when_the_foreign_secret_is_deleted() -> None:

@@ -39,7 +39,7 @@ from scopewright.core.objects import (
 )
 from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.fields import rfc3339
-from scopewright.core.records.names import CLIENT_PREFIX, INSTALLATION_SECRETS, KEY_PREFIX
+from scopewright.core.records.names import INSTALLATION_SECRETS, SECRET_PREFIXES
 
 
 def inspect_secret(view: ClientView) -> ClientState:
@@ -109,7 +109,7 @@ def _is_of_this_client(view: ClientView, secret: Existing) -> bool:
 def _is_reserved(view: ClientView) -> bool:
     """Whether the name is reserved: in the issuer's namespace, the Secret would block a record of that name."""
     name = view.client.secret_name
-    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name in INSTALLATION_SECRETS
+    prefixed = name.startswith(SECRET_PREFIXES) or name in INSTALLATION_SECRETS
     return prefixed and view.client.namespace == view.config.namespace
 
 

@@ -17,13 +17,10 @@ from scopewright.core.providers.static_users import STATIC_USERS_TYPE
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.core.providers.view import Referenced
 from scopewright.core.records.names import (
-    AUDIENCE_PREFIX,
-    CLIENT_PREFIX,
+    CONFIG_MAP_PREFIXES,
     INSTALLATION_SECRETS,
     ISSUER_NAME,
-    KEY_PREFIX,
-    PROVIDER_PREFIX,
-    SERVER_PREFIX,
+    SECRET_PREFIXES,
     WRITTEN_BY_ISSUERS,
 )
 
@@ -37,7 +34,7 @@ MAX_CERTIFICATES: Final = 64 * 1024
 
 _VISIBLE: Final = re.compile(r"[ -~]+")
 """VSCHAR (RFC 6749 §A.2): what a client secret consists of."""
-_RECORD_PREFIXES: Final = (CLIENT_PREFIX, SERVER_PREFIX, AUDIENCE_PREFIX, KEY_PREFIX, PROVIDER_PREFIX)
+_RECORD_PREFIXES: Final = (*SECRET_PREFIXES, *CONFIG_MAP_PREFIXES)
 _RECORD_NAMES: Final = (*INSTALLATION_SECRETS, *WRITTEN_BY_ISSUERS, ISSUER_NAME)
 
 

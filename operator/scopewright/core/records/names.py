@@ -35,6 +35,9 @@ SERVER_PREFIX: Final = "resourceserver."
 AUDIENCE_PREFIX: Final = "audience."
 KEY_PREFIX: Final = "signingkey."
 PROVIDER_PREFIX: Final = "identityprovider."
+SECRET_PREFIXES: Final = (CLIENT_PREFIX, KEY_PREFIX, PROVIDER_PREFIX)
+CONFIG_MAP_PREFIXES: Final = (SERVER_PREFIX, AUDIENCE_PREFIX)
+"""Of the names of all records, by the kind of their object: nothing else in the issuer's namespace may have them."""
 ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
 REVOCATIONS_NAME: Final = "scopewright-revocations"

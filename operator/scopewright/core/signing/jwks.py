@@ -9,7 +9,7 @@ from typing import Final
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write
-from scopewright.core.records.names import AUDIENCE_PREFIX, ISSUER_NAME, RECORD_LABEL, SERVER_PREFIX, WRITTEN_BY_ISSUERS
+from scopewright.core.records.names import CONFIG_MAP_PREFIXES, ISSUER_NAME, RECORD_LABEL, WRITTEN_BY_ISSUERS
 from scopewright.core.records.signing_key import KeyRecord
 
 JWKS_ENTRY: Final = "jwks.json"
@@ -49,7 +49,7 @@ def jwks(keys: Iterable[StoredKey], config_map: str, now: datetime) -> bytes:
 
 def _is_reserved(name: str) -> bool:
     """Whether the name is reserved: a JWKS would block a record of that name."""
-    return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name in (ISSUER_NAME, *WRITTEN_BY_ISSUERS)
+    return name.startswith(CONFIG_MAP_PREFIXES) or name in (ISSUER_NAME, *WRITTEN_BY_ISSUERS)
 
 
 def _publishes(existing: Existing) -> bool:
