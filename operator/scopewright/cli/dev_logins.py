@@ -9,6 +9,7 @@ from rich.text import Text
 
 from scopewright.api import IdentityProvider, OAuthClient
 from scopewright.controller.cache import Cache
+from scopewright.core.providers.plan import redirect_uri
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.issuer.users.developer_login import USERS_EXAMPLE, DeveloperLogin
 from scopewright.issuer.users.settings import UserEndpointSettings
@@ -86,7 +87,7 @@ class DevLogins:
         ready = next((c for c in conditions if c.type == "Ready"), None)
         lines = [
             f"the users of IdentityProvider {name} log in at {oidc.issuer_url}; register the redirect URI "
-            f"{self._issuer}/callback/{name} there"
+            f"{redirect_uri(self._issuer, name)} there"
             if oidc
             else f"the users of IdentityProvider {name} log in with a password"
         ]

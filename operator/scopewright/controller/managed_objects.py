@@ -97,7 +97,7 @@ class ManagedObjects:
         """
         if key.kind == "OAuthClient":
             return self.client_record(key)
-        if key.kind == "IdentityProvider" and key.namespace == self.namespace:
+        if key.kind == "IdentityProvider":
             return self.provider_record(key)
         return self.server_record(key) if key.kind == "ResourceServer" else (None, None)
 
@@ -122,7 +122,9 @@ class ManagedObjects:
     def provider_record(
         self, provider: Ref | IdentityProvider
     ) -> tuple[Existing | None, IdentityProviderRecord | None]:
-        """See `record_of`. The provider is in the issuer's namespace."""
+        """See `record_of`. A provider outside of the issuer's namespace has none."""
+        if provider.namespace != self.namespace:
+            return None, None
         at = Ref("Secret", self.namespace, identity_provider_record_name(provider.name))
         stored = self.providers.get(at)
         return self.objects.get(at), stored.record if stored else None

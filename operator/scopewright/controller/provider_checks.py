@@ -109,7 +109,7 @@ class ProviderChecks:
                         running.add(task)
                         task.add_done_callback(running.discard)
                         task.add_done_callback(lambda _: self._wake.set())
-                    await self._until_due(loop.time() if len(running) < MAX_CHECKS else None)
+                    await self._until_due(all_busy=len(running) >= MAX_CHECKS)
         finally:
             for checked in self._checked.values():
                 checked.is_running = False
@@ -119,12 +119,11 @@ class ProviderChecks:
         due = [(key, c) for key, c in self._checked.items() if c.due <= now and not c.is_running]
         return sorted(due, key=lambda item: item[1].due)
 
-    async def _until_due(self, now: float | None) -> None:
-        """Wait until a check is due, a target changes or a check ends; None: only for the last two."""
-        times = (c.due for c in self._checked.values() if not c.is_running)
-        first = min(times, default=None) if now is not None else None
+    async def _until_due(self, *, all_busy: bool) -> None:
+        """Wait until a check is due, a target changes or a check ends; with `all_busy`, only for the last two."""
+        times = [] if all_busy else [c.due for c in self._checked.values() if not c.is_running]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if first is None or now is None else max(first - now, 0.0)):
+            async with asyncio.timeout_at(min(times, default=None)):
                 await self._wake.wait()
 
     async def _check_one(self, key: Ref, checked: _Checked) -> None:

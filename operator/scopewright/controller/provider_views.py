@@ -34,8 +34,8 @@ class ProviderViews:
         is_own_namespace = provider.namespace == self._config.namespace
         view = ProviderView(
             provider=provider,
-            record=record if is_own_namespace else None,
-            record_object=record_object if is_own_namespace else None,
+            record=record,
+            record_object=record_object,
             others=tuple(p for p in managed.providers.values() if p.record.name != provider.name),
             referenced=await self._read(provider) if is_own_namespace else {},
             config=self._config,

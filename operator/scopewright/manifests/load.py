@@ -81,9 +81,8 @@ class DirectoryReader:
         declared = {*manifests.objects, *manifests.broken}
         kinds = {ref.kind for ref in declared}
         missing = {manifest_ref(m): m for m in self.fallbacks if m["kind"] not in kinds}
-        missing |= {ref: m for m in self.additions if (ref := manifest_ref(m)) not in declared}
-        with_kinds = (m for kind, m in self.additions_with.items() if kind in kinds)
-        missing |= {ref: m for m in with_kinds if (ref := manifest_ref(m)) not in declared}
+        added = (*self.additions, *(m for kind, m in self.additions_with.items() if kind in kinds))
+        missing |= {ref: m for m in added if (ref := manifest_ref(m)) not in declared}
         sources = dict.fromkeys(missing, SourceLocation("", 1))
         return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 
