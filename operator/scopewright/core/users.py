@@ -11,6 +11,9 @@ OPENID_SCOPES: Final = ("openid", "profile", "email", "phone", "address", "group
 """Scopes with a meaning of their own in requests of users (OpenID Connect Core §5.4 and §11). No API can grant one of
 these names to a user."""
 
+OFFLINE_ACCESS: Final = "offline_access"
+"""The scope of refresh tokens that outlive the session of the browser (OpenID Connect Core §11)."""
+
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_.:@/+-]+")
 _VERSION: Final = "scopewright-sub-v1"
 _PREFIX: Final = "u-"

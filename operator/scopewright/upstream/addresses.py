@@ -68,11 +68,6 @@ def refusal_of(address: Address, *, allow_loopback: bool) -> str:
     return ""
 
 
-def is_loopback(address: Address) -> bool:
-    """Whether it is this host's: plain HTTP to it passes no network."""
-    return address.is_loopback
-
-
 def _embedded(address: Address) -> list[ipaddress.IPv4Address]:
     """The IPv4 addresses to which an IPv6 address leads."""
     if isinstance(address, ipaddress.IPv4Address):

@@ -8,7 +8,7 @@ import httpx
 
 from scopewright.origins import port_of
 from scopewright.upstream import UpstreamFailed
-from scopewright.upstream.addresses import Address, is_loopback, refusal_of
+from scopewright.upstream.addresses import Address, refusal_of
 from scopewright.upstream.bounded_stream import BoundedBackend
 from scopewright.upstream.resolver import Resolve
 
@@ -59,7 +59,8 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             # The first in this order, whatever that of the answer is: the message is in a status, which would change.
             address = min(refused, key=lambda each: (each.version, int(each)))
             raise UpstreamFailed("AddressNotAllowed", f"{host} has the address {address}, which is {refused[address]}")
-        if url.scheme != "https" and not (self._allow_loopback and all(map(is_loopback, addresses))):
+        # Plain HTTP to loopback passes no network.
+        if url.scheme != "https" and not (self._allow_loopback and all(each.is_loopback for each in addresses)):
             raise UpstreamFailed("AddressNotAllowed", f"{host} must be asked by https: http is for loopback only")
         return addresses[:_MAX_ADDRESSES]
 

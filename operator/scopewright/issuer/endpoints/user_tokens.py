@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login
 from scopewright.core.revocations import MAX_LEEWAY_SECONDS
+from scopewright.core.users import OFFLINE_ACCESS
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
@@ -28,7 +29,6 @@ from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import (
-    OFFLINE_ACCESS,
     BegunFamily,
     NewFamily,
     RefreshTokenFamilies,

@@ -123,8 +123,13 @@ def refused_credential(*, reason: str, challenge: bool, advice: str = "", has_ki
     )
 
 
+def whole_seconds(retry_after: float) -> str:
+    """The value of the header Retry-After (RFC 9110 §10.2.3): 1 at least."""
+    return str(max(1, math.ceil(retry_after)))
+
+
 def unavailable(description: str, *, reason: str, retry_after: float = 1.0) -> OAuthError:
-    seconds = str(max(1, math.ceil(retry_after))).encode()
+    seconds = whole_seconds(retry_after).encode()
     headers = ((b"retry-after", seconds),)
     return OAuthError("temporarily_unavailable", description, reason=reason, status=503, headers=headers)
 

@@ -1,6 +1,5 @@
 """ID tokens (OpenID Connect Core §2): signs them, and verifies those that come back as hints."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,8 +12,6 @@ from scopewright.issuer.state.keyring import Jwks
 from scopewright.issuer.state.keys import LoadedKey
 
 LIFETIME_SECONDS: Final = 600
-_SHA384: Final = ("ES384",)
-_SHA512: Final = ("EdDSA", "Ed25519")
 _MAX_HINT_CHARACTERS: Final = 16 * 1024
 
 
@@ -41,13 +38,6 @@ def sign_id_token(
     payload = {"iss": issuer.issuer, **claims, "iat": issued_at, "exp": expires_at}
     signing_input = _header(key) + b"." + base64url.encode_bytes(orjson.dumps(payload))
     return (signing_input + b"." + base64url.encode_bytes(key.sign(signing_input))).decode()
-
-
-def at_hash(access_token: bytes, alg: str) -> str:
-    """The left half of the access token's hash, by the hash function of `alg` (§3.1.3.6)."""
-    name = "sha384" if alg in _SHA384 else "sha512" if alg in _SHA512 else "sha256"
-    digest = hashlib.new(name, access_token).digest()
-    return base64url.encode(digest[: len(digest) // 2])
 
 
 def read_hint(hint: str, jwks: Jwks, issuer: IssuerRecord) -> IdTokenHint | None:

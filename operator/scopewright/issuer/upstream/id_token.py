@@ -1,11 +1,10 @@
 """ID tokens of a provider (OpenID Connect Core §3.1.3.7, RFC 8725). Pure checks."""
 
-import hashlib
 import hmac
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scopewright import base64url
+from scopewright.issuer.protocol.at_hash import at_hash
 from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.verifier import jws
 from scopewright.verifier.jws import Signed, is_numeric_date
@@ -21,8 +20,6 @@ MAX_SUBJECT: Final = 255
 
 _TYPES: Final = ("jwt", "application/jwt")
 """Of `typ`, in lower case. Access tokens (`at+jwt`) and logout tokens (`logout+jwt`) have others."""
-_HASHES: Final = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
-"""By the end of the algorithm's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ def verify_id_token(signed: Signed, key: Key | None, rules: IdTokenRules) -> dic
         raise _refused(f"must have a sub of 1 to {MAX_SUBJECT} characters")
     if rules.nonce is not None and not _equal(claims.get("nonce"), rules.nonce):
         raise _refused("has another nonce than the request")
-    if "at_hash" in claims and not _equal(claims["at_hash"], _half_hash(algorithm, rules.access_token)):
+    if "at_hash" in claims and not _equal(claims["at_hash"], at_hash(rules.access_token.encode(), algorithm)):
         raise _refused("is not of the access token beside it: at_hash differs")
     return claims
 
@@ -109,7 +106,8 @@ def _check_times(claims: dict[str, Any], rules: IdTokenRules) -> None:
             "the ID token has no auth_time, so it does not show when the user logged in; let the provider send it, or "
             "set reauthentication: Trusted",
         )
-    if None not in (auth_time, rules.authenticated_since) and auth_time < rules.authenticated_since - CLOCK_SKEW:  # type: ignore[operator]
+    since = rules.authenticated_since
+    if auth_time is not None and since is not None and auth_time < since - CLOCK_SKEW:
         raise LoginRefused("login_too_old", "the user's login at the provider is older than the request allows")
 
 
@@ -121,13 +119,6 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     if not is_numeric_date(value):
         raise _refused(f"must have a number of seconds as {name}")
     return float(value)
-
-
-def _half_hash(algorithm: str, access_token: str) -> str:
-    """`at_hash` (§3.1.3.6). For EdDSA the specification names no hash; providers use that of Ed25519, SHA-512."""
-    name = next(name for end, name in _HASHES.items() if algorithm.endswith(end))
-    digest = hashlib.new(name, access_token.encode()).digest()
-    return base64url.encode(digest[: len(digest) // 2])
 
 
 def _equal(claim: object, expected: str) -> bool:

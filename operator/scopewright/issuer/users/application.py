@@ -1,7 +1,6 @@
 """The users' endpoints: one Starlette router, with a bound on requests, and with a page for every error."""
 
 import logging
-import math
 import secrets
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability import audit
-from scopewright.issuer.protocol.errors import OAuthError
+from scopewright.issuer.protocol.errors import OAuthError, whole_seconds
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
@@ -125,7 +124,7 @@ class UserApplication:
         page = ErrorPage(problem.description, error_id, way_back)
         response = page_response(page, problem.status, redirect_uri=redirect_uri)
         if retry_after:
-            response.headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+            response.headers["retry-after"] = whole_seconds(retry_after)
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["allow"] = ", ".join(_METHODS)
         return response

@@ -103,7 +103,7 @@ class Authorize:
         if isinstance(outcome, ShowLogin):
             return redirect(f"{self.context.login_path(attempt)}?{CHOOSE}")
         if delegated is None:
-            return redirect(self.context.path(f"consent/{attempt.id}"))
+            return redirect(self.context.consent_path(attempt))
         if not consents or decision != "allow":
             raise forged_form(resumed.request)
         await self.consents.remember(resumed.request.client, delegated)

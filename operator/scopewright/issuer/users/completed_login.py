@@ -30,4 +30,4 @@ class CompletedLogin:
         context.log(http, "login", "accepted", {**audited, "sid": session.sid, "groups": len(user.groups)})
         cookies = context.cookies
         set_cookies = [cookies.set(cookies.session, cookie), context.sealed(replace(attempt, sid=session.sid))]
-        return redirect(context.path(f"consent/{attempt.id}"), set_cookies)
+        return redirect(context.consent_path(attempt), set_cookies)

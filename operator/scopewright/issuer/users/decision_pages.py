@@ -33,7 +33,7 @@ class DecisionPages:
         known = await self.consents.known(request.client, delegated)
         roles_of = roles_of_user(context.registry, request.client, session, context.clock())
         page = ConsentPage(
-            action=context.path(f"consent/{attempt.id}"),
+            action=context.consent_path(attempt),
             csrf=attempt.csrf_token(*shown_on_consent(delegated)),
             application=resumed.application,
             user=session.display_name,
@@ -50,7 +50,7 @@ class DecisionPages:
             return self.not_admitted(resumed, session)
         context, attempt = self.context, resumed.attempt
         page = NoAccessPage(
-            action=context.path(f"consent/{attempt.id}"),
+            action=context.consent_path(attempt),
             csrf=attempt.csrf_token("back"),
             application=resumed.application,
             user=session.display_name,
@@ -65,7 +65,7 @@ class DecisionPages:
         context, attempt, login = self.context, resumed.attempt, resumed.request.login
         by_provider = self.policy.refusal_of_provider(login, user)
         page = NotAdmittedPage(
-            action=context.path(f"consent/{attempt.id}"),
+            action=context.consent_path(attempt),
             csrf=attempt.csrf_token("back"),
             application=resumed.application,
             user=user.display_name,

@@ -49,7 +49,7 @@ class FailedLogin:
         context, attempt = self.context, resumed.attempt
         others = (each for each in self.policy.offered(resumed.request.login) if each.name != provider.name)
         return LoginFailedPage(
-            action=context.path(f"consent/{attempt.id}"),
+            action=context.consent_path(attempt),
             csrf=attempt.csrf_token("back"),
             application=resumed.application,
             provider=provider.record.display_name,

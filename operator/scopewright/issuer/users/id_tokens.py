@@ -4,11 +4,12 @@ from collections.abc import Collection
 from typing import Any
 
 from scopewright.core.profile import allows
+from scopewright.issuer.protocol.at_hash import at_hash
 from scopewright.issuer.protocol.errors import unavailable
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.tokens.id_token import IdTokenHint, at_hash, read_hint, sign_id_token
+from scopewright.issuer.tokens.id_token import IdTokenHint, read_hint, sign_id_token
 from scopewright.issuer.tokens.sign import verifier_lag
 from scopewright.issuer.users.claims import claims_of
 from scopewright.issuer.users.stored import Session

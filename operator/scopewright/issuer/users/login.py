@@ -100,12 +100,12 @@ class LoginPages:
 
     def _decided(self, resumed: ResumedAttempt) -> Response:
         """With `prompt=none` no user logs in, whatever path of the attempt is opened."""
-        return redirect(self.context.path(f"consent/{resumed.attempt.id}"))
+        return redirect(self.context.consent_path(resumed.attempt))
 
     def _choice(self, resumed: ResumedAttempt, offered: tuple[Provider, ...], *, another_user: bool) -> Response:
         attempt, path = resumed.attempt, self.context.login_path
         page = ProviderChoicePage(
-            action=self.context.path(f"consent/{attempt.id}"),
+            action=self.context.consent_path(attempt),
             csrf=attempt.csrf_token("back"),
             application=resumed.application,
             providers=tuple(

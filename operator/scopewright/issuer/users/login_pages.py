@@ -1,14 +1,12 @@
 """The pages on which users log in. Forms and ids are as in `pages`."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
+from scopewright.core.providers.password_hash import MAX_PASSWORD
 from scopewright.issuer.upstream.login import RefusedReason
+from scopewright.issuer.upstream.passwords import MAX_USERNAME
 from scopewright.issuer.users.page_values import Application
-
-MAX_USERNAME: Final = 256
-MAX_PASSWORD: Final = 1024
-"""Both in characters."""
 
 LoginProblem = RefusedReason | Literal["unavailable", "busy"]
 """`unavailable`: the provider does not answer. `busy`: too many logins wait for providers."""
@@ -74,6 +72,7 @@ class PasswordPage:
     """Of the user name and password that were just sent: `#password-problem`."""
     max_username: ClassVar[int] = MAX_USERNAME
     max_password: ClassVar[int] = MAX_PASSWORD
+    """Both in characters: a password of as many bytes has no more."""
 
 
 @dataclass(frozen=True, slots=True)

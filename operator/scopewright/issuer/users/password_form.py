@@ -1,6 +1,5 @@
 """The page of a static provider: user name and password."""
 
-import math
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -8,12 +7,15 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scopewright.core.providers.password_hash import MAX_PASSWORD
+from scopewright.issuer.protocol.errors import whole_seconds
 from scopewright.issuer.protocol.request import parameter
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.login import PasswordLogins, PasswordsBusy, TooManyAttempts, WrongPassword
+from scopewright.issuer.upstream.passwords import MAX_USERNAME
 from scopewright.issuer.users.browser_request import own_form
 from scopewright.issuer.users.completed_login import CompletedLogin
-from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME, PasswordPage, PasswordProblem
+from scopewright.issuer.users.login_pages import PasswordPage, PasswordProblem
 from scopewright.issuer.users.pool import Places, PoolExhausted
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 
@@ -42,7 +44,7 @@ class PasswordForm:
         page = PasswordPage(
             action=self.context.login_path(attempt, provider.name),
             csrf=attempt.csrf_token("password", provider.uid),
-            back_action=self.context.path(f"consent/{attempt.id}"),
+            back_action=self.context.consent_path(attempt),
             back_csrf=attempt.csrf_token("back"),
             application=resumed.application,
             provider=provider.record.display_name,
@@ -85,5 +87,5 @@ class PasswordForm:
         self.context.log(http, "login", result, audited)
         response = self.show(resumed, provider, username, problem)
         if retry_after:
-            response.headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+            response.headers["retry-after"] = whole_seconds(retry_after)
         return response

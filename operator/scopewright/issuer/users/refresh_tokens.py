@@ -21,6 +21,7 @@ from typing import Final
 
 from scopewright import base64url
 from scopewright.core.records.client import Login
+from scopewright.core.users import OFFLINE_ACCESS
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import DelegatedAccess, Family, Session, decode_stored, encode_stored
@@ -39,8 +40,6 @@ from scopewright.stores.sessions.sealed import Forget, Save, SealedSessions
 
 log: Final = logging.getLogger(__name__)
 
-OFFLINE_ACCESS: Final = "offline_access"
-"""The scope of refresh tokens that outlive the session of the browser."""
 REUSE_SECONDS: Final = 30
 """For this long after a rotation, the token before the current one gives the current one."""
 MAX_USE_INTERVAL_SECONDS: Final = 300

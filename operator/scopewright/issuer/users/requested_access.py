@@ -6,7 +6,7 @@ import re
 from typing import Final, Literal
 
 from scopewright.core.records.client import RequestedAccess
-from scopewright.core.users import OPENID_SCOPES
+from scopewright.core.users import OFFLINE_ACCESS, OPENID_SCOPES
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -35,7 +35,7 @@ def requested_access(
     of_openid = tuple(s for s in requested if s in OPENID_SCOPES)
     of_apis = frozenset(requested).difference(of_openid)
     if REFRESH_TOKEN not in client.grant_types:
-        of_openid = tuple(s for s in of_openid if s != "offline_access")
+        of_openid = tuple(s for s in of_openid if s != OFFLINE_ACCESS)
     allowed = _at_resources(form, client, registry)
     everything = not of_apis and ("resource" in form or not requested)
     access = allowed if everything else _limited(allowed, of_apis)

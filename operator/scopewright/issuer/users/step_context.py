@@ -95,7 +95,7 @@ class StepContext:
 
     def way_back(self, resumed: ResumedAttempt) -> WayBack:
         attempt = resumed.attempt
-        return WayBack(self.path(f"consent/{attempt.id}"), attempt.csrf_token("back"), resumed.application)
+        return WayBack(self.consent_path(attempt), attempt.csrf_token("back"), resumed.application)
 
     def page(self, page: Page, request: AuthorizationRequest, status: int = HTTPStatus.OK) -> Response:
         """A page whose forms may lead to the redirect URI of the request, and nowhere else."""
@@ -110,6 +110,10 @@ class StepContext:
 
     def path(self, page: str) -> str:
         return f"{urlsplit(self.registry.require_issuer().issuer).path}/{page}"
+
+    def consent_path(self, attempt: PendingLogin) -> str:
+        """The path on which an attempt goes on, and to which the pages of a login send the user back."""
+        return self.path(f"consent/{attempt.id}")
 
     def login_path(self, attempt: PendingLogin, provider: str = "", *, another_user: bool = False) -> str:
         """The path of the login page. `another_user`: whatever session the provider has, it must ask who logs in."""

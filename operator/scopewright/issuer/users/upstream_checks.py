@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from typing import Final
 
 from scopewright.core.failures import Unavailable
@@ -199,12 +200,12 @@ class UpstreamChecks:
         """Repeat `store` while the store takes no writes. Requests get `known` meanwhile; None: the session is over."""
         try:
             async with asyncio.timeout(SAVE_SECONDS):
-                for attempt in range(1 << 30):
+                for pause in chain(_SAVE_PAUSES_SECONDS, repeat(_SAVE_PAUSES_SECONDS[-1])):
                     try:
                         return _answer(check, await retry_lost(store))
                     except Unavailable:
                         _answer(check, known)
-                    await asyncio.sleep(_SAVE_PAUSES_SECONDS[min(attempt, len(_SAVE_PAUSES_SECONDS) - 1)])
+                    await asyncio.sleep(pause)
         except TimeoutError:
             log.warning("the answer of the provider %s could not be stored", check.provider.name)
 

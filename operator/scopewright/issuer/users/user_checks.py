@@ -1,9 +1,8 @@
 """The user of a session as its provider has them, for every request that uses the session.
 
 A session counts only while its provider is in force, with the UID that logged the user in, and unless `revokedBefore`
-of the provider is later than its login. Static users, and those of
-the developer login, have the groups and claims of the current list. Users of an OpenID provider have those of its last
-answer.
+of the provider is later than its login. Static users, and those of the developer login, have the groups and claims of
+the current list. Users of an OpenID provider have those of its last answer.
 """
 
 from dataclasses import dataclass, replace
@@ -29,8 +28,9 @@ class UserChecks:
 
     def stored(self, session: Session, now: float) -> Session | None:
         if session.provider == DEVELOPER:
-            offered = self.developer is not None and self.policy.offers_developer_login
-            return self.developer.current(session) if self.developer is not None and offered else None
+            if self.developer is None or not self.policy.offers_developer_login:
+                return None
+            return self.developer.current(session)
         provider = self._provider(session)
         if provider is None:
             return None

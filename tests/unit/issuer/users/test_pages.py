@@ -14,11 +14,13 @@ from typing import Final, get_args
 
 import pytest
 
+from scopewright.core.providers.password_hash import MAX_PASSWORD
 from scopewright.core.users import OPENID_SCOPES
 from scopewright.issuer.state.entries import build_client
 from scopewright.issuer.upstream.login import RefusedReason
+from scopewright.issuer.upstream.passwords import MAX_USERNAME
 from scopewright.issuer.users import pages, texts
-from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME, LoginFailedPage, LoginProblem
+from scopewright.issuer.users.login_pages import LoginFailedPage, LoginProblem
 from scopewright.issuer.users.page_values import ApiOnPage, Application, ScopeOnPage
 from scopewright.issuer.users.pages import ErrorPage, Page
 from scopewright.issuer.users.rendering import STYLE_SOURCE, render

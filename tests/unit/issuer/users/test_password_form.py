@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from scopewright.cli.users import hashed
+from scopewright.core.providers.password_hash import MAX_PASSWORD
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.login import PasswordsBusy, TooManyAttempts, WrongPassword
 from scopewright.issuer.upstream.password_budgets import FREE_ATTEMPTS
-from scopewright.issuer.users.login_pages import MAX_PASSWORD, MAX_USERNAME
+from scopewright.issuer.upstream.passwords import MAX_USERNAME
 from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS
 from tests.harness.html_page import Page
 from tests.harness.users import UsersHarness, provider_of, static_user
