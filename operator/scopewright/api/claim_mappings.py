@@ -100,7 +100,7 @@ class AcrMapping(Model):
 
 
 class ProviderClaims(Model):
-    """Where the provider's claims have what Scopewright needs."""
+    """Claims of the provider that become subject, user name, groups and acr of a user."""
 
     subject: SubjectMapping = SubjectMapping(claim="sub")
     """The user's immutable identifier at the provider, never an e-mail address or a user name. Immutable. Defaults to

@@ -61,9 +61,9 @@ class UpstreamCheck(Model):
     )
 
     every: Duration = timedelta(minutes=15)
-    """Age of the last answer at which a refresh asks again. Defaults to 15m."""
+    """Maximum age of the provider's last answer before a refresh asks again. Defaults to 15m."""
     max_age: Duration = timedelta(hours=12)
-    """Age of the last answer at which refreshes fail while the provider does not answer. Defaults to 12h."""
+    """Maximum age of the last answer that refreshes use while the provider does not answer. Defaults to 12h."""
 
 
 class IdentityProviderSpec(Spec):
@@ -113,8 +113,8 @@ class IdentityProviderSpec(Spec):
     static: StaticProvider | None = None
     """Users in a Secret. Exactly one of oidc and static is set. Defaults to none."""
     claim_mappings: ProviderClaims = ProviderClaims()
-    """Where the provider's claims have what Scopewright needs. Defaults to the claims sub and preferred_username,
-    and no groups."""
+    """Claims of the provider that become subject, user name, groups and acr of a user. Defaults to the claims sub and
+    preferred_username, and no groups."""
     subject_domain: Annotated[str, StringConstraints(pattern=r"^[!-~]*$", max_length=1024)] = ""
     """What makes subjects of this provider differ from those of others. Immutable. Defaults to the issuer URL, or to
     static:<name> for static users. Set it to the old URL when a provider moves: users keep their subject."""
