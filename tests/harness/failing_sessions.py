@@ -1,7 +1,7 @@
 """`FailingSessions`: a session store that a test makes fail."""
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.sessions import Delete, Found, Put
+from scopewright.stores.sessions import Delete, Found, Page, Put
 from tests.harness.memory_sessions import MemorySessions
 
 
@@ -19,6 +19,11 @@ class FailingSessions(MemorySessions):
         if self.is_away:
             raise Unavailable("away")
         return await super().get(*keys)
+
+    async def scan(self, start: str = "") -> Page:
+        if self.is_away:
+            raise Unavailable("away")
+        return await super().scan(start)
 
     async def write(self, *changes: Put | Delete) -> bool:
         self.writes += 1

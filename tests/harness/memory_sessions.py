@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.sessions import Delete, Found, Put, Stored
+from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
 
 MAX_BYTES: Final = 64 << 20
+PAGE_ENTRIES: Final = 25
 
 
 class MemorySessions:
@@ -44,6 +45,13 @@ class MemorySessions:
                 raise Unavailable("the session store is full", retry_after=30.0, refused=True)
         self._entries = after
         return True
+
+    async def scan(self, start: str = "") -> Page:
+        now = self._clock()
+        keys = sorted(key for key in self._entries if key > bytes.fromhex(start))
+        page = keys[:PAGE_ENTRIES]
+        values = ((key, stored) for key in page if (stored := self._stored(key, now)))
+        return Page(now, tuple(values), page[-1].hex() if len(keys) > PAGE_ENTRIES else "")
 
     async def store_id(self) -> str:
         return self._id

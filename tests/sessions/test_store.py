@@ -18,7 +18,7 @@ from tests.harness.valkey_server import ValkeyServer
 from tests.ports import free_port
 
 KEY, OTHER = b"k" * 32, b"o" * 32
-PERMISSIONS = "+evalsha +eval +getrange +set +del +time +info +ping"
+PERMISSIONS = "+evalsha +eval +getrange +set +del +time +info +ping +scan"
 """As docs/configuration.md has them."""
 
 
@@ -129,6 +129,7 @@ async def test_tls_and_a_user_with_few_permissions(tmp_path: Path) -> None:
         assert await store.write(Delete(OTHER))
         assert await one(store) == Stored(1, b"value")
         assert len(await store.store_id()) == 32
+        assert [key for key, _ in (await store.scan()).values] == [KEY]
         await store.close()
         for other, problem in {
             "apps": "unavailable: ConnectionError",  # the authority is unknown
@@ -259,6 +260,36 @@ async def test_namespaces_share_a_server_and_nothing_else(server: ValkeyServer, 
     assert await one(other) is None
     assert await other.store_id() != await store.store_id()
     await other.close()
+
+
+async def test_a_scan_shows_nothing_of_other_namespaces_and_programs(
+    server: ValkeyServer, store: ValkeySessions
+) -> None:
+    other = ValkeySessions(server.url, namespace())
+    assert await other.write(put(), put(OTHER))
+    assert await store.write(put())
+    prefix = store._prefix.decode()
+    with server.client() as admin:
+        admin.set(f"{prefix}{OTHER.hex()}", b"short")
+        admin.set(f"{prefix}{'z' * 64}", b"12345678value")
+        admin.set(f"{prefix}more:{OTHER.hex()}", b"12345678value")
+        admin.lpush(f"{prefix}{(b'l' * 32).hex()}", b"12345678value")
+    found, page = [], await store.scan()
+    found += page.values
+    while page.following:
+        found += (page := await store.scan(page.following)).values
+    assert set(found) == {(KEY, Stored(1, b"value"))}
+    await other.close()
+
+
+async def test_a_scan_needs_a_permission_that_requests_of_users_do_not(own_server: ValkeyServer) -> None:
+    store = ValkeySessions(own_server.url, "apps")
+    with own_server.client() as admin:
+        admin.acl_setuser("default", enabled=True, nopass=True, commands=["-scan"])
+    assert await store.write(put())
+    with pytest.raises(Unavailable, match="must be permitted to call .* scan for `scopewright users`"):
+        await store.scan()
+    await store.close()
 
 
 async def test_values_of_other_programs_are_bounded_and_reported(own_server: ValkeyServer) -> None:

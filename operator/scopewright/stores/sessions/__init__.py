@@ -47,6 +47,18 @@ class Delete:
     key: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the values that a store holds, by key, and where the next page begins; empty: there is none.
+
+    `now` is the clock of the store, in seconds since the epoch.
+    """
+
+    now: float
+    values: tuple[tuple[bytes, Stored], ...]
+    following: str
+
+
 class SessionStore(Protocol):
     """Raises `Unavailable` if the store cannot be reached or is full."""
 
@@ -55,6 +67,13 @@ class SessionStore(Protocol):
 
     async def write(self, *changes: Put | Delete) -> bool:
         """Make all changes if every `if_version` is right, else none. Return whether they were made."""
+
+    async def scan(self, start: str = "") -> Page:
+        """Read a page of all values: the first one, or the one that begins at `following` of the page before.
+
+        A page takes the store a few milliseconds, and may be empty though others follow. A value that is stored during
+        all of the scan is found at least once; one that is written or deleted meanwhile, perhaps.
+        """
 
     async def store_id(self) -> str:
         """Return a random id, made with the store: replicas with different ids do not share a store."""

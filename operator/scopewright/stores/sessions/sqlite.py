@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.sessions import Delete, Found, Put, Stored
+from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
 from scopewright.stores.sessions.sqlite_file import Identity, failure_of, identity, open_file
 
 log: Final = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ MAX_BATCH: Final = 64
 PURGE_INTERVAL_SECONDS: Final = 5.0
 PURGE_ROWS: Final = 200
 """Expired rows that are removed in one transaction, so that others need not wait."""
+PAGE_ROWS: Final = 200
+PAGE_BYTES: Final = 1 << 20
+"""Of the values of a page, not counting the last one. A scan reads one page in a transaction, so that others need not
+wait."""
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
 
 T = TypeVar("T")
@@ -83,6 +87,10 @@ class SqliteSessions:
 
     async def write(self, *changes: Put | Delete) -> bool:
         return await self._run(lambda connection, now: _write(connection, changes, now), writes=True)
+
+    async def scan(self, start: str = "") -> Page:
+        after = bytes.fromhex(start)
+        return await self._run(lambda connection, now: _page(connection, after, now))
 
     async def store_id(self) -> str:
         return await self._run(lambda connection, now: str(connection.execute("SELECT id FROM store").fetchone()[0]))
@@ -244,6 +252,19 @@ def _stored(connection: sqlite3.Connection, key: bytes, now: float) -> Stored | 
     query = "SELECT version, value FROM entries WHERE key = ? AND end > ?"
     row = connection.execute(query, (key, now)).fetchone()
     return Stored(row[0], row[1]) if row else None
+
+
+def _page(connection: sqlite3.Connection, after: bytes, now: float) -> Page:
+    """In the order of the keys. Rows that have ended are counted too: many of them must not make a page slow."""
+    query = "SELECT key, version, end, value FROM entries WHERE key > ? ORDER BY key LIMIT ?"
+    values, rows, size = list[tuple[bytes, Stored]](), 0, 0
+    for key, version, end, value in connection.execute(query, (after, PAGE_ROWS)):
+        after, rows, size = key, rows + 1, size + len(value)
+        if now < end:
+            values.append((key, Stored(version, value)))
+        if size >= PAGE_BYTES:
+            return Page(now, tuple(values), after.hex())
+    return Page(now, tuple(values), after.hex() if rows == PAGE_ROWS else "")
 
 
 def _write(connection: sqlite3.Connection, changes: Sequence[Put | Delete], now: float) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from redis.exceptions import NoScriptError, RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.sessions import Delete, Found, Put, Stored
+from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
 from scopewright.stores.sessions.valkey_server import INFO_SECTIONS, UNFIT, failure_of, require_fit
 from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, Connection, client_of
 
@@ -28,6 +28,11 @@ MAX_ENTRY_BYTES: Final = 512 * 1024
 CHECK_SECONDS: Final = 60.0
 """Between checks of the server's settings, beside one for each new connection."""
 
+PAGE_KEYS: Final = 200
+"""That the server looks at for a page, its own and those of others: less than a millisecond."""
+_KEYS_PER_READ: Final = 50
+_KEY_LENGTH: Final = 64
+"""Of a key without its prefix, in hex."""
 _VERSION_BYTES: Final = 8
 _MAX_VERSION: Final = 1 << 62
 _READ: Final = """#!lua flags=allow-oom
@@ -77,6 +82,19 @@ class ValkeySessions:
         script = _WRITE if any(isinstance(change, Put) for change in changes) else _DELETE
         return bool(await self._run(script, self._names([change.key for change in changes]), arguments))
 
+    async def scan(self, start: str = "") -> Page:
+        """The user of the URL must be permitted to call `scan`, which issuers do not need."""
+        match = self._prefix + b"?" * _KEY_LENGTH
+        command = ("SCAN", start or "0", "MATCH", match, "COUNT", PAGE_KEYS, "TYPE", "string")
+        cursor, names = await self._guarded(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+        now, values = 0.0, list[tuple[bytes, Stored]]()
+        for first in range(0, max(1, len(names)), _KEYS_PER_READ):
+            some = names[first : first + _KEYS_PER_READ]
+            seconds, microseconds, *entries = await self._run(_READ, some, [MAX_ENTRY_BYTES])
+            now = int(seconds) + int(microseconds) / 1e6
+            values += [found for name, entry in zip(some, entries, strict=True) if (found := self._found(name, entry))]
+        return Page(now, tuple(values), str(cursor) if cursor else "")
+
     async def store_id(self) -> str:
         made = secrets.token_hex(16)
         found = await self._guarded(lambda: self._client.set(self._prefix + b"id", made, nx=True, get=True))
@@ -97,6 +115,14 @@ class ValkeySessions:
                 await self._client.aclose()
         except (RedisError, OSError) as error:
             log.warning("closing the connections to the session store failed: %s", type(error).__name__)
+
+    def _found(self, name: bytes, entry: bytes) -> tuple[bytes, Stored] | None:
+        """None if the value has ended meanwhile, or is one of another program."""
+        try:
+            stored = _stored(entry)
+            return (bytes.fromhex(name[len(self._prefix) :].decode()), stored) if stored else None
+        except (ValueError, Unavailable):
+            return None
 
     def _names(self, keys: Sequence[bytes]) -> list[bytes]:
         return [self._prefix + key.hex().encode() for key in keys]

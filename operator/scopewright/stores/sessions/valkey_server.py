@@ -20,7 +20,7 @@ UNFIT: Final = "SessionStoreUnfit"
 
 _SCRIPT_FLAGS_SINCE: Final = 7
 """The version of Redis whose scripts can say that they write, so that no replica runs them."""
-_PERMISSIONS: Final = "evalsha, eval, getrange, set, del, time, info and ping"
+_PERMISSIONS: Final = "evalsha, eval, getrange, set, del, time, info and ping, and scan for `scopewright users`"
 
 
 class SessionServerUnfit(RedisError):

@@ -86,3 +86,58 @@ async def test_a_store_has_one_id(store: SessionStore) -> None:
     first = await store.store_id()
     assert len(first) == 32
     assert await store.store_id() == first
+
+
+async def scanned(store: SessionStore) -> list[tuple[bytes, Stored]]:
+    page = await store.scan()
+    found = [*page.values]
+    while page.following:
+        page = await store.scan(page.following)
+        found += page.values
+    return found
+
+
+async def test_a_scan_finds_every_value_that_is_stored(store: SessionStore, clock: Clock) -> None:
+    assert await scanned(store) == []
+    await store.store_id()
+    keys = [number.to_bytes(32) for number in range(1200)]
+    for first in range(0, len(keys), 100):
+        assert await store.write(*(put(key, b"v" + key) for key in keys[first : first + 100]))
+    assert await store.write(put(keys[0], b"two", if_version=1), put(KEY, b"short", ttl=10), Delete(keys[1]))
+    clock.advance(seconds=10)
+    expected = {key: Stored(1, b"v" + key) for key in keys[2:]} | {keys[0]: Stored(2, b"two")}
+    assert dict(await scanned(store)) == expected
+
+
+async def test_a_scan_is_read_in_pages_also_of_large_values(store: SessionStore, clock: Clock) -> None:
+    large = bytes(200 * 1024)
+    keys = {number.to_bytes(32) for number in range(700)}
+    for number in range(0, 700, 100):
+        assert await store.write(*(put(key.to_bytes(32), b"v") for key in range(number, number + 100)))
+    for number in range(700, 740):
+        keys.add(number.to_bytes(32))
+        assert await store.write(put(number.to_bytes(32), large))
+    page = await store.scan()
+    assert page.now == clock()
+    sizes, found = [sum(len(stored.value) for _, stored in page.values)], {key for key, _ in page.values}
+    while page.following:
+        page = await store.scan(page.following)
+        sizes.append(sum(len(stored.value) for _, stored in page.values))
+        found |= {key for key, _ in page.values}
+    assert found == keys
+    assert max(sizes) < 40 * len(large), "not all of them in one page"
+
+
+async def test_what_is_written_during_a_scan_does_not_end_it(store: SessionStore) -> None:
+    kept = {number.to_bytes(32) for number in range(0, 1000, 2)}
+    for number in range(0, 1000, 100):
+        assert await store.write(*(put(key.to_bytes(32), b"v") for key in range(number, number + 100)))
+    page, found = await store.scan(), set[bytes]()
+    found |= {key for key, _ in page.values}
+    written = 1
+    while page.following:
+        assert await store.write(Delete(written.to_bytes(32)), put((5000 + written).to_bytes(32), b"new"))
+        written += 2
+        page = await store.scan(page.following)
+        found |= {key for key, _ in page.values}
+    assert kept <= found
