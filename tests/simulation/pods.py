@@ -140,7 +140,7 @@ class Pods:
         client = registry.clients.get(".".join(pod.client))
         server = registry.servers.by_resource(resource)
         name = server.record.signing_key if server else "default"
-        ready = registry.issuer is not None and registry.keys.signing_key(name, now, 360) is not None
+        ready = registry.issuer is not None and registry.keys.signing_key(name, now, registry.issuer) is not None
         held = client is not None and not client.disabled
         digest = bytes.fromhex(pod.digest)
         proofs = (*client.credentials, *((key.digest, key.end) for key in client.keys)) if client else ()

@@ -18,6 +18,7 @@ LOGIN_ADVICE: Final = {
     "client_id": "send client_id once",
     "unknown_client": "no OAuthClient has this client_id, which is <namespace>.<name>; the Secret has it too",
     "no_login": "add spec.login and grant type authorization_code to the OAuthClient",
+    "profile": "the configuration has profile: FAPI2; set authentication.method of the OAuthClient to PrivateKeyJWT",
     "redirect_uri_missing": "send redirect_uri once",
     "redirect_uri_unregistered": "send it exactly as login.redirectURIs lists it, or list it there; localhost "
     "and 127.0.0.1 are two hosts, and / at the end counts",

@@ -152,8 +152,9 @@ class ViewBuilder:
         return replace(view, jwks=jwks)
 
     def _signing(self, now: datetime) -> frozenset[str]:
-        """Names of the SigningKeys with an active key."""
-        records = tuple(key.record for key in self._cache.managed.keys.values() if key.has_private_key)
+        """Names of the SigningKeys with an active key, of an algorithm that the profile allows."""
+        complete = (key.record for key in self._cache.managed.keys.values() if key.has_private_key)
+        records = tuple(record for record in complete if allows(self._config.profile, record.algorithm))
         names = {r.signing_key for r in records}
         return frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now))
 

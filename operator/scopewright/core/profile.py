@@ -1,7 +1,7 @@
 """Security profiles: which algorithms, client authentication methods and lifetimes an installation allows.
 
-`FAPI2` is the FAPI 2.0 Security Profile (Final), as far as it applies to clients without users: §5.3.2.1 (sender-
-constrained tokens, private_key_jwt, the audience of client assertions, clocks) and §5.4 (algorithms and key sizes).
+`FAPI2` is the FAPI 2.0 Security Profile (Final): §5.3.2.1 (sender-constrained tokens, private_key_jwt, the audience of
+client assertions, clocks), §5.3.2.2 (pushed authorization requests, PKCE) and §5.4 (algorithms and key sizes).
 """
 
 from collections.abc import Mapping
@@ -29,6 +29,13 @@ RSA_EXPONENT: Final = 65537
 def allows(profile: Profile, algorithm: object) -> bool:
     """Whether the profile allows signatures with this JOSE algorithm."""
     return profile != "FAPI2" or algorithm in FAPI2_ALGORITHMS
+
+
+def allows_method(profile: Profile, method: str) -> bool:
+    """Whether the profile allows this `spec.authentication.method`: FAPI 2.0 §5.3.2.1 allows no client secrets, no
+    bearer assertions of a third party and no public clients.
+    """
+    return profile != "FAPI2" or method == "PrivateKeyJWT"
 
 
 def assertion_seconds(profile: Profile) -> float:

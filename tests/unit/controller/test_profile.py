@@ -23,6 +23,10 @@ def with_keys(*keys: dict[str, str]) -> dict[str, Any]:
     return {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": list(keys)}}}
 
 
+WEB_LOGIN = {"redirectURIs": ["https://web.hr.example/callback"]}
+HOSTS = {"applications": [{"namespaces": ["hr"], "hosts": ["web.hr.example"]}]}
+
+
 @pytest.mark.parametrize("method", ["ClientSecret", "ServiceAccount"])
 def test_fapi2_allows_only_private_key_jwt(method: str) -> None:
     harness = configured_harness(profile="FAPI2")
@@ -71,6 +75,57 @@ def test_a_login_needs_a_signing_key_with_an_algorithm_that_the_profile_allows()
     harness.apply("OAuthClient", "hr", "web", spec | {"login": login | {"idTokenSigningKey": "default"}})
     harness.settle()
     assert harness.condition(web, "LoginAllowed") == "True Allowed"
+
+
+@pytest.mark.parametrize("method", ["ClientSecret", "None"])
+def test_fapi2_allows_no_login_through_a_client_of_another_method(method: str) -> None:
+    harness = configured_harness(profile="FAPI2", users=HOSTS)
+    harness.apply("SigningKey", NAMESPACE, "id-tokens")
+    spec = {"grantTypes": ["authorization_code"], "authentication": {"method": method}, "login": WEB_LOGIN}
+    web = harness.apply("OAuthClient", "hr", "web", spec)
+    harness.apply_provider()
+    harness.settle()
+    assert harness.condition(web) == "False ProfileForbids"
+    assert harness.condition(web, "LoginAllowed") == "False ProfileForbids"
+    [allowed] = [c for c in harness.status(web)["conditions"] if c["type"] == "LoginAllowed"]
+    assert allowed["message"].startswith("no user can log in: the platform's profile FAPI2 does not allow method")
+    harness.apply("OAuthClient", "hr", "web", spec | {"authentication": {"method": "PrivateKeyJWT"}})
+    harness.settle()
+    assert harness.condition(web, "LoginAllowed") == "True Allowed"
+
+
+def test_a_signing_key_made_anew_for_the_profile_has_a_new_key_at_once() -> None:
+    """An installation with RS256 for ID tokens switches: the platform team deletes SigningKey/id-tokens, and the
+    operator makes it anew with ES256. The RS256 key stays published until its tokens have ended, and signs nothing.
+    """
+    harness = configured_harness(users=HOSTS)
+    rs256 = {"algorithm": "RS256", "jwks": {"configMapName": "id-tokens"}}
+    es256 = rs256 | {"algorithm": "ES256"}
+    key = harness.apply("SigningKey", NAMESPACE, "id-tokens", rs256)
+    harness.settle()
+    harness.config = harness.config.model_copy(update={"profile": "FAPI2"})
+    harness.restart()
+    spec = {"grantTypes": ["authorization_code"], "authentication": {"method": "PrivateKeyJWT"}, "login": WEB_LOGIN}
+    web = harness.apply("OAuthClient", "hr", "web", spec)
+    harness.apply_provider()
+    harness.settle()
+    [stalled] = [c for c in harness.status(key)["conditions"] if c["type"] == "Ready"]
+    assert "delete this SigningKey, and the operator makes it anew with ES256" in stalled["message"]
+    [allowed] = [c for c in harness.status(web)["conditions"] if c["type"] == "LoginAllowed"]
+    assert "ask the platform team to delete SigningKey id-tokens" in allowed["message"]
+    harness.delete(key)
+    harness.settle()
+    assert harness.condition(web, "LoginAllowed") == "False IDTokenKeyNotReady", "the RS256 key signs nothing"
+    key = harness.apply("SigningKey", NAMESPACE, "id-tokens", es256)
+    harness.settle()
+    assert harness.condition(key) == "True Signing"
+    assert harness.condition(web, "LoginAllowed") == "True Allowed"
+    algorithms = [record.algorithm for record in harness.key_records() if record.signing_key == "id-tokens"]
+    assert sorted(algorithms) == ["ES256", "RS256"]
+    harness.clock.advance(days=400)
+    harness.settle()
+    algorithms = [record.algorithm for record in harness.key_records() if record.signing_key == "id-tokens"]
+    assert "RS256" not in algorithms
 
 
 def test_a_login_follows_the_signing_key_of_its_id_tokens() -> None:

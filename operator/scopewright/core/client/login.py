@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from scopewright.api import OAuthClient
-from scopewright.api.login import ClientLogin
+from scopewright.api.login import ID_TOKENS, ClientLogin
 from scopewright.api.redirect_uris import redirect_host, redirect_kind
 from scopewright.core.client.authentication import is_public
+from scopewright.core.client.restrictions import forbidden_method
 from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -83,7 +84,8 @@ def login_allowed(view: ClientView, record: ClientRecord | None) -> tuple[Condit
         return (ConditionUpdate(LOGIN_ALLOWED, "Unknown", "Paused", what),)
     without_key = _key_refused(view, declared.id_token_signing_key)
     without_provider = _provider_refused(view, declared.identity_providers or ())
-    refused = (*decision.refused, *without_provider, *without_key)
+    forbidden = forbidden_method(client, view.config)
+    refused = (*((forbidden,) if forbidden else ()), *decision.refused, *without_provider, *without_key)
     if not refused:
         count = len(declared.redirect_uris)
         what = f"users may log in and return to {count} redirect URI{'s' if count > 1 else ''}"
@@ -91,7 +93,7 @@ def login_allowed(view: ClientView, record: ClientRecord | None) -> tuple[Condit
     message = "; ".join(why.message for why in refused)
     named = declared.identity_providers or ()
     nobody = without_provider and view.providers.isdisjoint(named)
-    if decision.login is None or without_key or nobody:
+    if decision.login is None or forbidden or without_key or nobody:
         message = f"no user can log in: {message}"
     reason = refused[0].reason
     waits = reason in _TRANSIENT
@@ -139,6 +141,8 @@ def _key_refused(view: ClientView, name: str) -> tuple[Rejected, ...]:
             f"the platform's profile {profile} does not allow the algorithm of SigningKey {name}: set "
             "spec.login.idTokenSigningKey to one with ES256, PS256 or Ed25519"
         )
+        if name == ID_TOKENS:
+            message += f", or ask the platform team to delete SigningKey {name}, which the operator then makes anew"
         return (Rejected("ProfileForbids", message),)
     if name in view.signing:
         return ()

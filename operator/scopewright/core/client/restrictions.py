@@ -6,21 +6,28 @@ from scopewright.core.client.authentication import declared_keys
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.plan import ConditionUpdate
-from scopewright.core.profile import ignored_reason
+from scopewright.core.profile import allows_method, ignored_reason
 
 
 def refuse_by_profile(client: OAuthClient, config: Config) -> None:
     """Raise `Rejected` if the profile does not allow the client's method, or none of its keys is accepted."""
-    authentication = client.spec.authentication
-    if config.profile == "FAPI2" and authentication.method != "PrivateKeyJWT":
-        raise Rejected(
-            "ProfileForbids",
-            f"the platform's profile FAPI2 does not allow method {authentication.method}, and the issuer refuses this "
-            "client: set spec.authentication.method to PrivateKeyJWT",
-        )
+    if forbidden := forbidden_method(client, config):
+        raise forbidden
     keys, ignored = declared_keys(client), _ignored(client, config)
     if keys and len(ignored) == len(keys):
         raise Rejected("UnsupportedKey", _message(ignored))
+
+
+def forbidden_method(client: OAuthClient, config: Config) -> Rejected | None:
+    """Why the profile does not allow the client's method; None if it does."""
+    method = client.spec.authentication.method
+    if allows_method(config.profile, method):
+        return None
+    message = (
+        f"the platform's profile {config.profile} does not allow method {method}, and the issuer refuses this client: "
+        "set spec.authentication.method to PrivateKeyJWT"
+    )
+    return Rejected("ProfileForbids", message)
 
 
 def ignored_keys(client: OAuthClient, config: Config) -> tuple[ConditionUpdate, ...]:

@@ -119,7 +119,7 @@ def _times(view: SigningView) -> tuple[Write, ...]:
     if view.key is None:
         return ()
     timing = Timing.of(view.key, view.config)
-    new = [k for k in view.own if k.record in view.usable and k.record.signing_start_time is None]
+    new = [k for k in view.own if k.record in view.unended and k.record.signing_start_time is None]
     return tuple(_rewrite(k, with_times(k.record, timing, view.now), private=True) for k in new)
 
 

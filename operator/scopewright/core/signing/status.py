@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from scopewright.api.login import ID_TOKENS
 from scopewright.api.signingkey import KeyStatus, SigningKeyStatus
 from scopewright.core.failures import Rejected
 from scopewright.core.plan import NOTHING, ConditionUpdate, Plan, ready, soonest, stalled, status_plan, waiting
@@ -15,10 +16,15 @@ def readiness(view: SigningView) -> tuple[ConditionUpdate, ...]:
     if key and key.namespace != config.namespace:
         return stalled(wrong_namespace(view))
     if key and view.is_forbidden:
+        advice = (
+            "delete this SigningKey, and the operator makes it anew with ES256"
+            if key.name == ID_TOKENS
+            else "create another SigningKey with ES256, PS256 or Ed25519, set spec.tokens.signingKey of the "
+            "ResourceServers and spec.login.idTokenSigningKey of the OAuthClients to its name, and delete this one"
+        )
         message = (
             f"the platform's profile {config.profile} does not allow {key.spec.algorithm}, and the issuer signs "
-            "nothing with it: create another SigningKey with ES256, PS256 or Ed25519, set spec.tokens.signingKey of "
-            "the ResourceServers to its name, and delete this one"
+            f"nothing with it: {advice}"
         )
         return stalled(Rejected("ProfileForbids", message))
     if key and (name := view.config_map) != key.spec.jwks.config_map_name:

@@ -56,7 +56,14 @@ class SigningView:
 
     @property
     def usable(self) -> tuple[KeyRecord, ...]:
-        """Keys that sign now or will sign later."""
+        """Keys that sign now or will sign later. A SigningKey that was deleted and made anew with another algorithm has
+        the earlier keys too: those that the profile forbids sign nothing.
+        """
+        return tuple(r for r in self.unended if allows(self.config.profile, r.algorithm))
+
+    @property
+    def unended(self) -> tuple[KeyRecord, ...]:
+        """Keys that could sign now or later, with any profile."""
         complete = (k.record for k in self.own if k.has_private_key)
         return tuple(r for r in complete if _can_still_sign(r, self.now) and not self.is_revoked_by_spec(r))
 

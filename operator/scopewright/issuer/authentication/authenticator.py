@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.api.names import is_label
+from scopewright.core.profile import allows_method
 from scopewright.issuer.authentication.assertions import CredentialRefused, VerifiedAssertion, check_client_assertion
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.replay import ReplayStore
@@ -128,7 +129,7 @@ class Authenticator:
                 return Authenticated(client, verified.digest)
 
     async def _check_assertion(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:
-        if self._registry.require_issuer().is_fapi2 and client.method != "PrivateKeyJWT":
+        if not allows_method(self._registry.require_issuer().profile, client.declared_method):
             raise CredentialRefused("profile")
         is_by_own_key = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
         if is_by_own_key or client.method == "PrivateKeyJWT":
@@ -154,7 +155,9 @@ class Authenticator:
 
     @property
     def accepts_secrets(self) -> bool:
-        """FAPI 2.0 §5.3.2.1 allows no client secrets: they are refused for every client id, before any lookup."""
+        """FAPI 2.0 §5.3.2.1 allows neither client secrets nor public clients: both are refused for every client id,
+        before any lookup.
+        """
         return not self._registry.is_fapi2
 
 

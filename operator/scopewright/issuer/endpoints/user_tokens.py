@@ -122,7 +122,9 @@ class UserGrants:
         _check_owner(client, code.delegated)
         if request.redirect_uri != code.redirect_uri:
             raise _invalid_grant("redirect_uri")
-        if not proves_challenge(code.code_challenge, request.verifier) or (client.public and not code.code_challenge):
+        # A code without a challenge may be older than the profile or the method.
+        needs_challenge = client.public or self._registry.is_fapi2
+        if not proves_challenge(code.code_challenge, request.verifier) or (needs_challenge and not code.code_challenge):
             raise _invalid_grant("code_verifier")
         jkt = await self._key(grant, code.delegated)
         grant_id = grant_id_of(found.handle)

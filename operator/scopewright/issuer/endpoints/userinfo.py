@@ -141,8 +141,13 @@ class UserinfoEndpoint:
     async def _check_binding(
         self, request: _UserinfoRequest, inspected: InspectedToken, client: Client, token: str, now: float
     ) -> None:
-        """A token that is bound to a key needs a proof of that key for this request (RFC 9449 §7.1)."""
+        """A token that is bound to a key needs a proof of that key for this request (RFC 9449 §7.1).
+
+        With profile FAPI2 a token without a key may be older than the profile, and is refused (FAPI 2.0 §5.3.3).
+        """
         if not inspected.is_bound:
+            if self._registry.is_fapi2:
+                raise TokenRejected(Reason.PROOF_NEEDED)
             if request.scheme == "dpop":
                 raise TokenRejected(Reason.NOT_BOUND)
             return
@@ -168,9 +173,10 @@ class UserinfoEndpoint:
         return answer
 
     def _challenges(self, request: _UserinfoRequest, error: str | None, rejected: TokenRejected) -> Headers:
-        """Without a token both schemes are offered; otherwise there is one challenge."""
+        """Without a token both schemes are offered (profile FAPI2: DPoP alone); otherwise there is one challenge."""
         if error is None:
-            values = [challenge("Bearer", "scopewright", {}), challenge("DPoP", None, {}, self._algorithms())]
+            bearer = [] if self._registry.is_fapi2 else [challenge("Bearer", "scopewright", {})]
+            values = [*bearer, challenge("DPoP", None, {}, self._algorithms())]
         else:
             parameters = {"error": error, "error_description": rejected.description, "scope": rejected.scope}
             realm = "scopewright" if rejected.scheme == "Bearer" else None

@@ -165,6 +165,11 @@ class Client:
     access: dict[str, ServerAccess] | None = None
     """By resource server; filled on the first request."""
 
+    @property
+    def declared_method(self) -> str:
+        """`spec.authentication.method` of its manifest."""
+        return "None" if self.public else self.method
+
     def requested_from(self, server: ResourceServerEntry) -> RequestedAccess | None:
         """The access at this server that the manifest asks for."""
         for requested in self.requested:

@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 
 from scopewright.core.failures import Rejected
+from scopewright.core.profile import Profile, allows
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.protocol.responses import etag_of
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.verifier.thumbprint import thumbprint
@@ -51,7 +53,7 @@ class Keyring:
         self._keys: dict[str, LoadedKey] = {}
         self._published: dict[str, frozenset[str]] = {}
         self._jwks: Jwks | None = None
-        self._selected: dict[str, SelectedKey] = {}
+        self._selected: dict[tuple[str, Profile], SelectedKey] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -121,15 +123,16 @@ class Keyring:
             changes_at=min((k.verification_end for k in served), default=float("inf")),
         )
 
-    def signing_key(self, name: str, now: float, verifier_lag: int) -> LoadedKey | None:
+    def signing_key(self, name: str, now: float, issuer: IssuerRecord) -> LoadedKey | None:
         """The key of the SigningKey `name` that signs now: the one that started last.
 
-        `verifier_lag` is clock skew plus JWKS max-age, in seconds: a key whose verification ends sooner does not sign.
+        A key whose verification ends within clock skew and JWKS max-age does not sign. Keys of an algorithm that the
+        profile forbids come last. Only if there is no other is one returned, and the caller must refuse it.
         """
         jwks = self.jwks(now)
-        selected = self._selected.get(name)
+        selected = self._selected.get((name, issuer.profile))
         if selected is None or not selected.since <= now < selected.changes_at:
-            selected = self._selected[name] = _select(jwks, name, now, verifier_lag)
+            selected = self._selected[name, issuer.profile] = _select(jwks, name, now, issuer)
         return selected.key
 
     def revoked(self) -> list[str]:
@@ -137,14 +140,19 @@ class Keyring:
         return sorted(k.kid for k in self._keys.values() if k.record.revoked_time is not None)
 
 
-def _select(jwks: Jwks, name: str, now: float, verifier_lag: int) -> SelectedKey:
-    instant = datetime.fromtimestamp(now, UTC)
+def verifier_lag(issuer: IssuerRecord) -> int:
+    """Seconds between the expiry of a key's last token and the end of the key's verification."""
+    return issuer.clock_skew + issuer.jwks_max_age
+
+
+def _select(jwks: Jwks, name: str, now: float, issuer: IssuerRecord) -> SelectedKey:
+    instant, lag = datetime.fromtimestamp(now, UTC), verifier_lag(issuer)
     keys = [k for k in jwks.keys.values() if k.signing_key == name and k.sign]
-    signing = [k for k in keys if k.record.signs_at(instant) and now < _last_use(k, verifier_lag)]
-    changes = (t for k in keys for t in (k.start, _last_use(k, verifier_lag)) if t > now)
-    newest = max(signing, key=lambda k: (k.start, k.kid), default=None)
+    signing = [k for k in keys if k.record.signs_at(instant) and now < _last_use(k, lag)]
+    changes = (t for k in keys for t in (k.start, _last_use(k, lag)) if t > now)
+    newest = max(signing, key=lambda k: (allows(issuer.profile, k.alg), k.start, k.kid), default=None)
     return SelectedKey(newest, now, min(changes, default=float("inf")))
 
 
-def _last_use(key: LoadedKey, verifier_lag: int) -> float:
-    return min(key.signing_end, key.verification_end - verifier_lag - 1)
+def _last_use(key: LoadedKey, lag: int) -> float:
+    return min(key.signing_end, key.verification_end - lag - 1)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from scopewright import base64url
+from scopewright.core.profile import allows
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.keyring import Jwks
 from scopewright.issuer.state.keys import LoadedKey
@@ -44,7 +45,8 @@ def read_hint(hint: str, jwks: Jwks, issuer: IssuerRecord) -> IdTokenHint | None
     """The content of an ID token that this issuer signed with a key that is still published; None for all else.
 
     Its end is not checked: a client sends the token of a login that may be hours old. The header is compared and not
-    parsed, so that no access token and no token of another algorithm is accepted.
+    parsed, so that no access token and no token of another algorithm is accepted. Nor is one of an algorithm that the
+    profile forbids (FAPI 2.0 §5.4.1), whose key is still published.
     """
     if len(hint) > _MAX_HINT_CHARACTERS:
         return None
@@ -52,7 +54,8 @@ def read_hint(hint: str, jwks: Jwks, issuer: IssuerRecord) -> IdTokenHint | None
         signing_input, _, signature = hint.rpartition(".")
         header, _, payload = signing_input.partition(".")
         signed = signing_input.encode("ascii")
-        key = next((k for k in jwks.keys.values() if _header(k) == header.encode("ascii")), None)
+        allowed = (k for k in jwks.keys.values() if allows(issuer.profile, k.alg))
+        key = next((k for k in allowed if _header(k) == header.encode("ascii")), None)
         if key is None or not key.verification_key.verifies(signed, base64url.decode_canonical(signature)):
             return None
         claims = orjson.loads(base64url.decode_canonical(payload))

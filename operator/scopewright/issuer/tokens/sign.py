@@ -9,6 +9,7 @@ import orjson
 from scopewright import base64url
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import ClaimsTemplate
+from scopewright.issuer.state.keyring import verifier_lag
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.issuer.tokens.authorise import Authorisation
 from scopewright.verifier.revoked import CHAIN
@@ -54,11 +55,6 @@ def _expiry(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord, 
     """The earliest of: the lifetime, the end of the grant, and the time when a verifier may no longer have the key."""
     lifetime = min(authorisation.server.record.lifetime, issuer.max_token_lifetime)
     return int(min(issued_at + lifetime, authorisation.granted.not_after, key.verification_end - verifier_lag(issuer)))
-
-
-def verifier_lag(issuer: IssuerRecord) -> int:
-    """Seconds between the expiry of a key's last token and the end of the key's verification."""
-    return issuer.clock_skew + issuer.jwks_max_age
 
 
 def _template(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:

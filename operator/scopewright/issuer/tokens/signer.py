@@ -7,7 +7,7 @@ from scopewright.core.profile import allows
 from scopewright.issuer.protocol.errors import unavailable
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import Authorisation
-from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, verifier_lag
+from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign
 
 log: Final = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Signer:
         """Raises OAuthError if no key signs now."""
         issuer = self._registry.require_issuer()
         name = authorisation.server.record.signing_key
-        key = self._registry.keys.signing_key(name, now, verifier_lag(issuer))
+        key = self._registry.keys.signing_key(name, now, issuer)
         if key is None:
             if name not in self._without_key:
                 self._without_key.add(name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from scopewright.api import redirect_uris
+from scopewright.core.profile import allows_method
 from scopewright.core.records.client import Login, RequestedAccess
 from scopewright.issuer.protocol.request import Form, parameter, repeated_parameters
 from scopewright.issuer.state.entries import Client
@@ -147,12 +148,13 @@ def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> Autho
         scopes, access = requested_access(form, client, registry)
     except RefusedAccess as reason:
         raise refused(reason.error, reason.description) from None
+    needs_pkce = login.pkce_required or client.public or registry.is_fapi2
     return AuthorizationRequest(
         target=target,
         login=login,
         scopes=scopes,
         access=access,
-        code_challenge=_code_challenge(form, client, login, refused),
+        code_challenge=_code_challenge(form, refused, required=needs_pkce),
         nonce=parameter(form, "nonce"),
         prompt=_prompt(form, refused),
         max_age=_max_age(form, refused),
@@ -194,6 +196,13 @@ def _client(form: Form, registry: Registry) -> tuple[Client, Login]:
         )
     if client.disabled:
         raise UntrustedRequest("This application is disabled.", reason="disabled", client_id=client.client_id)
+    if not allows_method(registry.require_issuer().profile, client.declared_method):
+        raise UntrustedRequest(
+            "The platform's profile does not allow this application to log users in: its OAuthClient must have "
+            "authentication.method PrivateKeyJWT.",
+            reason="profile",
+            client_id=client.client_id,
+        )
     return client, client.login
 
 
@@ -230,10 +239,10 @@ def _check_response(form: Form, refused: _Refused) -> None:
         raise refused("unsupported_response_type", "response_type must be code")
 
 
-def _code_challenge(form: Form, client: Client, login: Login, refused: _Refused) -> str:
+def _code_challenge(form: Form, refused: _Refused, *, required: bool) -> str:
     """RFC 7636. A method without a challenge is refused too: it may be what is left of a challenge."""
     challenge, method = parameter(form, "code_challenge"), parameter(form, "code_challenge_method")
-    if not challenge and not method and not login.pkce_required and not client.public:
+    if not challenge and not method and not required:
         return ""
     if not challenge:
         raise refused("invalid_request", "code_challenge is missing; send one with code_challenge_method=S256")

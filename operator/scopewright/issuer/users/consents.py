@@ -146,5 +146,4 @@ def _application(client: Client) -> str:
     """
     uris = client.login.redirect_uris if client.login else ()
     origins = sorted({f"{parts.scheme}://{parts.netloc.lower()}" for parts in map(urlsplit, uris)})
-    method = "None" if client.public else client.method
-    return base64url.encode(hashlib.sha256("\n".join([method, *origins]).encode()).digest())
+    return base64url.encode(hashlib.sha256("\n".join([client.declared_method, *origins]).encode()).digest())

@@ -7,10 +7,10 @@ from scopewright.core.profile import allows
 from scopewright.issuer.protocol.at_hash import at_hash
 from scopewright.issuer.protocol.errors import unavailable
 from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.keyring import verifier_lag
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.id_token import IdTokenHint, read_hint, sign_id_token
-from scopewright.issuer.tokens.sign import verifier_lag
 from scopewright.issuer.users.claims import claims_of
 from scopewright.issuer.users.stored import Session
 
@@ -61,7 +61,7 @@ class IdTokens:
     def _signing_key(self, client: Client, now: float) -> LoadedKey:
         issuer = self._registry.require_issuer()
         name = client.login.id_token_signing_key if client.login else ""
-        key = self._registry.keys.signing_key(name, now, verifier_lag(issuer))
+        key = self._registry.keys.signing_key(name, now, issuer)
         if key is None or not allows(issuer.profile, key.alg):
             raise unavailable("no signing key for ID tokens is active", reason="no_id_token_key", retry_after=5.0)
         return key

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scopewright.core.records.client import RequestedAccess
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.protocol.request import decode_form
 from scopewright.issuer.users.authorization_request import (
     AuthorizationRequest,
@@ -299,6 +300,14 @@ def test_a_confidential_client_may_go_without_pkce_if_it_says_so() -> None:
     assert refused(registry, code_challenge=None) == "invalid_request"
     assert refused(registry, code_challenge_method=None) == "invalid_request"
     assert refused(registry, code_challenge_method="plain") == "invalid_request"
+
+
+@pytest.mark.parametrize("changes", [{}, {"public": True, "credentials": ()}, {"method": "ServiceAccount"}])
+def test_the_profile_fapi2_logs_in_through_clients_with_private_key_jwt_only(changes: dict[str, Any]) -> None:
+    """The answer is a page: the redirect URI of a client that the profile forbids may be one that it forbids too."""
+    record = web_record(**changes)
+    assert parsed(registry_of(record)).client.client_id == CLIENT_ID
+    assert untrusted(registry_of(record, IssuerRecord(ISSUER, profile="FAPI2"))) == "profile"
 
 
 # Scopes and resources
