@@ -26,7 +26,7 @@ from tests.harness.clock import START
 from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, Record, settle
 from tests.harness.memory_sessions import MemorySessions
-from tests.harness.samples import ISSUER, NAMESPACE, client_record, server_record
+from tests.harness.samples import ISSUER, NAMESPACE, SECRET, client_record, server_record
 from tests.harness.transport import IssuerTransport
 
 REDIRECT_URI = "https://hr.example/callback"
@@ -161,6 +161,25 @@ class UsersHarness:
         """An authorization request that the page of a client sends as a form."""
         return await browser.post(f"{self.issuer_url}/authorize", data=parameters(**changes))
 
+    async def push(self, *, headers: dict[str, str] | None = None, **changes: str | None) -> httpx.Response:
+        """A pushed authorization request (RFC 9126) of `hr-web`, with its secret."""
+        http = self.issuer.http
+        return await http.post("/par", data=parameters(**changes), auth=(CLIENT_ID, SECRET), headers=headers)
+
+    async def request_uri(self, **changes: str | None) -> str:
+        """That of a new pushed request."""
+        answer = await self.push(**changes)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["request_uri"])
+
+    async def visit(
+        self, request_uri: str, browser: httpx.AsyncClient | None = None, **changes: str | None
+    ) -> httpx.Response:
+        """A visit with a pushed request; its answer is not followed."""
+        query = {"client_id": CLIENT_ID, "request_uri": request_uri, **changes}
+        query = {name: value for name, value in query.items() if value is not None}
+        return await (browser or self.browser).get(f"{self.issuer_url}/authorize?{urlencode(query)}")
+
     async def follow(self, answer: httpx.Response, browser: httpx.AsyncClient | None = None) -> httpx.Response:
         """Follow redirects within the issuer."""
         while answer.has_redirect_location and not self.is_away(answer):
@@ -193,7 +212,17 @@ class UsersHarness:
         **changes: str | None,
     ) -> httpx.Response:
         """Walk from the authorization request to the end: pages that are not shown are skipped."""
-        answer = await self.follow(await self.authorize(browser, **changes), browser)
+        return await self.decide(await self.authorize(browser, **changes), user, decision, browser)
+
+    async def decide(
+        self,
+        answer: httpx.Response,
+        user: str = "ada",
+        decision: str = "allow",
+        browser: httpx.AsyncClient | None = None,
+    ) -> httpx.Response:
+        """As `log_in`, from the answer to an authorization request on."""
+        answer = await self.follow(answer, browser)
         if answer.status_code == 200 and "login" in Page(answer).forms:
             answer = await self.submit(answer, "login", f"user-{user}", browser)
         if answer.status_code == 200 and "consent" in Page(answer).forms:

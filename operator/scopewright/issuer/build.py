@@ -172,10 +172,12 @@ def build_issuer(
     proofs, signer = DpopProofs(registry, replay), Signer(registry, runtime.random)
     developer = settings.users.developer if settings.users else None
     policy = LoginPolicy(registry.providers, developer.is_offered if developer else lambda: False)
-    state, users, user_grants, userinfo, families, subjects = None, None, None, None, None, None
+    state, users, user_grants, userinfo, par, families, subjects = None, None, None, None, None, None, None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
-        from scopewright.issuer.users.assembly import UserLogins, UserState, build_application
+        from scopewright.issuer.endpoints.pushed_requests import PushedRequestEndpoint
+        from scopewright.issuer.users.assembly import UserLogins, UserState, build_application, hinted_subject_by
+        from scopewright.issuer.users.push_bounds import PushBounds
 
         id_tokens = IdTokens(registry)
         logins = UserLogins.of(settings.users, metrics.providers.observe, clock, monotonic)
@@ -206,11 +208,15 @@ def build_issuer(
             sink=traced_sink(sink) if tracing else sink,
         )
         userinfo = shared(traced(made, UserinfoEndpoint.name))
+        hinted_subject = hinted_subject_by(id_tokens.verify_hint, clock)
+        pushed = PushedRequestEndpoint(registry, state.pushed, hinted_subject, proofs, PushBounds(monotonic))
+        par = shared(endpoint(pushed))
     exchange = Exchange(*validation, subjects)
     endpoints = ClientEndpoints(
         token=shared(endpoint(TokenEndpoint(registry, exchange, proofs, signer, user_grants))),
         introspection=endpoint(IntrospectionEndpoint(*validation)),
         revocation=shared(endpoint(RevocationEndpoint(*validation, families))) if writer else None,
+        par=par,
     )
     background = Background(
         registry,

@@ -30,11 +30,14 @@ AnyEndpoint = Endpoint[Any] | UserinfoEndpoint | CrossOrigin | Traced
 
 @dataclass(frozen=True, slots=True)
 class ClientEndpoints:
-    """The endpoints that authenticate a client. `revocation` is None if the issuer has no write access."""
+    """The endpoints that authenticate a client. `revocation` is None if the issuer has no write access, and `par` if no
+    user can log in.
+    """
 
     token: AnyEndpoint
     introspection: AnyEndpoint
     revocation: AnyEndpoint | None
+    par: AnyEndpoint | None = None
 
 
 class UserEndpoints(Protocol):
@@ -104,13 +107,15 @@ class Issuer:
     def _of_users(
         self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths
     ) -> Answer | Awaitable[Answer] | None:
-        """The answer of a page or of userinfo; None for other paths, and while no user can log in."""
+        """The answer of a page, of userinfo or of a push; None for other paths, and while no user can log in."""
         if self.users is not None and self.users.serves(http.path, record.issuer):
             if not self.readiness.started:
                 return _starting()
             return self.users.answer(http) if self.offers_login() else None
         if http.path == paths.userinfo and self.userinfo is not None and self.offers_login():
             return self.userinfo.decide(http)
+        if http.path == paths.par and self.endpoints.par is not None and self.offers_login():
+            return self.endpoints.par.decide(http)
         return None
 
     def observe(self, http: HttpRequest) -> Answer:

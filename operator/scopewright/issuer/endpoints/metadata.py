@@ -4,6 +4,8 @@
   lists, and there is no authorization endpoint.
 - Members about users are there only where users can log in. `request_uri_parameter_supported` is then false in so many
   words: without the member it would be true (OpenID Connect Discovery §3).
+- `request_uri` of a pushed request (RFC 9126) has a member of its own, and its client authentication is that of
+  `token_endpoint_auth_methods_supported` (§2).
 - The OpenID document has `subject_types_supported`, which Nimbus and Spring require. Its
   `id_token_signing_alg_values_supported` has the algorithms of the JWKS, as that of a Kubernetes API server does:
   without the member, go-oidc accepts RS256 only. Algorithms that the profile forbids are not listed.
@@ -44,6 +46,7 @@ class Paths:
     revocation: str
     feed: str
     userinfo: str
+    par: str
     jwks: str
     oauth_metadata: str
     openid_metadata: str
@@ -51,7 +54,7 @@ class Paths:
     @property
     def need_records(self) -> tuple[str, ...]:
         """The paths that are served only after all records have been read."""
-        return self.token, self.introspection, self.revocation, self.feed, self.userinfo, self.jwks
+        return self.token, self.introspection, self.revocation, self.feed, self.userinfo, self.par, self.jwks
 
 
 def paths(issuer: str) -> Paths:
@@ -62,6 +65,7 @@ def paths(issuer: str) -> Paths:
         revocation=f"{path}/revoke",
         feed=f"{path}/revocations",
         userinfo=f"{path}/userinfo",
+        par=f"{path}/par",
         jwks=f"{path}/jwks.json",
         oauth_metadata=f"{OAUTH_METADATA}{path}",
         openid_metadata=f"{path}{OPENID_METADATA}",
@@ -98,6 +102,7 @@ def _of_users(record: IssuerRecord, document: dict[str, Any]) -> dict[str, Any]:
     issuer = record.issuer
     members: dict[str, Any] = {
         "authorization_endpoint": f"{issuer}/authorize",
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": (*USER_GRANT_TYPES, *GRANT_TYPES),
@@ -107,7 +112,9 @@ def _of_users(record: IssuerRecord, document: dict[str, Any]) -> dict[str, Any]:
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
     }
-    if not record.is_fapi2:
+    if record.is_fapi2:
+        members["require_pushed_authorization_requests"] = True
+    else:
         for name in ("token_endpoint", "revocation_endpoint"):
             if methods := document.get(f"{name}_auth_methods_supported"):
                 members[f"{name}_auth_methods_supported"] = (*methods, "none")

@@ -30,6 +30,7 @@ RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "introspection": ("active", "inactive"),
     "revocation": ("revoked", "nothing"),
     "userinfo": ("answered",),
+    "par": ("pushed",),
 }
 """Results of requests that are not refused, by endpoint."""
 

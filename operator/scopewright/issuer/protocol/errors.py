@@ -12,6 +12,7 @@ ErrorCode = Literal[
     "invalid_client",
     "unauthorized_client",
     "unsupported_grant_type",
+    "unsupported_response_type",
     "invalid_scope",
     "invalid_target",
     "invalid_grant",

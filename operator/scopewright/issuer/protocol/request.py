@@ -89,6 +89,8 @@ class ClientRequest:
     presented: PresentedCredential
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
     """All values of the header DPoP."""
+    peer: str = ""
+    """The address of the caller."""
 
 
 def parse(
@@ -113,7 +115,8 @@ def parse(
         _refuse_credentials_in(http.query)
     form = cached or parse_form(http.body)
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
-    return ClientRequest(form, _presented(form, headers.get(b"authorization"), accepts_secrets, admits_public), proofs)
+    presented = _presented(form, headers.get(b"authorization"), accepts_secrets, admits_public)
+    return ClientRequest(form, presented, proofs, http.peer)
 
 
 def is_form(content_type: bytes) -> bool:

@@ -17,6 +17,7 @@ from scopewright.issuer.upstream.passwords import Passwords
 from scopewright.issuer.users.account import Account
 from scopewright.issuer.users.application import UserApplication, UserLog
 from scopewright.issuer.users.attempts import Attempts
+from scopewright.issuer.users.authorization_request import HintedSubject
 from scopewright.issuer.users.authorize import Authorize
 from scopewright.issuer.users.callback import Callback
 from scopewright.issuer.users.codes import Codes
@@ -31,6 +32,7 @@ from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.password_form import PasswordForm
 from scopewright.issuer.users.pool import Places, UserPool
+from scopewright.issuer.users.pushed import PushedRequests
 from scopewright.issuer.users.sessions import SessionTimes, UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.step_context import StepContext
@@ -71,6 +73,7 @@ class UserState:
     sessions: UserSessions
     consents: Consents
     codes: Codes
+    pushed: PushedRequests
     logins: UserLogins
     checks: UpstreamChecks
 
@@ -90,7 +93,7 @@ class UserState:
         checks = UserChecks(policy, settings.developer, logins.passwords, upstream)
         sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry), checks)
         consents = Consents(sealed, registry.server_of, revocations.end_consent)
-        return cls(sealed, sessions, consents, Codes(sealed), logins, upstream)
+        return cls(sealed, sessions, consents, Codes(sealed), PushedRequests(sealed, clock), logins, upstream)
 
     async def close(self) -> None:
         """Wait a while for answers of providers that are not stored yet, and close the connections to them."""
@@ -109,6 +112,16 @@ def _session_times(registry: Registry) -> SessionTimes:
     return SessionTimes(issuer.session_idle_timeout, issuer.session_max_lifetime) if issuer else SessionTimes()
 
 
+def hinted_subject_by(read_hint: ReadHint, clock: Clock) -> HintedSubject:
+    """`read_hint` verifies ID tokens: pages know no keys."""
+
+    def hinted_subject(token: str) -> str | None:
+        hint = read_hint(token, clock())
+        return hint.subject if hint else None
+
+    return hinted_subject
+
+
 def build_application(
     settings: UserEndpointSettings,
     state: UserState,
@@ -118,16 +131,10 @@ def build_application(
     clock: Clock,
     sink: audit.Sink,
 ) -> UserApplication:
-    """`read_hint` verifies ID tokens: pages know no keys."""
-    log = UserLog(sink, clock)
-
-    def hinted_subject(token: str) -> str | None:
-        hint = read_hint(token, clock())
-        return hint.subject if hint else None
-
-    context = StepContext(registry, state.sessions, Attempts(lambda: registry.session_keys), clock, log)
+    log, attempts = UserLog(sink, clock), Attempts(lambda: registry.session_keys)
+    context = StepContext(registry, state.sessions, attempts, clock, log, state.pushed)
     pages = DecisionPages(context, state.consents, policy)
-    authorize = Authorize(context, state.consents, state.codes, policy, pages, hinted_subject)
+    authorize = Authorize(context, state.consents, state.codes, policy, pages, hinted_subject_by(read_hint, clock))
     logout = Logout(registry, state.sessions, read_hint, clock, log)
     account = Account(registry, state.sessions, state.consents, log)
     logins = login_routes(context, policy, CompletedLogin(context, policy, pages), state.logins, settings.developer)

@@ -56,6 +56,8 @@ class PendingLogin:
     secret: str = field(repr=False)
     sid: str = ""
     """The session that began with a login for this attempt; empty before."""
+    pushed: str = ""
+    """The handle of a pushed request, which has the parameters; empty: they are here."""
 
     def csrf_token(self, *bound_to: str) -> str:
         """Return the token of a form. It is bound to the attempt, and to everything that the form's page showed."""
@@ -98,8 +100,9 @@ class Attempts:
         self._keys = keys
 
     @staticmethod
-    def begin(parameters: Form, started: float) -> PendingLogin:
-        return PendingLogin(secrets.token_urlsafe(_ID_BYTES), dict(parameters), started, secrets.token_urlsafe(32))
+    def begin(parameters: Form, started: float, pushed: str = "") -> PendingLogin:
+        attempt_id, secret = secrets.token_urlsafe(_ID_BYTES), secrets.token_urlsafe(32)
+        return PendingLogin(attempt_id, dict(parameters), started, secret, pushed=pushed)
 
     def seal(self, attempt: PendingLogin, now: float) -> str:
         """Return the value of the cookie; raises TooLarge, or Unavailable without keys."""

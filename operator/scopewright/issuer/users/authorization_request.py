@@ -1,12 +1,13 @@
-"""Parses and validates an authorization request (RFC 6749 §4.1.1, RFC 7636, RFC 8707, OpenID Connect Core §3.1.2.1).
+"""Parses and validates an authorization request (RFC 6749 §4.1.1, RFC 7636, RFC 8707, OpenID Connect Core §3.1.2.1),
+which a browser brings or the client has pushed (RFC 9126).
 
 Before client and redirect URI are known to be right, an error is a page (`UntrustedRequest`). After that it is a
 redirect to the client (`RefusedRequest`).
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from scopewright.api import redirect_uris
@@ -17,6 +18,7 @@ from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE
 from scopewright.issuer.users.problems import PageProblem
+from scopewright.issuer.users.pushed import FoundPushed
 from scopewright.issuer.users.requested_access import RefusedAccess, requested_access
 
 PARAMETERS: Final = (
@@ -41,6 +43,7 @@ PARAMETERS: Final = (
 """The parameters that matter. `claims_locales`, `display` and unknown ones are ignored."""
 PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
 
+_NOT_PUSHED: Final = "push the request (RFC 9126), and send the browser with client_id and request_uri only"
 _SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
@@ -106,6 +109,8 @@ class AuthorizationRequest:
     acr_values: str = ""
     """For the provider, as `ui_locales`."""
     ui_locales: str = ""
+    pushed: FoundPushed | None = None
+    """How it is stored; None if its parameters came with the browser."""
 
     @property
     def client(self) -> Client:
@@ -122,9 +127,11 @@ class AuthorizationRequest:
         return self.client.public and redirect_uris.is_native(self.target.redirect_uri)
 
 
-def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> AuthorizationRequest:
-    """Raises UntrustedRequest or RefusedRequest."""
-    client, login = _client(form, registry)
+def read(
+    form: Form, registry: Registry, hinted_subject: HintedSubject, *, pushed: bool = False
+) -> AuthorizationRequest:
+    """Raises UntrustedRequest or RefusedRequest. `pushed`: the client has sent the form itself (RFC 9126)."""
+    client, login = client_of(form, registry)
     repeated = repeated_parameters(form)
     target = ResponseTarget(
         client, _redirect_uri(form, client, login), "" if "state" in repeated else parameter(form, "state")
@@ -138,8 +145,8 @@ def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> Autho
     _check_response(form, refused)
     if AUTHORIZATION_CODE not in client.grant_types:
         raise refused("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow authorization_code")
-    if login.pushed_requests_required:
-        raise refused("invalid_request", "the OAuthClient requires pushed authorization requests (RFC 9126)")
+    if not pushed and pushed_requests_required(login, registry):
+        raise refused("invalid_request", _NOT_PUSHED)
     hint = parameter(form, "id_token_hint")
     subject = hinted_subject(hint) if hint else ""
     if subject is None:
@@ -166,10 +173,32 @@ def read(form: Form, registry: Registry, hinted_subject: HintedSubject) -> Autho
     )
 
 
+def read_pushed(found: FoundPushed, registry: Registry) -> AuthorizationRequest:
+    """As `read`, against the records as they are now."""
+    client, _ = client_of(found.pushed.parameters, registry)
+    if client.uid_hash != found.pushed.client_uid_hash:
+        description = "The application was registered anew since it sent the request. Go back to it, and try again."
+        raise UntrustedRequest(description, reason="request_uri_of_another_client", client_id=client.client_id)
+    request = read(found.pushed.parameters, registry, lambda subject: subject, pushed=True)
+    return replace(request, pushed=found)
+
+
+def pushed_requests_required(login: Login, registry: Registry) -> bool:
+    """Whether a request is refused unless it was pushed: by the OAuthClient, or by FAPI 2.0 §5.3.2.2."""
+    return login.pushed_requests_required or registry.is_fapi2
+
+
+def parameters_to_keep(form: Form, request: AuthorizationRequest) -> dict[str, Sequence[str]]:
+    """The parameters of a valid request as they wait for the user, with the subject in place of `id_token_hint`."""
+    kept = {name: form[name] for name in PARAMETERS if name in form}
+    return kept | ({"id_token_hint": (request.hinted_subject,)} if request.hinted_subject else {})
+
+
 def too_large(request: AuthorizationRequest) -> RefusedRequest:
     """The pending request does not fit into a cookie."""
     description = (
-        "the request is too large to wait for a login: its parameters, with state and nonce, may have about 2,400 bytes"
+        "the request is too large to wait for a login: its parameters may have about 2,400 bytes, or 8 KiB if the "
+        "client pushes them (RFC 9126)"
     )
     return RefusedRequest(request.target, "invalid_request", description)
 
@@ -177,7 +206,8 @@ def too_large(request: AuthorizationRequest) -> RefusedRequest:
 _Refused = Callable[[AuthorizationErrorCode, str], RefusedRequest]
 
 
-def _client(form: Form, registry: Registry) -> tuple[Client, Login]:
+def client_of(form: Form, registry: Registry) -> tuple[Client, Login]:
+    """The client that a request names; raises UntrustedRequest."""
     client_ids = form.get("client_id", ())
     if len(client_ids) != 1:
         description = "The request names no application: client_id is missing or repeated."

@@ -2,7 +2,8 @@
 
     /authorize ──▶ /login/<attempt> ──▶ /consent/<attempt> ──▶ redirect to the client
 
-Each step reads the request again from its sealed cookie and validates it against the records as they are now.
+Each step reads the request again, from its sealed cookie or as it was pushed (RFC 9126), and validates it against the
+records as they are now.
 """
 
 from dataclasses import dataclass, replace
@@ -23,9 +24,10 @@ from scopewright.issuer.users.decision_pages import DecisionPages, shown_on_cons
 from scopewright.issuer.users.flow import IssueCode, SendError, ShowConsent, ShowLogin, ShowRefusal
 from scopewright.issuer.users.login import CHOOSE
 from scopewright.issuer.users.login_policy import LoginPolicy
+from scopewright.issuer.users.pushed import names_pushed
 from scopewright.issuer.users.responses import code_url, error_url, redirect, with_cookies
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext, forged_form
-from scopewright.issuer.users.stored import Code, Session
+from scopewright.issuer.users.stored import Code, DelegatedAccess, Session
 
 Outcome = ShowLogin | ShowRefusal | ShowConsent | IssueCode | SendError
 
@@ -61,19 +63,19 @@ class Authorize:
     async def authorize(self, http: Request) -> Response:
         """A cross-site POST carries no Lax cookie, so it only begins an attempt, and the GET that follows decides."""
         form = await authorization_parameters(http)
-        request = authorization_request.read(form, self.context.registry, self.hinted_subject)
+        request = await self._requested(form)
         if http.method == "POST":
-            return self._begin(http, form, request, "consent")
+            return await self._begin(http, form, request, "consent")
         step = await self._step(http, request, None)
         if isinstance(step.outcome, IssueCode | SendError):
             return await self._answer(http, step)
-        return self._begin(http, form, request, "login" if isinstance(step.outcome, ShowLogin) else "consent")
+        return await self._begin(http, form, request, "login" if isinstance(step.outcome, ShowLogin) else "consent")
 
     async def go_on(self, http: Request) -> Response:
         """Continue after a login, or show what the user must decide. An attempt that began by POST, where no cookie
         came with it, makes room for itself here.
         """
-        resumed = self.context.resume(http)
+        resumed = await self.context.resume(http)
         step = await self._step(http, resumed.request, resumed.attempt)
         return with_cookies(
             await self._next(http, resumed, step), self.context.forgotten(http, kept=resumed.attempt.id)
@@ -89,7 +91,7 @@ class Authorize:
         return await self._answer(http, step)
 
     async def answer_consent(self, http: Request) -> Response:
-        resumed = self.context.resume(http)
+        resumed = await self.context.resume(http)
         attempt = resumed.attempt
         form = await own_form(http)
         step = await self._step(http, resumed.request, attempt)
@@ -112,6 +114,15 @@ class Authorize:
 
     # Parts of a step
 
+    async def _requested(self, form: Form) -> AuthorizationRequest:
+        """With a pushed request, all other parameters but `client_id` are ignored (RFC 9126 §4)."""
+        registry = self.context.registry
+        if not names_pushed(form):
+            return authorization_request.read(form, registry, self.hinted_subject)
+        client, _ = authorization_request.client_of(form, registry)
+        found = await self.context.pushed.visit(form, client.client_id)
+        return authorization_request.read_pushed(found, registry)
+
     async def _step(self, http: Request, request: AuthorizationRequest, attempt: PendingLogin | None) -> Step:
         session, now = await self.context.session(http), self.context.clock()
         fresh = session is not None and attempt is not None and session.sid == attempt.sid
@@ -128,19 +139,29 @@ class Authorize:
         issuer, target = self.context.registry.require_issuer().issuer, step.request.target
         ended = [self.context.ended(step.attempt)] if step.attempt else []
         if isinstance(step.outcome, IssueCode):
-            challenge, nonce = step.request.code_challenge, step.request.nonce
-            code = await self.codes.issue(Code(step.outcome.delegated, target.redirect_uri, challenge, nonce))
+            code = await self._issue(step.request, step.outcome.delegated)
             self.context.log(http, "authorize", "issued", _audited(step))
             return redirect(code_url(target, issuer, code), ended)
         error = step.outcome if isinstance(step.outcome, SendError) else SendError("server_error", "unexpected step")
+        if step.request.pushed is not None:
+            await self.context.pushed.end(step.request.pushed)
         self.context.log(http, "authorize", error.error, _audited(step))
         return redirect(error_url(target, issuer, error.error, error.description), ended)
 
-    def _begin(self, http: Request, form: Form, request: AuthorizationRequest, page: str) -> Response:
-        kept = {name: form[name] for name in authorization_request.PARAMETERS if name in form}
-        if request.hinted_subject:
-            kept["id_token_hint"] = (request.hinted_subject,)
-        attempt = self.context.attempts.begin(kept, self.context.clock())
+    async def _issue(self, request: AuthorizationRequest, delegated: DelegatedAccess) -> str:
+        """One code for a pushed request: the write that stores the code uses the request up."""
+        code = Code(delegated, request.target.redirect_uri, request.code_challenge, request.nonce)
+        if request.pushed is None:
+            return await self.codes.issue(code)
+        return await self.context.pushed.use_up(request.pushed, lambda used: self.codes.issue(code, used))
+
+    async def _begin(self, http: Request, form: Form, request: AuthorizationRequest, page: str) -> Response:
+        attempts, now = self.context.attempts, self.context.clock()
+        if request.pushed is not None:
+            await self.context.pushed.keep(request.pushed)
+            attempt = attempts.begin({}, now, request.pushed.handle)
+        else:
+            attempt = attempts.begin(authorization_request.parameters_to_keep(form, request), now)
         try:
             sealed = self.context.sealed(attempt)
         except TooLarge:

@@ -42,7 +42,7 @@ class Callback:
         """`state` is checked before anything else of the answer is believed, its error too."""
         parameters = _parameters(http)
         state = parameters.get("state", "")
-        resumed = self.context.resume_attempt(http, attempt_of_state(state))
+        resumed = await self.context.resume_attempt(http, attempt_of_state(state))
         provider = offered_provider(self.context, self.policy, resumed, http.path_params["provider"])
         if not resumed.attempt.accepts_state(state, bound_to(provider)):
             raise PageProblem(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from scopewright import base64url
+from scopewright.issuer.users.compare_and_set import save_or_lose
 from scopewright.issuer.users.sessions import live_session
 from scopewright.issuer.users.stored import Code, Redemption, Session, decode_stored, encode_stored
 from scopewright.issuer.users.user_record import session_handle
@@ -45,10 +46,10 @@ class Codes:
     def __init__(self, store: SealedSessions) -> None:
         self._store = store
 
-    async def issue(self, code: Code) -> str:
-        """Store it, and return the code: 256 random bits."""
+    async def issue(self, code: Code, *together: Save) -> str:
+        """Store it, with other changes or not at all, and return the code: 256 random bits. Raises LostWrite."""
         handle = f"{code.delegated.sid}.{base64url.encode(secrets.token_bytes(_SECRET_BYTES))}"
-        await self._store.write(Save(_key(handle), encode_stored(code), CODE_SECONDS, 0))
+        await save_or_lose(self._store, Save(_key(handle), encode_stored(code), CODE_SECONDS, 0), *together)
         return handle
 
     async def find(self, handle: str) -> FoundCode | None:

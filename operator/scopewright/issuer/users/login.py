@@ -47,7 +47,7 @@ class LoginPages:
         ]
 
     async def show(self, http: Request) -> Response:
-        resumed = self.context.resume(http)
+        resumed = await self.context.resume(http)
         if not resumed.request.interactive:
             return self._decided(resumed)
         if developer := self._developer():
@@ -59,7 +59,7 @@ class LoginPages:
         return await self._show_provider(http, resumed, only)
 
     async def answer_developer(self, http: Request) -> Response:
-        resumed = self.context.resume(http)
+        resumed = await self.context.resume(http)
         developer = self._developer()
         if developer is None:
             raise PageProblem(
@@ -71,13 +71,13 @@ class LoginPages:
         return await developer.answer(http, resumed)
 
     async def show_provider(self, http: Request) -> Response:
-        resumed = self.context.resume(http)
+        resumed = await self.context.resume(http)
         if not resumed.request.interactive:
             return self._decided(resumed)
         return await self._show_provider(http, resumed, self._of_path(http, resumed))
 
     async def answer_password(self, http: Request) -> Response:
-        resumed = self.context.resume(http)
+        resumed = await self.context.resume(http)
         provider = self._of_path(http, resumed)
         if provider.record.oidc is not None:
             raise PageProblem(

@@ -19,6 +19,7 @@ from scopewright.issuer.users.cookies import Cookies
 from scopewright.issuer.users.page_values import Application, WayBack
 from scopewright.issuer.users.pages import Page
 from scopewright.issuer.users.problems import PageProblem
+from scopewright.issuer.users.pushed import PushedRequests
 from scopewright.issuer.users.responses import page_response
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session
@@ -55,12 +56,13 @@ class StepContext:
     attempts: Attempts
     clock: Clock
     log: Log
+    pushed: PushedRequests
 
-    def resume(self, http: Request) -> ResumedAttempt:
+    async def resume(self, http: Request) -> ResumedAttempt:
         """The attempt of the path, from its cookie; raises PageProblem."""
-        return self.resume_attempt(http, http.path_params["attempt"])
+        return await self.resume_attempt(http, http.path_params["attempt"])
 
-    def resume_attempt(self, http: Request, attempt_id: str) -> ResumedAttempt:
+    async def resume_attempt(self, http: Request, attempt_id: str) -> ResumedAttempt:
         """As `resume`. Only the browser that began the attempt has its cookie."""
         value = sent_cookies(http).get(self.cookies.attempt(attempt_id), "")
         attempt = self.attempts.open(attempt_id, value, self.clock()) if value else None
@@ -70,7 +72,10 @@ class StepContext:
                 "cookies.",
                 reason="no_attempt",
             )
-        request = authorization_request.read(attempt.parameters, self.registry, lambda subject: subject)
+        if attempt.pushed:
+            request = authorization_request.read_pushed(await self.pushed.read(attempt.pushed), self.registry)
+        else:
+            request = authorization_request.read(attempt.parameters, self.registry, lambda subject: subject)
         return ResumedAttempt(attempt, request)
 
     async def session(self, http: Request, *, idle_too: bool = False) -> Session | None:

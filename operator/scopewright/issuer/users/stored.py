@@ -123,6 +123,22 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushed:
+    """A pushed authorization request (RFC 9126), under `pushed:<handle>`. `request_uri` is a URN with the handle."""
+
+    client_id: str
+    client_uid_hash: str
+    parameters: Mapping[str, tuple[str, ...]]
+    """Those of the request, with the subject in place of `id_token_hint`, and in `dpop_jkt` the thumbprint of the key
+    that signed the proof of the push. Empty once it is used up."""
+    visit_until: float
+    """The end of `expires_in`, in seconds since the epoch."""
+    visited: bool = False
+    used: bool = False
+    """Whether the client got its code or an error."""
+
+
+@dataclass(frozen=True, slots=True)
 class Redemption:
     """What a code was redeemed for."""
 

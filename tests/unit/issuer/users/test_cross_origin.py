@@ -8,7 +8,7 @@ from tests.harness.issuer import IssuerHarness
 from tests.unit.issuer.users.logins import CALLBACK, Logins, public_client, running_logins, web_client
 
 ORIGIN = "https://hr.example"
-ENDPOINTS = ("/token", "/userinfo", "/revoke")
+ENDPOINTS = ("/token", "/userinfo", "/revoke", "/par")
 DOCUMENTS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks.json")
 
 

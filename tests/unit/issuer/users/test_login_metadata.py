@@ -19,6 +19,7 @@ OF_LOGINS = {
     "code_challenge_methods_supported",
     "end_session_endpoint",
     "prompt_values_supported",
+    "pushed_authorization_request_endpoint",
     "request_parameter_supported",
     "request_uri_parameter_supported",
     "response_modes_supported",
@@ -39,6 +40,7 @@ async def test_the_openid_document_describes_logins() -> None:
         assert content.keys() >= OF_LOGINS
         for name, path in (
             ("authorization_endpoint", "/authorize"),
+            ("pushed_authorization_request_endpoint", "/par"),
             ("userinfo_endpoint", "/userinfo"),
             ("end_session_endpoint", "/logout"),
         ):
@@ -60,6 +62,8 @@ async def test_the_oauth_document_has_what_oauth_has() -> None:
     async with running_logins() as logins:
         content = await document(logins, OAUTH)
         assert content["authorization_endpoint"] == f"{ISSUER}/authorize"
+        assert content["pushed_authorization_request_endpoint"] == f"{ISSUER}/par"
+        assert "require_pushed_authorization_requests" not in content
         assert content["response_types_supported"] == ["code"]
         assert content["request_uri_parameter_supported"] is False
         assert "userinfo_endpoint" not in content
@@ -71,6 +75,7 @@ async def test_the_profile_fapi2_offers_neither_public_clients_nor_rs256() -> No
         await settle()
         content = await document(logins, OPENID)
         assert content["token_endpoint_auth_methods_supported"] == ["private_key_jwt"]
+        assert content["require_pushed_authorization_requests"] is True
         assert content["id_token_signing_alg_values_supported"] == ["ES256"]
 
 
@@ -85,3 +90,4 @@ async def test_without_users_nothing_is_said_about_them(path: str, harness: Issu
     ]
     assert "none" not in content["token_endpoint_auth_methods_supported"]
     assert (await harness.http.get("/userinfo")).status_code == 404
+    assert (await harness.http.post("/par")).status_code == 404

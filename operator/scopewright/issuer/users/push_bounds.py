@@ -1,0 +1,128 @@
+"""How many pushed requests one process keeps, and who pays for them.
+
+A client that authenticates pays itself: beyond 1,000 live requests it is refused. Anybody can push in the name of a
+public client, so there the address pays: it has a rate, and a public client with 1,000 live requests is not refused.
+Instead the oldest request of the address with the most of them is withdrawn. A flood so displaces its own requests, and
+an application whose browser comes at once finds its request: one with 1,000 addresses would have to push all of them
+between the push and the visit.
+"""
+
+from collections import Counter, OrderedDict, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from scopewright.bounded import BoundedDict
+from scopewright.http import network_of
+from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
+from scopewright.issuer.state.entries import Client
+from scopewright.issuer.users.pushed import PUSHED_SECONDS
+
+MAX_LIVE: Final = 1_000
+"""Requests of a client in the last 90 s, in one process."""
+MAX_LIVE_OF_NAMESPACE: Final = 5_000
+"""Of its public clients, and as many of the other ones."""
+ADDRESS_BUDGET: Final = RateBudget(rate=5.0, burst=100)
+"""Requests of public clients. All callers behind a proxy that is not trusted share one budget."""
+MAX_ADDRESSES: Final = 10_000
+
+
+class TooManyPushed(Exception):
+    """A bound is reached; there is room again in `retry_after` seconds."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    end: float
+    client_id: str
+    network: str
+
+
+@dataclass(slots=True)
+class _Share:
+    """The live requests of the public clients of a namespace, or of its other ones, by handle; the oldest first."""
+
+    live: OrderedDict[str, _Live] = field(default_factory=OrderedDict)
+    of_network: dict[tuple[str, str], OrderedDict[str, None]] = field(default_factory=dict)
+    """Handles by client and network."""
+    of_client: Counter[str] = field(default_factory=Counter)
+
+    def add(self, handle: str, live: _Live) -> None:
+        self.live[handle] = live
+        self.of_network.setdefault((live.client_id, live.network), OrderedDict())[handle] = None
+        self.of_client[live.client_id] += 1
+
+    def remove(self, handle: str) -> None:
+        live = self.live.pop(handle, None)
+        if live is None:
+            return
+        place = live.client_id, live.network
+        del self.of_network[place][handle]
+        if not self.of_network[place]:
+            del self.of_network[place]
+        self.of_client[live.client_id] -= 1
+        if not self.of_client[live.client_id]:
+            del self.of_client[live.client_id]
+
+    def remove_ended(self, now: float) -> None:
+        while self.live and (handle := next(iter(self.live))) and self.live[handle].end <= now:
+            self.remove(handle)
+
+    def oldest_of_heaviest(self, client_id: str) -> str:
+        """The oldest request of the address that has the most of the client."""
+        handles = max((found for place, found in self.of_network.items() if place[0] == client_id), key=len)
+        return next(iter(handles))
+
+
+class PushBounds:
+    """Of one process."""
+
+    def __init__(self, monotonic: Clock) -> None:
+        self._monotonic = monotonic
+        self._shares: defaultdict[tuple[str, bool], _Share] = defaultdict(_Share)
+        self._addresses = BoundedDict[str, TokenBucket](MAX_ADDRESSES)
+
+    def require_room(self, client: Client, peer: str) -> None:
+        """Raises TooManyPushed. Each request of a public client costs its address one of its budget."""
+        share = self._share(client)
+        if client.public:
+            network = network_of(peer)
+            bucket = self._addresses.get(network) or TokenBucket(ADDRESS_BUDGET, self._monotonic)
+            self._addresses[network] = bucket
+            if not bucket.take():
+                raise TooManyPushed("too_many_of_address", 1.0)
+        elif share.of_client[client.client_id] >= MAX_LIVE:
+            mine = (live for live in share.live.values() if live.client_id == client.client_id)
+            raise TooManyPushed("too_many_of_client", next(mine).end - self._monotonic())
+        elif len(share.live) >= MAX_LIVE_OF_NAMESPACE:
+            raise TooManyPushed("too_many_of_namespace", next(iter(share.live.values())).end - self._monotonic())
+
+    def add(self, client: Client, peer: str, handle: str) -> str:
+        """Count a request that is about to be stored. Return the handle of another one that it displaces, or nothing.
+
+        `require_room` has admitted it; of requests that wait at the same time, some may be admitted too many.
+        """
+        share, displaced = self._share(client), ""
+        if client.public:
+            if share.of_client[client.client_id] >= MAX_LIVE:
+                displaced = share.oldest_of_heaviest(client.client_id)
+            elif len(share.live) >= MAX_LIVE_OF_NAMESPACE:
+                displaced = share.oldest_of_heaviest(share.of_client.most_common(1)[0][0])
+            share.remove(displaced)
+        network = network_of(peer) if client.public else ""
+        share.add(handle, _Live(self._monotonic() + PUSHED_SECONDS, client.client_id, network))
+        return displaced
+
+    def remove(self, client: Client, handle: str) -> None:
+        """A request that was not stored after all."""
+        self._shares[client.namespace, client.public].remove(handle)
+
+    def _share(self, client: Client) -> _Share:
+        """Without those that have ended. There are at most two for each namespace with clients."""
+        share = self._shares[client.namespace, client.public]
+        share.remove_ended(self._monotonic())
+        return share

@@ -1,0 +1,321 @@
+"""Visits of browsers with a pushed request (RFC 9126 §4): who may come with it, how long, and how often."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from scopewright.core.failures import Unavailable
+from scopewright.issuer.users.codes import Codes
+from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS, URN
+from scopewright.issuer.users.stored import Code
+from scopewright.stores.sessions.sealed import SealedSessions
+from tests.harness.html_page import Page
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER, SECRET
+from tests.harness.users import CHALLENGE, CLIENT_ID, REDIRECT_URI, UsersHarness, parameters, web_record
+
+
+def problem_of(answer: httpx.Response) -> str:
+    """The text of an error page, which redirects nowhere."""
+    assert "location" not in answer.headers
+    page = Page(answer)
+    assert page.status == 400, page
+    return page.texts["error-description"]
+
+
+def reason_of(users: UsersHarness) -> str:
+    line = users.issuer.audit_lines[-1]
+    return line.partition('"reason":"')[2].partition('"')[0]
+
+
+def at_consent(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and "consent" in Page(answer).forms
+
+
+async def consenting(users: UsersHarness, request_uri: str, browser: httpx.AsyncClient | None = None) -> httpx.Response:
+    """The consent page of a visit, after a login if it needs one."""
+    answer = await users.follow(await users.visit(request_uri, browser), browser)
+    if "login" in Page(answer).forms:
+        answer = await users.submit(answer, "login", "user-ada", browser)
+    assert at_consent(answer)
+    return answer
+
+
+async def test_a_user_logs_in_with_a_pushed_request(users: UsersHarness) -> None:
+    answer = await users.decide(await users.visit(await users.request_uri()))
+    found = users.parameters_of(answer)
+    assert (found["state"], answer.headers["location"].partition("?")[0]) == ("the-state", REDIRECT_URI)
+    code = await issued(users, found["code"])
+    assert (code.redirect_uri, code.code_challenge, code.nonce) == (REDIRECT_URI, CHALLENGE, "the-nonce")
+
+
+async def test_a_form_of_another_site_brings_one_too(users: UsersHarness) -> None:
+    form = {"client_id": CLIENT_ID, "request_uri": await users.request_uri()}
+    begun = await users.browser.post("/authorize", data=form, headers={"sec-fetch-site": "cross-site"})
+    assert users.parameters_of(await users.decide(begun))["code"]
+
+
+async def test_parameters_of_the_url_are_ignored(users: UsersHarness) -> None:
+    """Also those that would end the visit: they may be the browser's or an attacker's."""
+    answer = await users.visit(
+        await users.request_uri(state=None, nonce=None),
+        state="other",
+        nonce="other",
+        redirect_uri="https://evil.example",
+        scope="openid payroll.write",
+        response_type="token",
+        prompt="none",
+        request="ey",
+    )
+    found = users.parameters_of(await users.decide(answer))
+    assert "state" not in found
+    code = await issued(users, found["code"])
+    assert code.nonce == ""
+    assert [entry.scopes for entry in code.delegated.access] == [("payroll.read",)]
+
+
+async def issued(users: UsersHarness, code: str) -> Code:
+    registry = users.issuer.issuer.registry
+    found = await Codes(SealedSessions(users.store, lambda: ISSUER, lambda: registry.session_keys)).find(code)
+    assert found is not None
+    return found.code
+
+
+# Whose it is
+
+
+async def test_another_client_cannot_use_it(users: UsersHarness) -> None:
+    users.issuer.put(web_record(name="other", uid="uid-other"))
+    await settle()
+    answer = await users.visit(await users.request_uri(), client_id="hr.other")
+    assert "another application" in problem_of(answer)
+    assert reason_of(users) == "request_uri_of_another_client"
+
+
+@pytest.mark.parametrize("client_id", [None, "hr.unknown", "x"])
+async def test_a_visit_names_a_client(users: UsersHarness, client_id: str | None) -> None:
+    """Before anything is read: a caller without a client costs the store nothing."""
+    uri, reads = await users.request_uri(), 0
+    get = users.store.get
+
+    async def counted(*keys: bytes) -> Any:
+        nonlocal reads
+        reads += 1
+        return await get(*keys)
+
+    users.store.get = counted  # type: ignore[method-assign]
+    assert problem_of(await users.visit(uri, client_id=client_id))
+    assert reads == 0
+
+
+async def test_a_new_client_of_the_same_name_does_not_inherit_it(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    await users.put_web(uid="uid-new")
+    assert "registered anew" in problem_of(await users.visit(uri))
+
+
+@pytest.mark.parametrize(
+    "uri", [URN, URN + "x", URN + "x" * 44, URN + "../" + "x" * 40, URN + "x" * 43 + "%00", f"{URN}{'é' * 43}"]
+)
+async def test_a_malformed_request_uri_gets_a_page(users: UsersHarness, uri: str) -> None:
+    assert "request_uri" in problem_of(await users.visit(uri))
+
+
+async def test_two_request_uris_get_a_page(users: UsersHarness) -> None:
+    first, second = await users.request_uri(), await users.request_uri()
+    answer = await users.browser.get("/authorize", params={"client_id": CLIENT_ID, "request_uri": [first, second]})
+    assert "repeated" in problem_of(answer)
+
+
+async def test_an_unknown_one_gets_a_page(users: UsersHarness) -> None:
+    assert "expired" in problem_of(await users.visit(URN + "x" * 43))
+
+
+async def test_other_request_uris_are_not_supported(users: UsersHarness) -> None:
+    """As for all that is not pushed here: nothing is fetched."""
+    answer = await users.authorize(request_uri="https://evil.example/request.jwt")
+    assert users.error_of(answer) == "request_uri_not_supported"
+
+
+# How long
+
+
+async def test_it_may_be_visited_for_as_long_as_it_said(users: UsersHarness) -> None:
+    first, second = await users.request_uri(), await users.request_uri()
+    users.issuer.clock.advance(seconds=PUSHED_SECONDS - 1)
+    assert users.parameters_of(await users.decide(await users.visit(first)))["code"]
+    users.issuer.clock.advance(seconds=1)
+    assert "valid for 90 seconds" in problem_of(await users.visit(second))
+
+
+async def test_a_visited_one_cannot_be_visited_for_longer(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    await users.visit(uri)
+    users.issuer.clock.advance(seconds=PUSHED_SECONDS)
+    assert "valid for 90 seconds" in problem_of(await users.visit(uri))
+
+
+async def test_the_login_goes_on_when_the_request_has_expired(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    users.issuer.clock.advance(seconds=PUSHED_SECONDS - 1)
+    await users.visit(uri)
+    login = await users.follow(await users.visit(uri))
+    users.issuer.clock.advance(seconds=599)
+    assert users.parameters_of(await users.decide(login))["code"]
+
+
+async def test_a_visited_request_ends(users: UsersHarness) -> None:
+    await users.visit(await users.request_uri())
+    assert stored(users) > 0
+    users.issuer.clock.advance(seconds=KEPT_SECONDS)
+    assert stored(users) == 0
+
+
+def stored(users: UsersHarness) -> int:
+    now = users.issuer.clock()
+    return sum(now < end for _, end in users.store._entries.values())
+
+
+async def test_the_cookie_has_only_the_reference(users: UsersHarness) -> None:
+    """A request that is far too large for a cookie fits."""
+    assert users.error_of(await users.authorize(nonce="n" * 5000)) == "invalid_request"
+    answer = await users.visit(await users.request_uri(nonce="n" * 5000, state="the-state"))
+    [cookie] = answer.headers.get_list("set-cookie")
+    assert len(cookie) < 700
+    found = users.parameters_of(await users.decide(answer))
+    assert (await issued(users, found["code"])).nonce == "n" * 5000
+
+
+# How often
+
+
+async def test_a_second_visit_before_the_login_is_complete_works(users: UsersHarness) -> None:
+    """A reload, or a program that looks at links before the user does."""
+    uri = await users.request_uri()
+    await users.follow(await users.visit(uri))
+    assert users.parameters_of(await users.decide(await users.visit(uri)))["code"]
+
+
+async def test_it_gives_one_code(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    assert users.parameters_of(await users.decide(await users.visit(uri)))["code"]
+    assert "finished" in problem_of(await users.visit(uri))
+    assert reason_of(users) == "request_uri_used"
+
+
+async def test_the_second_tab_gets_a_page(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    first, second = await consenting(users, uri), await consenting(users, uri)
+    assert users.parameters_of(await users.submit(first, "consent", "allow"))["code"]
+    assert "another tab" in problem_of(await users.submit(second, "consent", "allow"))
+    assert "another tab" in problem_of(await users.submit(second, "consent", "deny"))
+
+
+async def test_a_refusal_uses_it_up_too(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    first, second = await consenting(users, uri), await consenting(users, uri)
+    assert users.error_of(await users.submit(first, "consent", "deny")) == "access_denied"
+    assert "finished" in problem_of(await users.submit(second, "consent", "allow"))
+    assert "finished" in problem_of(await users.visit(uri))
+
+
+async def test_prompt_none_answers_once(users: UsersHarness) -> None:
+    uri = await users.request_uri(prompt="none")
+    assert users.error_of(await users.visit(uri)) == "login_required"
+    assert "finished" in problem_of(await users.visit(uri))
+    await users.log_in()
+    uri = await users.request_uri(prompt="none")
+    assert users.parameters_of(await users.visit(uri))["code"]
+
+
+async def test_of_fifty_visits_at_once_one_gets_the_code(users: UsersHarness) -> None:
+    await users.log_in()
+    uri = await users.request_uri()
+    answers = await asyncio.gather(*(users.visit(uri) for _ in range(50)))
+    codes = [answer for answer in answers if answer.status_code == 303]
+    assert len(codes) == 1
+    assert users.parameters_of(codes[0])["code"]
+    assert {problem_of(answer) for answer in answers if answer not in codes} == {problem_of(await users.visit(uri))}
+
+
+async def test_of_two_consents_at_once_one_gets_the_code(users: UsersHarness) -> None:
+    """With fifty browsers of the user."""
+    uri = await users.request_uri()
+    pages = [await consenting(users, uri) for _ in range(2)]
+    answers = await asyncio.gather(*(users.submit(page, "consent", "allow") for page in pages for _ in range(5)))
+    assert [answer.status_code for answer in answers].count(303) == 1
+
+
+async def test_a_code_and_a_refusal_at_once_give_one_answer(users: UsersHarness) -> None:
+    uri = await users.request_uri()
+    first, second = await consenting(users, uri), await consenting(users, uri)
+    answers = await asyncio.gather(users.submit(first, "consent", "allow"), users.submit(second, "consent", "deny"))
+    assert sorted(answer.status_code for answer in answers) == [303, 400]
+
+
+# Against the records of then
+
+
+async def test_the_visit_is_validated_again(users: UsersHarness) -> None:
+    """A redirect URI that was withdrawn in between gets nothing."""
+    uri = await users.request_uri()
+    page = await consenting(users, uri)
+    await users.put_web(redirect_uris=("https://other.example/callback",))
+    assert "not registered" in problem_of(await users.visit(uri))
+    assert "not registered" in problem_of(await users.submit(page, "consent", "allow"))
+    await users.put_web(disabled=True)
+    assert "disabled" in problem_of(await users.visit(uri))
+
+
+async def test_a_client_that_must_push_logs_users_in(users: UsersHarness) -> None:
+    await users.put_web(pushed_requests_required=True)
+    assert users.error_of(await users.authorize()) == "invalid_request"
+    assert users.parameters_of(await users.decide(await users.visit(await users.request_uri())))["code"]
+
+
+async def test_a_login_that_began_without_a_push_ends_when_one_is_required(users: UsersHarness) -> None:
+    login = await users.follow(await users.authorize())
+    await users.put_web(pushed_requests_required=True)
+    assert users.error_of(await users.submit(login, "login", "user-ada")) == "invalid_request"
+
+
+# The store
+
+
+async def away(*changes: object) -> Any:
+    raise Unavailable("away", retry_after=5.0)
+
+
+@pytest.mark.parametrize("method", ["get", "write"])
+async def test_each_step_waits_for_the_store(users: UsersHarness, method: str) -> None:
+    """And goes on when it is back: nothing is used up by a step that failed."""
+    uri = await users.request_uri()
+    working = getattr(users.store, method)
+
+    async def without_store(send: Any) -> None:
+        setattr(users.store, method, away)
+        answer = await send()
+        setattr(users.store, method, working)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), answer.text
+
+    await without_store(lambda: users.visit(uri))
+    login = await users.follow(await users.visit(uri))
+    await without_store(lambda: users.submit(login, "login", "user-ada"))
+    consent = await users.submit(login, "login", "user-ada")
+    for button in ("allow", "deny"):
+        await without_store(lambda button=button: users.submit(consent, "consent", button))
+    assert users.parameters_of(await users.submit(consent, "consent", "allow"))["code"]
+
+
+async def test_pushed_at_one_issuer_and_visited_at_another(users: UsersHarness) -> None:
+    """Two replicas share store and records."""
+    second = IssuerHarness(store=users.issuer.store, clock=users.issuer.clock)
+    second.users = users.issuer.users
+    async with second.running():
+        answer = await second.http.post("/par", data=parameters(), auth=(CLIENT_ID, SECRET))
+        uri = answer.json()["request_uri"]
+        assert users.parameters_of(await users.decide(await users.visit(uri)))["code"]
+        answer = await second.http.get("/authorize", params={"client_id": CLIENT_ID, "request_uri": uri})
+        assert "finished" in problem_of(answer)
