@@ -21,6 +21,7 @@ from scopewright.core.revocations import MAX_ENTRIES, merge, merge_all, prune, s
 from scopewright.core.user_revocations import ended_sessions, withdrawn_consent
 from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
+from scopewright.issuer.user_entries import UserEntries
 from scopewright.logs import OncePerProblem
 from scopewright.stores import Change, Store
 
@@ -69,6 +70,7 @@ class Revocations:
         """The content of the last write, to ignore it when it is followed."""
         self._due = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
+        self._user_entries = UserEntries()
         self._warning = OncePerProblem(log, "revocations are not written, retrying: %s")
 
     @property
@@ -120,9 +122,11 @@ class Revocations:
         """End the tokens of a user that a client has until now. `client` is the hash of its UID."""
         self.end(withdrawn_consent(subject, client, self._clock()))
 
-    def end_grant(self, client: str, grant_id: str) -> None:
-        """End all tokens by one authorization code and its refresh tokens. `client` is the hash of the client's UID."""
-        self.end(self._user_token(client + grant_id))
+    def end_grant(self, client: str, grant_id: str, subject: str) -> None:
+        """End all tokens of a user by one authorization code and its refresh tokens. `client` is the hash of the
+        client's UID. Of a user with many such ends, all tokens that the client has until now end.
+        """
+        self.end(self._user_token(client + grant_id, subject))
 
     async def revoke(self, client: str, namespace: str, jti: str, expires: int) -> None:
         """Revoke a token of the client with this UID hash, here at once. Returns when it is written for all replicas.
@@ -132,16 +136,22 @@ class Revocations:
         owners = {client: namespace_key(namespace)}
         await self._end_written(RevocationRecord(tokens={client: {token_key(jti): expires}}, owners=owners))
 
-    async def revoke_user_token(self, jti: str) -> None:
-        """As `revoke`, for a token of a user: none that the client got for itself ends, however many are revoked."""
-        await self._end_written(self._user_token(jti))
+    async def revoke_user_token(self, jti: str, subject: str) -> None:
+        """As `revoke`, for a token of a user: however many are revoked, none that the client got for itself ends, and
+        none of another user by this one alone.
+        """
+        await self._end_written(self._user_token(jti, subject))
 
-    async def revoke_grant(self, client: str, grant_id: str) -> None:
+    async def revoke_grant(self, client: str, grant_id: str, subject: str) -> None:
         """As `end_grant`; returns when it is written for all replicas, as `revoke`."""
-        await self._end_written(self._user_token(client + grant_id))
+        await self._end_written(self._user_token(client + grant_id, subject))
 
-    def _user_token(self, jti: str) -> RevocationRecord:
-        return RevocationRecord(user_tokens={jti[:UID_HASH_LENGTH]: {token_key(jti): int(self._clock())}})
+    def _user_token(self, jti: str, subject: str) -> RevocationRecord:
+        client, key, now, record = jti[:UID_HASH_LENGTH], token_key(jti), self._clock(), self.record
+        is_known = key in record.user_tokens.get(client, ())
+        if is_known or self._user_entries.admits(client, subject, now, record.longest_lifetime):
+            return RevocationRecord(user_tokens={client: {key: int(now)}})
+        return withdrawn_consent(subject, client, now)
 
     async def _end_written(self, ended: RevocationRecord) -> None:
         written = asyncio.get_running_loop().create_future()

@@ -63,7 +63,7 @@ class RevocationEndpoint(TokenParameterEndpoint):
     ) -> Outcome:
         token, namespace = inspected.summary, authenticated.client.namespace
         if inspected.sid:
-            await self._revocations.revoke_user_token(token.jti)
+            await self._revocations.revoke_user_token(token.jti, inspected.subject)
         else:
             await self._revocations.revoke(token.uid_hash, namespace, token.jti, inspected.expires_at)
         return Outcome(_DONE, REVOKED, audit_fields)
@@ -79,5 +79,5 @@ class RevocationEndpoint(TokenParameterEndpoint):
         if not delegated.is_to(client.client_id, client.uid_hash):
             return Outcome(_DONE, NOTHING, audit_fields | {"reason": "not_theirs"})
         await families.end(found.token.family_id, delegated.subject)
-        await self._revocations.revoke_grant(client.uid_hash, found.family.grant_id)
+        await self._revocations.revoke_grant(client.uid_hash, found.family.grant_id, delegated.subject)
         return Outcome(_DONE, REVOKED, audit_fields | {"subject": delegated.subject, "sid": delegated.sid})

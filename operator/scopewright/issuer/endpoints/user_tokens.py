@@ -23,7 +23,15 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN, require_grant_type
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.upstream.login import LoginRefused
-from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge, redeemed
+from scopewright.issuer.users.codes import (
+    CODE_SECONDS,
+    Codes,
+    FoundCode,
+    code_id_of,
+    grant_id_of,
+    proves_challenge,
+    redeemed,
+)
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
@@ -40,7 +48,7 @@ from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.upstream_logins import VersionedLogin, read_login
 from scopewright.issuer.users.user_authorisation import authorise_user
-from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
+from scopewright.issuer.users.user_record import VersionedUser, read_user, with_code, with_tokens
 from scopewright.stores.sessions.sealed import SealedSessions
 
 
@@ -134,6 +142,8 @@ class UserGrants:
             raise _invalid_grant("code_replayed")
         session = await self._confirm(grant, code.redirect_uri, found.session, found.store_now)
         user = await self._user(grant, code.delegated, session)
+        record, forgotten = with_code(user.record, code_id_of(found.handle))
+        user = replace(user, record=record)
         family = None
         if REFRESH_TOKEN in client.grant_types:
             family = self._begin_family(grant, found, session, jkt, user, await self._shared_login(code, session))
@@ -143,7 +153,7 @@ class UserGrants:
         redemption = Redemption(family.family_id if family else "")
         seconds = family.session.end_time - user.now if family else issued.token.expires_in
         writes = family.writes if family else (user.save(user.record),)
-        await save_or_lose(self._store, redeemed(found, redemption, max(CODE_SECONDS, seconds)), *writes)
+        await save_or_lose(self._store, redeemed(found, redemption, max(CODE_SECONDS, seconds)), *writes, *forgotten)
         return issued
 
     async def _user(self, grant: _Grant, delegated: DelegatedAccess, session: Session) -> VersionedUser:
@@ -219,7 +229,7 @@ class UserGrants:
 
     async def _end_family(self, client: Client, grant_id: str, family_id: str, subject: str) -> None:
         """End all that a code gave: its access tokens, and those of its refresh tokens."""
-        self._revocations.end_grant(client.uid_hash, grant_id)
+        self._revocations.end_grant(client.uid_hash, grant_id, subject)
         if family_id:
             await self._families.end(family_id, subject)
 

@@ -6,7 +6,7 @@ cookie's name and in the path of its pages, is associated data.
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,11 +27,17 @@ MAX_ATTEMPTS: Final = 5
 MAX_COOKIE_BYTES: Final = 3584
 """Of the value. Browsers drop cookies of more than 4,096 bytes with name and attributes."""
 
+MAX_COOKIES_BYTES: Final = 7680
+"""Of the cookies of all attempts of a browser, names and values. Many proxies refuse a header of more than 8 KiB, and
+anybody who sends a browser here some times with long requests would keep its user out for ATTEMPT_SECONDS."""
+
 _MIN_COOKIE_BYTES: Final = 100
 _ROOM_FOR_SID: Final = 64
 """Of the value: a request that begins must not become too large with its login."""
 _INFO: Final = b"scopewright-attempt-v1:"
 _NONCE_BYTES: Final = 12
+_NAME_BYTES: Final = 50
+"""Of the name of a cookie, with `=` and `; `."""
 _ID_BYTES: Final = 12
 
 
@@ -124,22 +130,27 @@ class Attempts:
                 return attempt if attempt.id == attempt_id and now < attempt.started + ATTEMPT_SECONDS else None
         return None
 
-    def excess(self, sent: Mapping[str, str], now: float, kept: str = "") -> list[str]:
+    def excess(self, sent: Mapping[str, str], now: float, size: int, kept: str = "") -> list[str]:
         """Return the attempts to forget before another one begins: unreadable, expired, and the oldest.
 
-        `kept` is the other one, if its cookie has been sent already.
+        `size` is that of the cookie of the other one in bytes; `kept` is it, if its cookie has been sent already.
         """
         sent = {attempt_id: value for attempt_id, value in sent.items() if attempt_id != kept}
         opened = {attempt_id: self.open(attempt_id, value, now) for attempt_id, value in sent.items()}
         readable = sorted((a for a in opened.values() if a is not None), key=lambda attempt: attempt.started)
-        oldest = readable[: max(0, len(readable) - MAX_ATTEMPTS + 1)]
-        return [attempt_id for attempt_id, attempt in opened.items() if attempt is None or attempt in oldest]
+        while readable and (len(readable) >= MAX_ATTEMPTS or size + _bytes(sent, readable) > MAX_COOKIES_BYTES):
+            readable.pop(0)
+        return [attempt_id for attempt_id, attempt in opened.items() if attempt is None or attempt not in readable]
 
     def _require_keys(self) -> SessionKeys:
         keys = self._keys()
         if keys is None:
             raise Unavailable("the issuer has no session keys yet")
         return keys
+
+
+def _bytes(sent: Mapping[str, str], attempts: Iterable[PendingLogin]) -> int:
+    return sum(_NAME_BYTES + len(sent[attempt.id]) for attempt in attempts)
 
 
 def _opened(key: bytes, attempt_id: str, value: str) -> PendingLogin | None:

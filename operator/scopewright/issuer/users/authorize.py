@@ -166,7 +166,9 @@ class Authorize:
             sealed = self.context.sealed(attempt)
         except TooLarge:
             raise authorization_request.too_large(request) from None
-        return redirect(self.context.path(f"{page}/{attempt.id}"), [*self.context.forgotten(http), sealed])
+        return redirect(
+            self.context.path(f"{page}/{attempt.id}"), [*self.context.forgotten(http, size=len(sealed)), sealed]
+        )
 
 
 def _audited(step: Step) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 A code is `<sid>.<256 random bits>`, so that code and session are read in one round trip. Client, redirect URI,
 verifier and DPoP key are checked before the code is used up: a caller that has only seen a code can neither redeem it
-nor make it unusable. A redeemed code is remembered as long as its tokens live. A second redemption ends them only if it
-passes the same checks.
+nor make it unusable. The last redeemed codes of a user are remembered as long as their tokens live. A second redemption
+ends them only if it passes the same checks.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from scopewright import base64url
 from scopewright.issuer.users.compare_and_set import save_or_lose
 from scopewright.issuer.users.sessions import live_session
 from scopewright.issuer.users.stored import Code, Redemption, Session, decode_stored, encode_stored
-from scopewright.issuer.users.user_record import session_handle
+from scopewright.issuer.users.user_record import code_handle, session_handle
 from scopewright.stores.sessions.sealed import Save, SealedSessions
 
 CODE_SECONDS: Final = 60
@@ -94,5 +94,10 @@ def proves_challenge(challenge: str, verifier: str) -> bool:
     return hmac.compare_digest(computed.encode(), challenge.encode())
 
 
+def code_id_of(handle: str) -> str:
+    """Stands for the code in the record of its user, and in the store: neither shows the code."""
+    return base64url.encode(hashlib.sha256(handle.encode()).digest())
+
+
 def _key(handle: str) -> str:
-    return f"code:{handle}"
+    return code_handle(code_id_of(handle))

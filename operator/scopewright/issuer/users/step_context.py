@@ -92,11 +92,14 @@ class StepContext:
         """Return the Set-Cookie header that ends an attempt."""
         return self.cookies.delete(self.cookies.attempt(attempt.id))
 
-    def forgotten(self, http: Request, kept: str = "") -> list[str]:
-        """Set-Cookie headers that delete the oldest attempts, so that there is room for another one."""
+    def forgotten(self, http: Request, *, kept: str = "", size: int = 0) -> list[str]:
+        """Set-Cookie headers that delete the oldest attempts, so that there is room for another one: `kept`, which was
+        sent, or one whose cookie has `size` bytes.
+        """
         cookies = self.cookies
         sent = cookies.attempts(sent_cookies(http))
-        return [cookies.delete(cookies.attempt(old)) for old in self.attempts.excess(sent, self.clock(), kept)]
+        excess = self.attempts.excess(sent, self.clock(), size or len(sent.get(kept, "")), kept)
+        return [cookies.delete(cookies.attempt(old)) for old in excess]
 
     def way_back(self, resumed: ResumedAttempt) -> WayBack:
         attempt = resumed.attempt

@@ -110,7 +110,7 @@ class DelegatedAccess:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """An authorization code, under `code:<code>`."""
+    """An authorization code, under `code:<id>`: the id is the SHA-256 of the code."""
 
     delegated: DelegatedAccess
     redirect_uri: str

@@ -1,4 +1,4 @@
-"""The record of a user: their sessions, families of refresh tokens, and consents. All of it is bounded.
+"""The record of a user: their sessions, families of refresh tokens, redeemed codes and consents. All of it is bounded.
 
 It is written in one step with what it lists. So everything that is stored for a user is found, and can be ended.
 """
@@ -13,6 +13,8 @@ from scopewright.stores.sessions.sealed import Forget, Opened, Save, SealedSessi
 MAX_SESSIONS: Final = 20
 MAX_FAMILIES: Final = 50
 MAX_FAMILIES_PER_CLIENT: Final = 20
+MAX_REDEEMED_CODES: Final = 50
+"""That are remembered, so that a replay ends their tokens: a user with a script could otherwise fill the store."""
 MAX_CONSENTS: Final = 100
 MAX_CONSENT_BYTES: Final = 128 * 1024
 """Of all consents together, as stored."""
@@ -71,6 +73,8 @@ class UserRecord:
     sessions: tuple[ListedSession, ...] = ()
     families: tuple[ListedFamily, ...] = ()
     consents: tuple[Consent, ...] = ()
+    codes: tuple[str, ...] = ()
+    """Ids of redeemed codes, the last one at the end. `code_handle` leads to what was stored; it may have expired."""
 
     @property
     def sids(self) -> tuple[str, ...]:
@@ -117,6 +121,11 @@ def family_handle(family: str) -> str:
     return f"family:{family}"
 
 
+def code_handle(code_id: str) -> str:
+    """`code_id` is the SHA-256 of the code, in base64url."""
+    return f"code:{code_id}"
+
+
 def login_handle(sid: str) -> str:
     """Of the `UpstreamLogin` that began with a session."""
     return f"login:{sid}"
@@ -139,6 +148,7 @@ def user_of(subject: str, opened: Opened | None, now: float) -> VersionedUser:
         tuple(session for session in stored.sessions if now < session.end_time),
         tuple(family for family in stored.families if now < family.end_time),
         tuple(consent for consent in stored.consents if now < consent.used_time + CONSENT_SECONDS),
+        stored.codes,
     )
     return VersionedUser(subject, opened.version if opened else 0, current, now)
 
@@ -173,6 +183,14 @@ def with_tokens(record: UserRecord, sid: str, until: int) -> UserRecord:
     """Return the record with the time until which a session may have access tokens, unless it has a later one."""
     sessions = (replace(s, tokens_until=max(s.tokens_until, until)) if s.sid == sid else s for s in record.sessions)
     return replace(record, sessions=tuple(sessions))
+
+
+def with_code(record: UserRecord, code_id: str) -> tuple[UserRecord, tuple[Forget, ...]]:
+    """Return the record with a code that is redeemed, and the deletion of those that are too many: the oldest."""
+    codes = (*record.codes, code_id)
+    kept = codes[-MAX_REDEEMED_CODES:]
+    forgotten = tuple(Forget(code_handle(dropped)) for dropped in codes[: len(codes) - len(kept)])
+    return replace(record, codes=kept), forgotten
 
 
 def without_sessions(record: UserRecord, sids: Iterable[str]) -> tuple[UserRecord, tuple[ListedFamily, ...]]:

@@ -8,6 +8,7 @@ import asyncio
 import base64
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import orjson
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scopewright.core.revocation_keys import audience_key
 from scopewright.core.user_revocations import user_token_has_ended
+from scopewright.issuer import user_entries
 from scopewright.issuer.users.refresh_tokens import parse_refresh_token
 from scopewright.issuer.users.user_record import MAX_SESSIONS, family_handle, user_handle, user_of
 from tests.harness.clock import Clock
@@ -51,6 +53,8 @@ class LoginMachine(RuleBasedStateMachine):
 
     async def start(self) -> None:
         self.clock = Clock()
+        # With more of them, other tokens of the user end too, which is a test of its own.
+        self.stack.enter_context(patch.object(user_entries, "MAX_TOKENS_PER_USER", 10_000))
         self.store = UnreliableStore(self.clock)
         self.logins = await self.stack.enter_async_context(running_logins(store=self.store, clock=self.clock))
         await self.logins.put(public_client(name="spa", uid="uid-spa"))
