@@ -274,8 +274,8 @@ async def test_a_scan_shows_nothing_of_other_namespaces_and_programs(
         admin.set(f"{prefix}{'z' * 64}", b"12345678value")
         admin.set(f"{prefix}more:{OTHER.hex()}", b"12345678value")
         admin.lpush(f"{prefix}{(b'l' * 32).hex()}", b"12345678value")
-    found, page = [], await store.scan()
-    found += page.values
+    page = await store.scan()
+    found = [*page.values]
     while page.following:
         found += (page := await store.scan(page.following)).values
     assert set(found) == {(KEY, Stored(1, b"value"))}
@@ -287,7 +287,7 @@ async def test_a_scan_needs_a_permission_that_requests_of_users_do_not(own_serve
     with own_server.client() as admin:
         admin.acl_setuser("default", enabled=True, nopass=True, commands=["-scan"])
     assert await store.write(put())
-    with pytest.raises(Unavailable, match="must be permitted to call .* scan for `scopewright users`"):
+    with pytest.raises(Unavailable, match=r"must be permitted to call .* scan for `scopewright users`"):
         await store.scan()
     await store.close()
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scopewright.api import IdentityProvider, OAuthClient
+from scopewright.cli.user_store import SESSIONS_FILE
 from scopewright.controller.cache import Cache
 from scopewright.core.providers.plan import redirect_uri
 from scopewright.core.providers.user_file import USERS_FILE
@@ -16,8 +17,6 @@ from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.manifests.load import DirectoryReader
 from scopewright.stores.sessions.sqlite import SqliteSessions, check_file
 
-SESSIONS_FILE: Final = "sessions.db"
-"""In STATE: the sessions of users."""
 _CHECK_SECONDS: Final = 1.0
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 import typer
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from scopewright.cli import user_commands
 from scopewright.cli.library_commands import write_output
 from scopewright.core.failures import Rejected
 from scopewright.core.providers.password_hash import (
@@ -23,7 +24,10 @@ from scopewright.core.providers.password_hash import (
 MIN_CHARACTERS: Final = 8
 """NIST SP 800-63B §5.1.1.1."""
 
-app = typer.Typer(help="Users and their passwords.", no_args_is_help=True)
+app = typer.Typer(help="Who is logged in, the end of it, and passwords.", no_args_is_help=True)
+app.command("list")(user_commands.list_users)
+app.command("find")(user_commands.find)
+app.command("end")(user_commands.end)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

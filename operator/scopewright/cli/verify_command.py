@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, USAGE, UsageError, fail, write_output
+from scopewright.cli.printable import printable
 from scopewright.issuer_metadata import IssuerMismatch
 from scopewright.origins import HttpUrl, host_names, host_of, is_secure
 from scopewright.variables import ALLOW_HTTP
@@ -91,9 +92,4 @@ def _described(token: Token) -> str:
         "issuer": token.issuer,
         "expires": expires_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
-    return "\n".join(f"{name:<9} {_printable(value)}" for name, value in lines.items())
-
-
-def _printable(text: str) -> str:
-    """Escape what could control a terminal: claims may hold it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "\n".join(f"{name:<9} {printable(value)}" for name, value in lines.items())

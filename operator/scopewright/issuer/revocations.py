@@ -163,6 +163,11 @@ class Revocations:
         except TimeoutError:
             raise Unavailable("the revocation is not written yet", retry_after=REVOKE_TIMEOUT_SECONDS) from None
 
+    async def end_and_write(self, ended: RevocationRecord) -> None:
+        """As `end`, for a process that does not `run`. Raises `Rejected` or `Unavailable` if it is not written."""
+        self.end(ended)
+        await self._write()
+
     async def run(self) -> None:
         """Write revocations as they come, and prune expired ones at intervals."""
         while True:

@@ -15,7 +15,8 @@ from scopewright.issuer.users.login_policy import DEVELOPER
 from scopewright.issuer.users.stored import Session
 from scopewright.manifests.files import Signature, read_regular, signature
 
-_DOMAIN: Final = "static:developer"
+DEVELOPER_DOMAIN: Final = "static:developer"
+"""First argument of `core.users.subject_of`."""
 
 
 class ListedUser(UserEntry):
@@ -23,7 +24,7 @@ class ListedUser(UserEntry):
 
     @property
     def subject(self) -> str:
-        return subject_of(_DOMAIN, self.id)
+        return subject_of(DEVELOPER_DOMAIN, self.id)
 
     def authenticated(self, auth_time: int) -> AuthenticatedUser:
         groups = tuple(dict.fromkeys(self.groups))

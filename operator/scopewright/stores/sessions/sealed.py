@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,6 +84,26 @@ class Forget:
     handle: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A value that a scan has found, and the key of its record in the store."""
+
+    record: bytes
+    opened: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedPage:
+    """`unreadable` counts the values that cannot be opened: those of another installation, or of a key that is lost.
+
+    `now` is the clock of the store.
+    """
+
+    now: float
+    values: tuple[Scanned, ...]
+    unreadable: int
+
+
 class SealedSessions:
     """A handle is a string with its kind, such as `session:…`, `code:…`, `family:…` or `user:…`.
 
@@ -123,6 +143,27 @@ class SealedSessions:
         if not unreadable:
             return False
         return await self._store.write(*(self._sealed(keys, change, unreadable) for change in changes))
+
+    async def scan(self) -> AsyncIterator[ScannedPage]:
+        """All values, as `SessionStore.scan` has them. A value does not show its handle: see `is_under`."""
+        keys, start = self._require_keys(), ""
+        while True:
+            page = await self._store.scan(start)
+            found = tuple(
+                Scanned(record, opened) for record, stored in page.values if (opened := _opened(keys, record, stored))
+            )
+            yield ScannedPage(page.now, found, len(page.values) - len(found))
+            if not (start := page.following):
+                return
+
+    def is_under(self, scanned: Scanned, handle: str) -> bool:
+        """Whether the value is stored under `handle`, and by the installation with this issuer URL."""
+        return scanned.record == self._record_key(handle)
+
+    async def delete(self, found: Iterable[Scanned]) -> None:
+        """Delete values that a scan has found, in whichever version they are."""
+        if changes := [Delete(scanned.record) for scanned in found]:
+            await self._store.write(*changes)
 
     async def close(self) -> None:
         await self._store.close()
@@ -168,6 +209,13 @@ class SealedSessions:
                 self._logged.add(problem)
                 log.warning("some stored sessions are ignored: %s", problem)
             return None
+
+
+def _opened(keys: SessionKeys, record: bytes, stored: Stored) -> Opened | None:
+    try:
+        return Opened(stored.version, _open(keys, record, stored))
+    except ValueError:
+        return None
 
 
 def _key_id(key: bytes) -> bytes:

@@ -1,0 +1,79 @@
+"""Opens what `scopewright users` reads and changes: the records, and the session store of the issuer."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from scopewright.cli.connections import opened_store
+from scopewright.cli.library_commands import UsageError
+from scopewright.core.failures import Rejected
+
+if TYPE_CHECKING:
+    from scopewright.issuer.users_admin.end import EndUsers
+    from scopewright.issuer.users_admin.records import Records
+    from scopewright.issuer.users_admin.stored_users import StoredUsers
+    from scopewright.stores.sessions import SessionStore
+
+SESSIONS_FILE: Final = "sessions.db"
+"""In STATE: the sessions of users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where records and sessions are."""
+
+    source: str
+    namespace: str | None
+    kubeconfig: Path | None
+    sessions: str | None
+    state: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    records: "Records"
+    users: "StoredUsers"
+    end: "EndUsers"
+
+
+@asynccontextmanager
+async def opened_users(place: Place) -> AsyncIterator[Opened]:
+    from scopewright.issuer.users_admin.end import EndUsers
+    from scopewright.issuer.users_admin.records import read_records
+    from scopewright.issuer.users_admin.stored_users import StoredUsers
+    from scopewright.stores.sessions.sealed import SealedSessions
+
+    source = str(place.state) if place.state else place.source
+    sessions = place.sessions
+    if place.state:
+        sessions = str(place.state / SESSIONS_FILE)
+    namespace = place.namespace or "scopewright-system"
+    store = _session_store(sessions, namespace)
+    try:
+        async with opened_store(source, place.kubeconfig) as objects:
+            records = await read_records(objects, namespace, time.time, allow_http=source != "kubernetes")
+            registry = records.registry
+            sealed = SealedSessions(store, lambda: records.issuer_url, lambda: registry.session_keys, time.time)
+            users = StoredUsers(sealed, registry.clients, registry.providers)
+            yield Opened(records, users, EndUsers(records, sealed, time.time))
+    finally:
+        await store.close()
+
+
+def _session_store(sessions: str | None, namespace: str) -> "SessionStore":
+    """The store that issuers use already: no file is created."""
+    if sessions is None:
+        raise UsageError("pass --sessions as to the issuer, or run the command in the issuer's Pod")
+    if "://" in sessions:
+        from scopewright.stores.sessions.valkey import ValkeySessions
+
+        return ValkeySessions(sessions, namespace)
+    from scopewright.stores.sessions.sqlite import SqliteSessions
+
+    if not (path := Path(sessions)).exists():
+        message = f"there is no file {path}: pass the one of the issuer as --sessions, where the issuer runs"
+        raise Rejected("NoSessions", message)
+    return SqliteSessions(path)
