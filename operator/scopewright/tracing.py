@@ -36,7 +36,8 @@ class Tracing:
 
         self._provider = provider
         self._tracer = provider.get_tracer("scopewright")
-        self._serving = trace.SpanKind.SERVER
+        self._serving, self._calling = trace.SpanKind.SERVER, trace.SpanKind.CLIENT
+        self._within = trace.set_span_in_context
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, name: str, attributes: Attributes, traceparent: bytes = b"") -> "Span":
@@ -44,6 +45,10 @@ class Tracing:
         named = traceparent.decode("latin-1") if len(traceparent) <= MAX_TRACEPARENT_LENGTH else ""
         parent = self._propagator.extract({"traceparent": named})
         return self._tracer.start_span(name, parent, self._serving, attributes)
+
+    def begin_child(self, name: str, attributes: Attributes, parent: "Span") -> "Span":
+        """Begin the span of a request that the process sends itself. The caller ends it."""
+        return self._tracer.start_span(name, self._within(parent), self._calling, attributes)
 
     @contextlib.contextmanager
     def span(self, name: str, attributes: Attributes) -> Iterator["Span"]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability.metrics import IssuerMetrics
+from scopewright.issuer.observability.session_store import MeasuredSessions
 from scopewright.issuer.observability.usage import CredentialUsage
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
@@ -45,6 +46,8 @@ class Background:
     store_timeout: float
     users: UserParts | None = None
     """None: there are no endpoints for users."""
+    sessions: MeasuredSessions | None = None
+    """The store of `users`."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -59,6 +62,8 @@ class Background:
             self.tasks.start("metrics", self.metrics.run)
         if self.snapshots is not None:
             self.tasks.start("snapshot", self.snapshots.run)
+        if self.sessions is not None:
+            self.tasks.start("session store", self.sessions.watch)
         if self.usage is not None:
             self.tasks.start("revocations", self.revocations.run)
             self.tasks.start("usage", self.usage.run)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,7 +23,8 @@ from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.endpoints.userinfo import UserinfoEndpoint
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import IssuerMetrics
-from scopewright.issuer.observability.tracing import Decides, Traced, traced_sink
+from scopewright.issuer.observability.session_store import MeasuredSessions
+from scopewright.issuer.observability.tracing import Decides, Traced, TracedPages, child_spans, traced_sink
 from scopewright.issuer.observability.usage import REPORT_INTERVAL_SECONDS, CredentialUsage
 from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.readiness import Readiness
@@ -131,6 +132,7 @@ def build_issuer(
         CredentialUsage(writer, namespace, known, clock, settings.usage_interval, runtime.random) if writer else None
     )
     replay = replay or LocalReplay(clock)
+    spans, sink = child_spans(tracing), traced_sink(sink) if tracing else sink
     authenticator = Authenticator(registry, replay, TrustedClusters(service_accounts, clock), clock)
     read_through = ReadThrough(
         reader,
@@ -156,7 +158,7 @@ def build_issuer(
             metrics.endpoint(handler.name),
             clock=clock,
             monotonic=monotonic,
-            sink=traced_sink(sink) if tracing else sink,
+            sink=sink,
             min_refusal_seconds=settings.min_refusal,
             note_use=usage.note if usage else lambda digest, now: None,
         )
@@ -173,16 +175,30 @@ def build_issuer(
     developer = settings.users.developer if settings.users else None
     policy = LoginPolicy(registry.providers, developer.is_offered if developer else lambda: False)
     state, users, user_grants, userinfo, par, families, subjects = None, None, None, None, None, None, None
+    sessions = None
     if settings.users is not None:
         # Starlette and Jinja2 take a tenth of the time that an issuer needs to start, and most have no users.
         from scopewright.issuer.endpoints.pushed_requests import PushedRequestEndpoint
+        from scopewright.issuer.users.application import UserLog
         from scopewright.issuer.users.assembly import UserLogins, UserState, build_application, hinted_subject_by
         from scopewright.issuer.users.push_bounds import PushBounds
 
         id_tokens = IdTokens(registry)
-        logins = UserLogins.of(settings.users, metrics.providers.observe, clock, monotonic)
-        state = UserState.of(settings.users, logins, registry, policy, revocations, clock)
-        users = build_application(settings.users, state, registry, policy, id_tokens.verify_hint, clock, sink)
+        sessions = MeasuredSessions(settings.users.store, metrics.users, monotonic, spans)
+        measured = replace(settings.users, store=sessions)
+        logins = UserLogins.of(
+            measured,
+            metrics.providers.observe,
+            lambda provider, operation: spans(f"provider.{operation}", {"scopewright.provider": provider}),
+            clock,
+            monotonic,
+        )
+        log = UserLog(sink, clock, metrics.users)
+        state = UserState.of(measured, logins, registry, policy, revocations, clock, log, metrics.users)
+        pages = build_application(
+            measured, state, registry, policy, id_tokens.verify_hint, clock, monotonic, log, metrics.users
+        )
+        users = TracedPages(pages, tracing) if tracing else pages
         families = RefreshTokenFamilies(state.sealed)
         subjects = SubjectUsers(state.sessions, policy.refusal_of)
         user_grants = UserGrants(
@@ -196,6 +212,7 @@ def build_issuer(
             signer,
             revocations,
             id_tokens,
+            metrics.users,
         )
         made = UserinfoEndpoint(
             *validation,
@@ -205,7 +222,7 @@ def build_issuer(
             metrics.endpoint(UserinfoEndpoint.name),
             clock=clock,
             monotonic=monotonic,
-            sink=traced_sink(sink) if tracing else sink,
+            sink=sink,
         )
         userinfo = shared(traced(made, UserinfoEndpoint.name))
         hinted_subject = hinted_subject_by(id_tokens.verify_hint, clock)
@@ -231,6 +248,7 @@ def build_issuer(
         usage=usage,
         store_timeout=settings.store_timeout,
         users=state,
+        sessions=sessions,
     )
     feed = FeedEndpoint(revocations, registry.keys)
     return Issuer(

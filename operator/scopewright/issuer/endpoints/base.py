@@ -236,7 +236,7 @@ class Endpoint(Generic[P]):
             attempt.parameters.audit_fields() if attempt and known else {},
             known=known,
         )
-        self.sink(audit.entry(self.handler.name, self.clock(), peer, error.result, entry))
+        self.sink(audit.entry(self.handler.name, self.clock(), peer, error.result, {**entry, **error.about}))
         self.metrics.count(error.result, self.monotonic() - started)
         if known:
             self.metrics.refused_known(error.result)

@@ -5,7 +5,7 @@ the records, sign, and then write once. The write is a compare-and-set: it uses 
 refresh tokens on. Only after it is there an answer.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login
@@ -16,6 +16,7 @@ from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
 from scopewright.issuer.endpoints.user_grant_request import UserGrantRequest
+from scopewright.issuer.observability.user_metrics import UserMetrics
 from scopewright.issuer.protocol.errors import OAuthError, unavailable
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
@@ -61,6 +62,8 @@ class _Grant:
     request: UserGrantRequest
     now: float
     jkt: str | None
+    about: dict[str, str] = field(default_factory=dict)
+    """Whose code or refresh token it is, for the audit line of a refusal."""
 
 
 class UserGrants:
@@ -76,6 +79,7 @@ class UserGrants:
         signer: Signer,
         revocations: Revocations,
         id_tokens: IdTokens,
+        metrics: UserMetrics,
     ) -> None:
         self._registry = registry
         self._policy = policy
@@ -88,8 +92,13 @@ class UserGrants:
         self._signer = signer
         self._revocations = revocations
         self._id_tokens = id_tokens
+        self._metrics = metrics
 
     async def serve(self, authenticated: Authenticated, request: UserGrantRequest, now: float) -> Outcome:
+        with self._metrics.grant(request.grant_type):
+            return await self._serve(authenticated, request, now)
+
+    async def _serve(self, authenticated: Authenticated, request: UserGrantRequest, now: float) -> Outcome:
         client = authenticated.client
         require_grant_type(client, request.grant_type)
         if client.login is None:
@@ -103,6 +112,7 @@ class UserGrants:
             issued = await retry_lost(lambda: serve(grant))
         except OAuthError as error:
             error.headers += nonce
+            error.about = grant.about
             raise
         return outcome_of(issued, client, request.grant_type, grant.jkt, nonce)
 
@@ -127,6 +137,7 @@ class UserGrants:
         if found is None:
             raise _invalid_grant("unknown_code")
         code = found.code
+        grant.about = {"subject": code.delegated.subject, "sid": code.delegated.sid}
         _check_owner(client, code.delegated)
         if request.redirect_uri != code.redirect_uri:
             raise _invalid_grant("redirect_uri")
@@ -207,6 +218,7 @@ class UserGrants:
         if found is None:
             raise _invalid_grant("unknown_refresh_token")
         family = found.family
+        grant.about = {"subject": family.delegated.subject, "sid": family.login_sid}
         _check_owner(client, family.delegated)
         jkt = await self._key(grant, family.delegated)
         if client.public and not family.secret and not family.delegated.jkt:

@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scopewright.issuer.observability import connections, providers
+from scopewright.issuer.observability import connections, providers, user_metrics
 from scopewright.issuer.protocol.errors import SLOWED, ErrorCode
 from scopewright.issuer.protocol.responses import Answer
 from scopewright.issuer.rate_budget import Clock
@@ -68,7 +68,8 @@ _ACTIVITY: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KIND
 _CONTACT: Final = 1 + len(KINDS)
 _CONNECTIONS: Final = _CONTACT + 1
 _PROVIDERS: Final = _CONNECTIONS + connections.COLUMNS
-_FIRST: Final = _PROVIDERS + providers.COLUMNS
+_USERS: Final = _PROVIDERS + providers.COLUMNS
+_FIRST: Final = _USERS + user_metrics.COLUMNS
 _COLUMNS, _COLUMN_COUNT = _layout()
 
 UPDATE_INTERVAL_SECONDS: Final = 5.0
@@ -119,6 +120,7 @@ class IssuerMetrics(Collector):
         self._counters = counters or shared_counters(1).row()
         self.connections = connections.ConnectionMetrics(self._counters, _CONNECTIONS)
         self.providers = providers.ProviderMetrics(self._counters, _PROVIDERS, registry.providers, clock)
+        self.users = user_metrics.UserMetrics(self._counters, _USERS)
         self._is_ready = ready
         self._last_activity = last_activity
         self._last_contact = last_contact
@@ -142,6 +144,7 @@ class IssuerMetrics(Collector):
         cells = self._counters.cells
         cells[_READY] = self._is_ready()
         self.connections.update()
+        self.users.update()
         if self._last_activity is not None:
             for kind, column in _ACTIVITY.items():
                 cells[column] = self._last_activity(kind) or cells[column]
@@ -188,6 +191,7 @@ class IssuerMetrics(Collector):
         yield seconds
         yield from self.connections.collect()
         yield from self.providers.collect()
+        yield from self.users.collect()
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:

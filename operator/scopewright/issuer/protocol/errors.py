@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from scopewright.core.failures import Rejected, Unavailable
@@ -42,7 +43,7 @@ class OAuthError(Exception):
     """A refusal. `description` is for the developer of the client, and repeats no part of the request.
 
     `reason` is for the audit line and `result` for the audit line and the metrics: both may reveal what the answer must
-    not.
+    not. `about` has further members of the audit line: never text that the caller chose.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class OAuthError(Exception):
         self.result: str = error
         self.status = status
         self.headers = headers
+        self.about: Mapping[str, str] = {}
 
     def answer(self) -> Answer:
         content = {"error": self.error, "error_description": self.description}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ from scopewright.bounded import BoundedDict
 from scopewright.core.records.identity_provider import UpstreamClient
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.connection import Observe, Operation, ProviderConnection
+from scopewright.issuer.upstream.connection import Observe, Operation, ProviderConnection, Within
 from scopewright.issuer.upstream.failure_log import FailureLog
 from scopewright.issuer.upstream.login import UpstreamRequest
 from scopewright.issuer.upstream.provider_client import ProviderClient
@@ -41,6 +42,7 @@ class OpenIDLogins:
         *,
         allow_loopback: bool = False,
         observe: Observe = lambda provider, operation, result: None,
+        within: Within = lambda provider, operation: nullcontext(),
         clock: Callable[[], float] = time.time,
         timer: Timer = time.monotonic,
     ) -> None:
@@ -50,6 +52,7 @@ class OpenIDLogins:
         """
         self._allow_loopback = allow_loopback
         self._observe = observe
+        self._within = within
         self._failures = FailureLog(timer)
         self._clock = clock
         self._timer = timer
@@ -101,6 +104,7 @@ class OpenIDLogins:
             http,
             allow_loopback=self._allow_loopback,
             report=self._report,
+            within=self._within,
             timer=self._timer,
         )
         return _Connected(oidc, provider.ca_certificates, connection, http)

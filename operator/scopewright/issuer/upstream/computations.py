@@ -33,6 +33,7 @@ class Computations:
     """Of one process."""
 
     def __init__(self, concurrency: int = CONCURRENCY, queue: int = QUEUE, turn_seconds: float = TURN_SECONDS) -> None:
+        self._concurrency = concurrency
         self._most = concurrency + queue
         self._admitted = 0
         self._turn_seconds = turn_seconds
@@ -40,6 +41,12 @@ class Computations:
         self._threads = ThreadPoolExecutor(
             concurrency, thread_name_prefix="passwords", initializer=_lower_priority_of_thread
         )
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many are computed, and how many wait."""
+        running = min(self._admitted, self._concurrency)
+        return running, self._admitted - running
 
     async def run(self, compute: Callable[[], bool]) -> bool:
         """Return the result. Raises `PasswordsBusy` if the queue is full, or too slow.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Literal
 
 from scopewright.core.records.identity_provider import UpstreamClient
@@ -20,6 +20,8 @@ Observe = Callable[[str, Operation, str], None]
 """Is called after each request to a provider: its name, the operation, and `ok` or the reason of its failure."""
 Report = Callable[[str, Operation, UpstreamFailed | None], None]
 """The same, with the failure itself."""
+Within = Callable[[str, Operation], AbstractContextManager[None]]
+"""What surrounds a request to a provider: its name, and the operation."""
 
 METADATA_SECONDS: Final = 3600.0
 KEYS_SECONDS: Final = 300.0
@@ -39,6 +41,7 @@ class ProviderConnection:
         *,
         allow_loopback: bool,
         report: Report,
+        within: Within = lambda provider, operation: nullcontext(),
         timer: Timer = time.monotonic,
     ) -> None:
         self._name = name
@@ -46,6 +49,7 @@ class ProviderConnection:
         self._http = http
         self._allow_loopback = allow_loopback
         self._report = report
+        self._within = within
         self._timer = timer
         self._slots = RequestSlots()
         self._metadata = Refetched(self._fetch_metadata, METADATA_SECONDS, timer)
@@ -100,8 +104,9 @@ class ProviderConnection:
     @asynccontextmanager
     async def _observed(self, operation: Operation) -> AsyncIterator[None]:
         try:
-            async with self._slots.taken():
-                yield
+            with self._within(self._name, operation):
+                async with self._slots.taken():
+                    yield
         except UpstreamFailed as failure:
             self._report(self._name, operation, failure)
             raise

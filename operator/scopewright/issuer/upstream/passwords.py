@@ -48,7 +48,7 @@ class Passwords:
         self._clock = clock
         self._budgets = budgets
         self._check = check
-        self._computations = computations or Computations()
+        self.computations: Final = computations or Computations()
         self._sleep = sleep
         self._users = StaticUsers()
         self._waiting = 0
@@ -76,7 +76,7 @@ class Passwords:
                 await self._wait(wait)
             users = self._users.of(provider)
             candidate = users.candidate(login_key)
-            right = await self._computations.run(check)
+            right = await self.computations.run(check)
         except BaseException:
             if not has_begun:  # busy, or the request took too long: a flood must not use up the attempts of others
                 self._budgets.withdraw(attempt)

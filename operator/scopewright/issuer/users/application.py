@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability import audit
+from scopewright.issuer.observability.user_events import Event
+from scopewright.issuer.observability.user_metrics import PageResult, UserMetrics
 from scopewright.issuer.protocol.errors import OAuthError, whole_seconds
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.rate_budget import Clock
@@ -32,24 +34,37 @@ BUSY_SECONDS: Final = 2
 
 
 class UserLog:
-    """Writes audit lines of the users' endpoints."""
+    """Writes audit lines about users, and counts them."""
 
-    def __init__(self, sink: audit.Sink, clock: Clock) -> None:
+    def __init__(self, sink: audit.Sink, clock: Clock, metrics: UserMetrics) -> None:
         self._sink = sink
         self._clock = clock
+        self._metrics = metrics
 
-    def __call__(self, http: Request, event: str, result: str, more: Mapping[str, Any]) -> None:
+    def __call__(self, http: Request, event: Event, result: str, more: Mapping[str, Any]) -> None:
         self.write(http.client.host if http.client else "", event, result, more)
 
-    def write(self, peer: str, event: str, result: str, more: Mapping[str, Any]) -> None:
+    def write(self, peer: str, event: Event, result: str, more: Mapping[str, Any]) -> None:
+        """`peer` is empty for what happens without a request of a browser."""
+        self._metrics.decided(event, result, more)
         self._sink(audit.entry(event, self._clock(), peer, result, more))
 
 
 class UserApplication:
     """Answers the requests for `routes`, which are below the path of the issuer."""
 
-    def __init__(self, registry: Registry, log_user: UserLog, routes: Iterable[Route], pool: UserPool) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        log_user: UserLog,
+        routes: Iterable[Route],
+        pool: UserPool,
+        metrics: UserMetrics,
+        monotonic: Clock,
+    ) -> None:
         self._registry = registry
+        self._metrics = metrics
+        self._monotonic = monotonic
         self._log = log_user
         routes = [*routes]
         # Redirects to a path with or without a slash would be built from the header Host.
@@ -65,14 +80,28 @@ class UserApplication:
         prefix = self._prefix[1]
         return path.startswith(prefix) and path[len(prefix) :].partition("/")[0] in self._names
 
+    def handler_of(self, http: HttpRequest) -> str:
+        """The first part of the path, of a request that `serves` has accepted: one of `user_metrics.HANDLERS`."""
+        return self._path(http).split("/")[1]
+
     async def answer(self, http: HttpRequest) -> Answer:
         """Answer a request that `serves` has accepted."""
-        path = http.path[len(self._prefix[1]) - 1 :]
+        begun = self._monotonic()
+        answer, result = await self._pooled(http, self._path(http))
+        self._metrics.request(self.handler_of(http), result, self._monotonic() - begun)
+        return answer
+
+    def _path(self, http: HttpRequest) -> str:
+        return http.path[len(self._prefix[1]) - 1 :]
+
+    async def _pooled(self, http: HttpRequest, path: str) -> tuple[Answer, PageResult]:
         try:
-            return await self._pool.run(http, lambda: self._answer(http, path))
+            answer = await self._pool.run(http, lambda: self._answer(http, path))
         except PoolExhausted as exhausted:
-            problem = PageProblem("Too many logins at once. Try again shortly.", reason=str(exhausted), status=503)
-            return await bridge.call(self._page(problem, http.peer, retry_after=BUSY_SECONDS), http, path)
+            problem = PageProblem("Too many logins at once. Try again shortly.", reason=exhausted.cause, status=503)
+            page = self._page(problem, http.peer, retry_after=BUSY_SECONDS)
+            return await bridge.call(page, http, path), exhausted.cause
+        return answer, _result_of(answer.status)
 
     async def _answer(self, http: HttpRequest, path: str) -> Answer:
         try:
@@ -102,7 +131,7 @@ class UserApplication:
 
     def _refused(self, refused: RefusedRequest, peer: str) -> Response:
         target, issuer = refused.target, self._registry.require_issuer().issuer
-        more = {"client": target.client.client_id, "reason": refused.description}
+        more = {"client": target.client.client_id, "detail": refused.description}
         self._log.write(peer, "authorize", refused.error, more)
         return redirect(error_url(target, issuer, refused.error, refused.description))
 
@@ -134,6 +163,16 @@ class UserApplication:
 
     async def _unknown_method(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise PageProblem("The page takes GET and POST only.", reason="method", status=405)
+
+
+def _result_of(status: int) -> PageResult:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return "unavailable"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "failed"
+    if status >= HTTPStatus.BAD_REQUEST:
+        return "refused"
+    return "redirect" if status >= HTTPStatus.MULTIPLE_CHOICES else "page"
 
 
 def _sentence(description: str) -> str:

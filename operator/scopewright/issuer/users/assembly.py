@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from starlette.routing import Route
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.observability import audit
+from scopewright.issuer.observability.user_events import EndReason
+from scopewright.issuer.observability.user_metrics import UserLoad, UserMetrics
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.upstream.client import OpenIDLogins
-from scopewright.issuer.upstream.connection import Observe
+from scopewright.issuer.upstream.connection import Observe, Within
 from scopewright.issuer.upstream.login import PasswordLogins, UpstreamLogins
 from scopewright.issuer.upstream.password_budgets import PasswordBudgets
 from scopewright.issuer.upstream.passwords import Passwords
@@ -52,12 +53,21 @@ class UserLogins:
     """To be closed at the end; None: `upstreams` is the test's."""
 
     @classmethod
-    def of(cls, settings: UserEndpointSettings, observe: Observe, clock: Clock, monotonic: Clock) -> "UserLogins":
+    def of(
+        cls, settings: UserEndpointSettings, observe: Observe, within: Within, clock: Clock, monotonic: Clock
+    ) -> "UserLogins":
         passwords = settings.passwords or Passwords(clock, PasswordBudgets(monotonic))
         if settings.upstreams is not None:
             return cls(settings.upstreams, passwords)
-        client = OpenIDLogins(allow_loopback=settings.allow_loopback, observe=observe, clock=clock, timer=monotonic)
+        client = OpenIDLogins(
+            allow_loopback=settings.allow_loopback, observe=observe, within=within, clock=clock, timer=monotonic
+        )
         return cls(client, passwords, client)
+
+    @property
+    def computations(self) -> tuple[int, int]:
+        """Passwords that are computed, and those that wait for it."""
+        return self.passwords.computations.load if isinstance(self.passwords, Passwords) else (0, 0)
 
     async def close(self) -> None:
         """Close the connections to providers."""
@@ -86,12 +96,22 @@ class UserState:
         policy: LoginPolicy,
         revocations: Revocations,
         clock: Clock,
+        log: UserLog,
+        metrics: UserMetrics,
     ) -> "UserState":
         sealed = SealedSessions(settings.store, lambda: _installation(registry), lambda: registry.session_keys, clock)
+
+        async def end(sid: str, subject: str) -> None:
+            if await sessions.end(sid, subject):
+                report(subject, sid, "provider")
+
+        def report(subject: str, sid: str, reason: EndReason) -> None:
+            log.write("", "session", "ended", {"subject": subject, "sid": sid, "reason": reason})
+
         # Sessions and checks need each other.
-        upstream = UpstreamChecks(sealed, logins.upstreams, lambda sid, subject: sessions.end(sid, subject))
+        upstream = UpstreamChecks(sealed, logins.upstreams, end, metrics.check)
         checks = UserChecks(policy, settings.developer, logins.passwords, upstream)
-        sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry), checks)
+        sessions = UserSessions(sealed, revocations.end_sessions, lambda: _session_times(registry), checks, report)
         consents = Consents(sealed, registry.server_of, revocations.end_consent)
         return cls(sealed, sessions, consents, Codes(sealed), PushedRequests(sealed, clock), logins, upstream)
 
@@ -129,9 +149,11 @@ def build_application(
     policy: LoginPolicy,
     read_hint: ReadHint,
     clock: Clock,
-    sink: audit.Sink,
+    monotonic: Clock,
+    log: UserLog,
+    metrics: UserMetrics,
 ) -> UserApplication:
-    log, attempts = UserLog(sink, clock), Attempts(lambda: registry.session_keys)
+    attempts = Attempts(lambda: registry.session_keys)
     context = StepContext(registry, state.sessions, attempts, clock, log, state.pushed)
     pages = DecisionPages(context, state.consents, policy)
     authorize = Authorize(context, state.consents, state.codes, policy, pages, hinted_subject_by(read_hint, clock))
@@ -139,7 +161,9 @@ def build_application(
     account = Account(registry, state.sessions, state.consents, log)
     logins = login_routes(context, policy, CompletedLogin(context, policy, pages), state.logins, settings.developer)
     routes = [*authorize.routes(), *logins, *logout.routes(), *account.routes()]
-    return UserApplication(registry, log, routes, UserPool())
+    pool = UserPool()
+    metrics.load = lambda: UserLoad(pool.in_progress, pool.limit, *state.logins.computations)
+    return UserApplication(registry, log, routes, pool, metrics, monotonic)
 
 
 def login_routes(

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from scopewright.issuer.observability.user_events import NO_SCOPES, POLICY
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.users import authorization_request, flow
 from scopewright.issuer.users.attempts import PendingLogin, TooLarge
@@ -87,6 +88,8 @@ class Authorize:
         if isinstance(step.outcome, ShowConsent) and step.session is not None:
             return await self.pages.consent(resumed, step.session, step.outcome.delegated)
         if isinstance(step.outcome, ShowRefusal) and step.session is not None:
+            reason = NO_SCOPES if step.outcome.missing else POLICY
+            self.context.log(http, "access", "refused", {**_audited(step), "reason": reason})
             return self.pages.refusal(resumed, step.session, step.outcome)
         return await self._answer(http, step)
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scopewright.issuer.observability.user_events import POLICY
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.users.decision_pages import DecisionPages
-from scopewright.issuer.users.login_policy import LoginPolicy
+from scopewright.issuer.users.login_policy import LoginPolicy, way_of
 from scopewright.issuer.users.responses import redirect
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 
@@ -21,9 +22,11 @@ class CompletedLogin:
     async def answer(self, http: Request, resumed: ResumedAttempt, user: AuthenticatedUser) -> Response:
         """A new session with a new cookie begins, whatever cookie the browser had (session fixation)."""
         context, attempt = self.context, resumed.attempt
+        provider = context.registry.providers.find(user.provider, user.provider_uid)
         audited = {"client": resumed.client_id, "subject": user.subject, "provider": user.provider}
+        audited["way"] = way_of(user.provider, provider)
         if reason := self.policy.refusal_of(resumed.request.login, user):
-            context.log(http, "login", "access_denied", {**audited, "reason": reason})
+            context.log(http, "login", "access_denied", {**audited, "reason": POLICY, "detail": reason})
             return self.pages.not_admitted(resumed, user)
         before = await context.session(http, idle_too=True)
         cookie, session = await context.sessions.begin(user, before)

@@ -8,10 +8,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scopewright.issuer.observability.user_events import BUSY
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users.login_pages import LoginFailedPage, LoginProblem, ProviderOnPage
-from scopewright.issuer.users.login_policy import LoginPolicy
+from scopewright.issuer.users.login_policy import LoginPolicy, way_of
 from scopewright.issuer.users.pool import PoolExhausted
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 from scopewright.upstream import UpstreamFailed
@@ -33,7 +34,8 @@ class FailedLogin:
         error_id = secrets.token_hex(8)
         problem, reason, detail = _of(failure)
         unavailable = not isinstance(failure, LoginRefused)
-        audited = {"client": resumed.client_id, "provider": provider.name, "reason": reason, "error_id": error_id}
+        audited = {"client": resumed.client_id, "provider": provider.name, "way": way_of(provider.name, provider)}
+        audited |= {"reason": reason, "error_id": error_id}
         if detail:
             audited["detail"] = printable(detail)
         self.context.log(http, "login", "temporarily_unavailable" if unavailable else "access_denied", audited)
@@ -76,4 +78,4 @@ def _of(failure: FailedVisit) -> tuple[LoginProblem, str, str]:
             return failure.reason, failure.reason, failure.detail
         case UpstreamFailed():
             return "unavailable", failure.reason, failure.message
-    return "busy", "busy", ""
+    return "busy", BUSY, ""

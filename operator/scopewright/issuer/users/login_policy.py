@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from scopewright.core.records.client import Login
+from scopewright.issuer.observability.user_events import Way
 from scopewright.issuer.state.providers import Provider, ProviderIndex
 
 DEVELOPER: Final = "developer login"
@@ -13,6 +14,13 @@ DEVELOPER: Final = "developer login"
 _MUST_NAME_PROVIDERS: Final = (
     "The application does not say whose users may log in: its OAuthClient must name identityProviders."
 )
+
+
+def way_of(name: str, provider: Provider | None) -> Way:
+    """How users log in at the provider of this name; None if it is not in force any more, or is the developer login."""
+    if name == DEVELOPER:
+        return "developer"
+    return "static" if provider is not None and provider.record.oidc is None else "openid"
 
 
 class ProvenUser(Protocol):

@@ -16,6 +16,7 @@ from scopewright.issuer.upstream.passwords import MAX_USERNAME
 from scopewright.issuer.users.browser_request import own_form
 from scopewright.issuer.users.completed_login import CompletedLogin
 from scopewright.issuer.users.login_pages import PasswordPage, PasswordProblem
+from scopewright.issuer.users.login_policy import way_of
 from scopewright.issuer.users.pool import Places, PoolExhausted
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 
@@ -82,7 +83,8 @@ class PasswordForm:
         retry_after: float = 0,
     ) -> Response:
         """The audit line has no user name: some users type their password into that field."""
-        audited = {"client": resumed.client_id, "provider": provider.name, "reason": f"password_{problem}"}
+        audited = {"client": resumed.client_id, "provider": provider.name, "way": way_of(provider.name, provider)}
+        audited["reason"] = f"password_{problem}"
         result = "temporarily_unavailable" if problem == "busy" else "access_denied"
         self.context.log(http, "login", result, audited)
         response = self.show(resumed, provider, username, problem)

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 
@@ -21,6 +21,10 @@ MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 class PoolExhausted(Exception):
     """Too many requests at once (`busy`), or one took too long (`timeout`)."""
 
+    def __init__(self, cause: Literal["busy", "timeout"]) -> None:
+        super().__init__(cause)
+        self.cause: Final = cause
+
 
 class UserPool:
     def __init__(
@@ -29,9 +33,15 @@ class UserPool:
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
+        self.limit: Final = requests
         self._requests = requests
         self._timeout = timeout
         self._body_bytes = body_bytes
+
+    @property
+    def in_progress(self) -> int:
+        """Requests that are handled now."""
+        return self.limit - self._requests
 
     async def run(self, http: HttpRequest, handle: Callable[[], Awaitable[Answer]]) -> Answer:
         """Raises PoolExhausted."""

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from scopewright import base64url
 from scopewright.core.failures import Unavailable
+from scopewright.issuer.observability.user_events import EndReason
 from scopewright.issuer.protocol.errors import PROVIDER_UNAVAILABLE
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.login import LoginRefused
@@ -36,6 +37,10 @@ _SID_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
 _COOKIE: Final = re.compile(r"(?P<sid>[A-Za-z0-9_-]{22})\.(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
 _MAX_SID: Final = 64
+
+
+ReportEnd = Callable[[str, str, EndReason], None]
+"""Is called with `sub` and `sid` of a session that its user has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class UserSessions:
     """All methods raise `Unavailable` while the store is away.
 
     `on_ended` ends the tokens of sessions of a user, given by `sub` and `sid`. Without `checks`, sessions are as they
-    are stored.
+    are stored. `report` is called with each session that a new login ends.
     """
 
     def __init__(
@@ -93,8 +98,10 @@ class UserSessions:
         on_ended: Callable[[str, Iterable[str]], None] = lambda subject, sids: None,
         times: Callable[[], SessionTimes] = SessionTimes,
         checks: SessionChecks | None = None,
+        report: ReportEnd = lambda subject, sid, reason: None,
     ) -> None:
         self._store = store
+        self._report = report
         self._on_ended = on_ended
         self._times = times
         self.checks: Final = checks or _NoChecks()
@@ -110,10 +117,12 @@ class UserSessions:
             earlier = before.sids[:MAX_SESSIONS]
         sid = base64url.encode(secrets.token_bytes(_SID_BYTES))
         secret = base64url.encode(secrets.token_bytes(_SECRET_BYTES))
-        session, ended = await retry_lost(lambda: self._try_begin(user, sid, secret, earlier))
-        self._revoke(user.subject, ended)
-        if before is not None and before.subject != user.subject:
-            await self.end(before.sid)
+        session, dropped, revoked = await retry_lost(lambda: self._try_begin(user, sid, secret, earlier))
+        self._revoke(user.subject, revoked)
+        for ended in dropped:
+            self._report(user.subject, ended, "too_many")
+        if before is not None and before.subject != user.subject and await self.end(before.sid):
+            self._report(before.subject, before.sid, "other_user")
         return f"{sid}.{secret}", session
 
     async def of_cookie(self, cookie: str, *, idle_too: bool = False) -> Session | None:
@@ -167,23 +176,25 @@ class UserSessions:
         sessions = (live_session(opened, read.now) for opened in read.values)
         return tuple(session for session in sessions if session is not None)
 
-    async def end(self, sid: str, subject: str = "") -> None:
+    async def end(self, sid: str, subject: str = "") -> bool:
         """End the session, with those of earlier logins in its browser, and all their codes, refresh tokens and tokens.
 
         `subject` names the user of a session that may have expired: refresh tokens with `offline_access` outlive it.
+        Return whether anything ended.
         """
         if len(sid) > _MAX_SID:
-            return
+            return False
         session = await self._live(sid)
         if session is not None:
             subject = session.subject
         earlier = session.earlier if session is not None else ()
-        if subject:
-            await self._end(
-                subject,
-                lambda record: (sid, *(each for each in earlier if each in record.sids)),
-                always=session is not None,
-            )
+        if not subject:
+            return False
+        return await self._end(
+            subject,
+            lambda record: (sid, *(each for each in earlier if each in record.sids)),
+            always=session is not None,
+        )
 
     async def end_user(self, subject: str) -> None:
         """End all sessions of the user, and all refresh tokens with `offline_access`."""
@@ -197,8 +208,8 @@ class UserSessions:
 
     async def _try_begin(
         self, user: AuthenticatedUser, sid: str, secret: str, earlier: tuple[str, ...]
-    ) -> tuple[Session, tuple[str, ...]]:
-        """Return the session, and those that ended for it and may have tokens."""
+    ) -> tuple[Session, tuple[str, ...], tuple[str, ...]]:
+        """Return the session, those that ended for it, and those of them that may have tokens."""
         stored = await read_user(self._store, user.subject)
         now = int(stored.now)
         session = Session(
@@ -229,24 +240,24 @@ class UserSessions:
             stored.save(record),
             *forget_families(families, record, (listed.sid for listed in dropped)),
         )
-        ended = (listed.sid for listed in dropped)
-        return session, tuple(sid for sid in ended if stored.record.may_have_tokens(sid, stored.now))
+        ended = tuple(listed.sid for listed in dropped)
+        return session, ended, tuple(sid for sid in ended if stored.record.may_have_tokens(sid, stored.now))
 
     async def _end(
         self, subject: str, choose: Callable[[UserRecord], tuple[str, ...]], *, always: bool = False
-    ) -> None:
+    ) -> bool:
         """Tokens end first: if the store fails then, the user sees an error and repeats the logout.
 
         A session that has none takes no room in the revocation record. If it gets one at this moment, the write fails.
         """
         revoked: set[str] = set()
 
-        async def attempt() -> None:
+        async def attempt() -> bool:
             stored = await read_user(self._store, subject)
             sids = choose(stored.record)
             record, families = without_sessions(stored.record, sids)
             if record == stored.record and not always:
-                return
+                return False
             ended = {sid for sid in sids if stored.record.may_have_tokens(sid, stored.now)} - revoked
             self._revoke(subject, sorted(ended))
             revoked.update(ended)
@@ -255,8 +266,9 @@ class UserSessions:
                 stored.save(record),
                 *forget_families(families, record, sids),
             )
+            return True
 
-        await retry_lost(attempt)
+        return await retry_lost(attempt)
 
     def _revoke(self, subject: str, sids: Iterable[str]) -> None:
         if ended := tuple(sids):

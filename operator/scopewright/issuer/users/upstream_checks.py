@@ -17,6 +17,7 @@ from itertools import chain, repeat
 from typing import Final
 
 from scopewright.core.failures import Unavailable
+from scopewright.issuer.observability.user_events import CheckResult
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
 from scopewright.issuer.upstream.login import CHECK_SECONDS, CheckFailed, LoginEnded, LoginRefused, UpstreamLogins
@@ -68,12 +69,19 @@ class _Check:
 
 
 class UpstreamChecks:
-    """Of one process. `logins` is its client of providers, `end` is `UserSessions.end`."""
+    """Of one process. `logins` is its client of providers, `end` ends a session, `count` counts the questions."""
 
-    def __init__(self, store: SealedSessions, logins: UpstreamLogins, end: EndSession) -> None:
+    def __init__(
+        self,
+        store: SealedSessions,
+        logins: UpstreamLogins,
+        end: EndSession,
+        count: Callable[[CheckResult], None] = lambda result: None,
+    ) -> None:
         self._store = store
         self._logins = logins
         self._end = end
+        self._count = count
         self._checks: dict[str, _Check] = {}
         """By `sid`."""
         self._of_provider = Counter[str]()
@@ -119,6 +127,7 @@ class UpstreamChecks:
         check = self._checks.get(session.sid)
         if check is None:
             if self._of_provider[provider.uid] >= MAX_CHECKS_PER_PROVIDER:
+                self._count("not_asked")
                 raise NotConfirmed
             answer = asyncio.get_running_loop().create_future()
             check = self._checks[session.sid] = _Check(session.sid, session.login, provider, answer)
@@ -146,14 +155,18 @@ class UpstreamChecks:
         try:
             user = await self._ask(check.provider, asked.login)
         except LoginEnded:
+            self._count("ended")
             await self._until_stored(check, lambda: self._over(check, asked.login))
         except LoginRefused as refused:
+            self._count("refused")
             _fail(check, refused)
             await self._pause(check, asked, "too_many_groups", refused.tokens)
         except (UpstreamFailed, TimeoutError) as failure:
+            self._count("no_answer")
             _fail(check, NotConfirmed())
             await self._pause(check, asked, "no_answer", failure.tokens if isinstance(failure, CheckFailed) else None)
         else:
+            self._count("confirmed")
             login = confirmed_login(asked.login, user, asked.now)
             await self._until_stored(check, lambda: self._save(check, asked.login, user, asked.now), login)
 
