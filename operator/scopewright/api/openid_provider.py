@@ -121,3 +121,6 @@ class OpenIDProvider(Model):
     reauthentication: Literal["Verified", "Trusted"] = "Verified"
     """Whether a fresh login must be proven by auth_time in the ID token. Trusted: the provider sends none, and is
     trusted to ask the user again. Defaults to Verified."""
+    offline_access: Literal["Scope", "AccessType"] = "Scope"
+    """How a refresh token is asked for. Scope: by offline_access, if scopes contain it. AccessType: by
+    access_type=offline and prompt=consent, which Google needs. Defaults to Scope."""

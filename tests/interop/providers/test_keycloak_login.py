@@ -1,4 +1,4 @@
-"""Users of a real Keycloak log in, with the settings of docs/users/providers.md; then Keycloak changes its mind."""
+"""Users of a real Keycloak log in, with the settings of docs/users/providers/keycloak.md; then Keycloak changes its mind."""
 
 import json
 import time
@@ -22,7 +22,7 @@ from tests.ports import free_port
 
 CHECK_SECONDS: Final = 60
 """`upstreamCheck.every`, the smallest."""
-_PAGE: Final = DocumentedPage.of(document(ROOT / "docs/users/providers.md"))
+_PAGE: Final = DocumentedPage.of(document(ROOT / "docs/users/providers/keycloak.md"))
 _PAGE_ISSUER: Final = "https://issuer.example.org"
 _PAGE_KEYCLOAK: Final = "https://login.example.org"
 

@@ -241,6 +241,7 @@ def _upstream_client(oidc: OpenIDProvider) -> UpstreamClient:
         signing_algorithms=tuple(oidc.signing_algorithms),
         userinfo=oidc.userinfo,
         reauthentication=oidc.reauthentication,
+        offline_access=oidc.offline_access,
     )
 
 

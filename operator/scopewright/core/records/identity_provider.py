@@ -45,6 +45,7 @@ class UpstreamClient:
     """Of ID tokens, as JOSE names."""
     userinfo: Literal["IfMissing", "Always", "Never"] = "IfMissing"
     reauthentication: Literal["Verified", "Trusted"] = "Verified"
+    offline_access: Literal["Scope", "AccessType"] = "Scope"
 
 
 @dataclass(frozen=True, slots=True)

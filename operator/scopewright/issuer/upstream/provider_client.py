@@ -39,13 +39,15 @@ class ProviderClient:
         metadata = await self._connection.metadata()
         endpoint = metadata.authorization_endpoint
         challenge = hashlib.sha256(request.code_verifier.encode()).digest()
-        prompt = _prompt(request, metadata)
+        is_offline = self._oidc.offline_access == "AccessType"
+        prompt = _prompt(request, metadata, ("consent",) if is_offline else ())
         max_age = request.max_age
         if request.fresh and "login" not in prompt:
             max_age = 0  # asks the same (§3.1.2.1); whether the user has logged in is seen in the ID token
         elif max_age is None and self._oidc.reauthentication == "Verified":
             max_age = _ANY_AGE
         optional = {
+            "access_type": "offline" if is_offline else "",  # as Google wants, which has no scope offline_access
             "prompt": " ".join(prompt),
             "max_age": "" if max_age is None else str(max_age),
             "login_hint": request.login_hint,
@@ -166,9 +168,10 @@ class ProviderClient:
         return int(now) if self._oidc.reauthentication == "Trusted" else 0
 
 
-def _prompt(request: UpstreamRequest, metadata: ProviderMetadata) -> tuple[str, ...]:
+def _prompt(request: UpstreamRequest, metadata: ProviderMetadata, always: tuple[str, ...]) -> tuple[str, ...]:
     """Only values that the provider accepts. In place of `login`, it may let the user choose an account at least."""
-    wanted = request.prompt if not request.fresh or "login" in request.prompt else ("login", *request.prompt)
+    asked = (*request.prompt, *always)
+    wanted = tuple(dict.fromkeys(asked if not request.fresh else ("login", *asked)))
     if not metadata.prompts:
         return wanted
     if "login" in wanted and "login" not in metadata.prompts:

@@ -88,6 +88,18 @@ async def test_trusted_provider_is_not_asked_for_auth_time(login: LoginHarness) 
     assert "max_age" not in await parameters_of(login)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_refresh_token_is_asked_for_as_google_wants(login: LoginHarness, fresh: bool) -> None:
+    login.oidc["offline_access"] = "AccessType"
+    parameters = await parameters_of(login, fresh=fresh)
+    assert parameters["access_type"] == "offline"
+    assert parameters["prompt"] == ("login consent" if fresh else "consent")
+
+
+async def test_consent_of_the_provider_is_its_own_matter_by_default(login: LoginHarness) -> None:
+    assert not {"access_type", "prompt"} & (await parameters_of(login)).keys()
+
+
 async def test_query_of_the_endpoint_stays(login: LoginHarness) -> None:
     login.openid.metadata = {"authorization_endpoint": f"{login.openid.issuer}/authorize?tenant=a%20b"}
     parameters = await parameters_of(login)
