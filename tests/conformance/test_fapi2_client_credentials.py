@@ -4,107 +4,23 @@ Reimplemented here: an issuer process with `profile: FAPI2`, two clients with di
 `scopewright.verifier`. The docstring of each test names its module (`fapi2-security-profile-final-…`).
 """
 
-import hashlib
 import json
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, Final
 
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from scopewright.verifier import Verifier, protect
+from tests.conformance.fapi2.client import ALGORITHMS, Client, Keys, refused
+from tests.conformance.fapi2.wrong_proofs import CHANGED, changed_proof, malformed_proofs
 from tests.dev.test_dev import PAYROLL, Dev
 
 AUDIENCE: Final = "https://payroll-api.payroll.svc"
 RESOURCE: Final = "https://payroll.hr.example"
-ALGORITHMS: Final = ("ES256", "PS256", "EdDSA", "Ed25519")
-JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_SERIAL: Final = count()
-
-_LIBRARIES: Final[dict[str, Any]] = {"ES256": ECAlgorithm, "PS256": RSAAlgorithm, "EdDSA": OKPAlgorithm}
-
-
-@dataclass
-class Keys:
-    """A private key and its algorithm."""
-
-    algorithm: str
-    private: Any
-
-    @classmethod
-    def make(cls, algorithm: str) -> "Keys":
-        match algorithm:
-            case "ES256":
-                return cls(algorithm, ec.generate_private_key(ec.SECP256R1()))
-            case "EdDSA":
-                return cls(algorithm, ed25519.Ed25519PrivateKey.generate())
-            case _:
-                return cls(algorithm, rsa.generate_private_key(65537, 2048))
-
-    @property
-    def jwk(self) -> dict[str, str]:
-        found = json.loads(_LIBRARIES.get(self.algorithm, RSAAlgorithm).to_jwk(self.private.public_key()))
-        return {name: found[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in found}
-
-    def sign(self, claims: dict[str, Any], algorithm: str = "", **header: Any) -> str:
-        present = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(present, self.private, algorithm or self.algorithm, header)
-
-
-@dataclass
-class Client:
-    """One OAuthClient, with the key that it has registered and the one that its tokens are bound to."""
-
-    issuer: str
-    client_id: str
-    key: Keys
-    holder: Keys
-    nonce: str = ""
-
-    def assertion(self, algorithm: str = "", **changes: Any) -> str:
-        now = int(time.time())
-        claims = {"iss": self.client_id, "sub": self.client_id, "aud": self.issuer, "iat": now, "exp": now + 60}
-        return self.key.sign(claims | {"jti": f"assertion-{next(_SERIAL)}"} | changes, algorithm, kid="k")
-
-    def proof(
-        self, method: str, url: str, token: str = "", *, header: dict[str, Any] | None = None, **changes: Any
-    ) -> str:
-        claims: dict[str, Any] = {"htm": method, "htu": url, "iat": int(time.time()), "jti": f"proof-{next(_SERIAL)}"}
-        if token:
-            claims["ath"] = urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
-        head = {"typ": "dpop+jwt", "jwk": self.holder.jwk} | (header or {})
-        return self.holder.sign(claims | changes, str(head.pop("alg", "")), **head)
-
-    def ask(
-        self, assertion: str | None = None, *, proof: dict[str, Any] | None = None, bound: bool = True, **form: str
-    ) -> httpx.Response:
-        """A token request, repeated with the nonce of the first response."""
-        fields = {"grant_type": "client_credentials", "client_id": self.client_id}
-        if assertion != "":
-            fields |= {"client_assertion_type": JWT_BEARER}
-        for _ in range(2):
-            if assertion != "":
-                fields["client_assertion"] = assertion or self.assertion()
-            claims = (proof or {}) | ({"nonce": self.nonce} if self.nonce else {})
-            headers = {"DPoP": self.proof("POST", f"{self.issuer}/token", **claims)} if bound else {}
-            response = httpx.post(f"{self.issuer}/token", data=fields | form, headers=headers)
-            self.nonce = response.headers.get("DPoP-Nonce", self.nonce)
-            if response.json().get("error") != "use_dpop_nonce":
-                break
-        return response
-
-    def token(self, **changes: Any) -> str:
-        response = self.ask(proof=changes)
-        assert response.status_code == 200, response.text
-        assert response.json()["token_type"] == "DPoP"
-        return str(response.json()["access_token"])
 
 
 @dataclass
@@ -169,10 +85,6 @@ def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def get(url: str) -> dict[str, Any]:
     answer: dict[str, Any] = httpx.get(url).json()
     return answer
-
-
-def refused(response: httpx.Response, *errors: str) -> bool:
-    return response.status_code in (400, 401) and response.json()["error"] in errors
 
 
 async def test_discovery(plan: Plan) -> None:
@@ -305,51 +217,12 @@ async def test_nbf_of_an_assertion_may_be_eight_and_not_ninety_seconds_ahead(pla
     assert refused(client.ask(client.assertion(nbf=now + 90)), "invalid_client")
 
 
-_NEGATIVE: Final[dict[str, dict[str, Any]]] = {
-    "another method": {"htm": "POST"},
-    "no method": {"htm": None},
-    "another URL": {"htu": "https://payroll.hr.example/other"},
-    "another host": {"htu": "https://evil.example/salaries"},
-    "another scheme": {"htu": "http://payroll.hr.example/salaries"},
-    "no URL": {"htu": None},
-    "no iat": {"iat": None},
-    "an old iat": {"iat": 1_700_000_000},
-    "an iat far ahead": {"iat": 4_000_000_000},
-    "an iat that is a text": {"iat": "now"},
-    "no jti": {"jti": None},
-    "a jti that is a number": {"jti": 7},
-    "no ath": {"ath": None},
-    "another ath": {"ath": "x" * 43},
-    "no typ": {"header": {"typ": None}},
-    "typ JWT": {"header": {"typ": "JWT"}},
-    "no jwk": {"header": {"jwk": None}},
-    "a jwk that is a text": {"header": {"jwk": "x"}},
-    "an empty jwk": {"header": {"jwk": {}}},
-    "a symmetric jwk": {"header": {"jwk": {"kty": "oct", "k": "AAAA"}}},
-    "a private jwk": {"header": {"jwk": "private"}},
-    "the jwk of another key": {"header": {"jwk": "another"}},
-    "jwk.alg of another algorithm": {"header": {"jwk": {"alg": "ES512"}}},
-    "jwk.use enc": {"header": {"jwk": {"use": "enc"}}},
-    "jwk.key_ops without verify": {"header": {"jwk": {"key_ops": ["sign"]}}},
-    "a critical extension": {"header": {"crit": ["x"]}},
-}
-
-
-@pytest.mark.parametrize("what", _NEGATIVE)
+@pytest.mark.parametrize("what", CHANGED)
 async def test_wrong_proof_is_refused_at_the_resource(plan: Plan, what: str) -> None:
     """dpop-negative-tests"""
     first, second = plan.clients
-    case = dict(_NEGATIVE[what])
-    header = dict(case.pop("header", {}))
-    if header.get("jwk") == "private":
-        header["jwk"] = first.holder.jwk | {"d": "AAAA"}
-    elif header.get("jwk") == "another":
-        header["jwk"] = second.holder.jwk
-    elif header.get("jwk") and isinstance(header["jwk"], dict) and "kty" not in header["jwk"]:
-        header["jwk"] = first.holder.jwk | header["jwk"]
     token = first.token()
-    proof = first.proof("GET", f"{RESOURCE}/salaries", token, header=header, **case)
-    answer = await plan.call(token, proof)
+    answer = await plan.call(token, changed_proof(what, first, second, "GET", f"{RESOURCE}/salaries", token))
     assert refused(answer, "invalid_dpop_proof", "invalid_token"), answer.text
     assert "DPoP" in answer.headers["www-authenticate"]
     assert f'algs="{" ".join(a for a in ALGORITHMS)}"' in answer.headers["www-authenticate"]
@@ -361,15 +234,7 @@ async def test_malformed_unsigned_and_used_proofs_are_refused(plan: Plan) -> Non
     token = client.token()
     url = f"{RESOURCE}/salaries"
     good = client.proof("GET", url, token)
-    header, claims, signature = good.split(".")
-    unsigned = jwt.encode(jwt.decode(good, options={"verify_signature": False}), "", "none", {"typ": "dpop+jwt"})
-    hashed = jwt.encode(
-        jwt.decode(good, options={"verify_signature": False}),
-        "s" * 32,
-        "HS256",
-        {"typ": "dpop+jwt", "jwk": client.holder.jwk},
-    )
-    bad = [unsigned, hashed, f"{header}.{claims}.{signature[::-1]}", f"{header}.{claims}.", "x", f"{good}, {good}"]
+    bad = malformed_proofs(client, good)
     if client.holder.algorithm == "PS256":
         bad.append(client.proof("GET", url, token, header={"alg": "RS256"}))
     for proof in bad:

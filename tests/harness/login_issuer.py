@@ -18,13 +18,14 @@ USERS: Final = {
 }
 """The users of `users.yaml`, by id."""
 
-_CONFIG: Final = {
+CONFIG: Final = {
     "users": {
         "applications": [
             {"namespaces": [NAMESPACE], "hosts": ["hr.example", "*.hr.example", "127.0.0.1"], "consent": "Skippable"}
         ]
     }
 }
+"""The configuration file: where users of `hr` may return to."""
 _ACCESS: Final = [
     {"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["payroll.read", "payroll.write"]}
 ]
@@ -63,7 +64,7 @@ class LoginIssuer(Running):
         folder: Path,
         applications: Iterable[Mapping[str, Any]],
         users: Mapping[str, Mapping[str, Any]] = USERS,
-        config: Mapping[str, Any] = _CONFIG,
+        config: Mapping[str, Any] = CONFIG,
     ) -> None:
         documents = [*applications, *_payroll()]
         listed = {"users": [{"id": name, **claims} for name, claims in users.items()]}

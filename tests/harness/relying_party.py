@@ -61,6 +61,8 @@ class RelyingParty:
     method: str = "client_secret_basic"
     key: Key | None = None
     pkce: bool = True
+    token_type: str = "Bearer"
+    """That of its access tokens."""
     clock: Callable[[], float] = time.time
 
     def request(self, **changes: str | None) -> AuthorizationRequest:
@@ -136,7 +138,7 @@ class RelyingParty:
         assert response.status_code == 200, response.text
         assert response.headers["Cache-Control"] == "no-store"
         body = response.json()
-        assert body["token_type"] == "Bearer"
+        assert body["token_type"] == self.token_type
         assert isinstance(body["expires_in"], int)
         if "id_token" not in body:
             return TokenResponse(body, {}, {})
