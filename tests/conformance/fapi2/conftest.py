@@ -54,12 +54,13 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
 
 
 @pytest.fixture
-def suite(plan: Plan) -> Iterator[Suite]:
+def suite(plan: Plan, aged: Aged) -> Iterator[Suite]:
+    """`aged` is made before the first module."""
     with FormBrowser(plan.issuer.url) as browser:
         yield Suite(browser, *plan.applications, resource(plan.issuer.url))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def aged(plan: Plan) -> Aged:
     first = plan.applications[0]
     with FormBrowser(plan.issuer.url) as browser:

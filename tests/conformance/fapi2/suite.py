@@ -164,19 +164,23 @@ class Suite:
             assert word in page.texts["error-description"], page.texts
         return page
 
-    def push_refused(
-        self, request: AuthorizationRequest, *errors: str, app: Application | None = None, **how: Any
-    ) -> str:
+    def push_refused(self, request: AuthorizationRequest, *errors: str, **how: Any) -> str:
         """The pushed request is refused; return the description."""
-        response = (app or self.first).push(request, **how)
+        response = self.first.push(request, **how)
         assert refused(response, *errors), response.text
         return str(response.json()["error_description"])
 
 
 def resource(issuer: str) -> Any:
     """A service behind the verifier, which takes bound tokens for `payroll.read` alone."""
-    accepted = {"algorithms": ALGORITHMS, "dpop_algorithms": ALGORITHMS}
-    verifier = Verifier(issuer, PAYROLL, scopes=["payroll.read"], dpop_required=True, **accepted)
+    verifier = Verifier(
+        issuer,
+        PAYROLL,
+        scopes=["payroll.read"],
+        dpop_required=True,
+        algorithms=ALGORITHMS,
+        dpop_algorithms=ALGORITHMS,
+    )
     return protect(_salaries, verifier, base_url=RESOURCE)
 
 

@@ -4,8 +4,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import httpx
-
 from tests.conformance.fapi2.client import ALGORITHMS, Client, refused
 from tests.conformance.fapi2.suite import SALARIES, Application, Suite
 from tests.conformance.fapi2.wrong_proofs import CHANGED, changed_proof, malformed_proofs
@@ -79,7 +77,7 @@ async def test_ensure_holder_of_key_required(suite: Suite) -> None:
     token = suite.redeemed(request, code).access_token
     assert refused(await suite.call(token, None), "invalid_token", "invalid_dpop_proof")
     assert refused(await suite.call(token, None, "Bearer"), "invalid_token")
-    bearer = httpx.get(suite.metadata()["userinfo_endpoint"], headers={"Authorization": f"Bearer {token}"})
+    bearer = suite.first.party.userinfo(token)
     assert refused(bearer, "invalid_token")
 
 

@@ -5,7 +5,6 @@ import secrets
 import httpx
 
 from tests.conformance.fapi2.client import refused
-from tests.conformance.fapi2.conftest import Aged
 from tests.conformance.fapi2.suite import USER, Suite
 from tests.harness.browser import Away, finish_login, walk_login
 from tests.harness.html_page import Page
@@ -96,11 +95,6 @@ def test_par_attempt_reuse_request_uri(suite: Suite) -> None:
     url = suite.first.url(suite.first.request_uri(request))
     suite.redeemed(request, suite.first.party.code(request, walk_login(suite.browser, url, USER)))
     suite.error_page(url, "answered already")
-
-
-def test_par_attempt_to_use_expired_request_uri(suite: Suite, aged: Aged) -> None:
-    aged.wait(suite.first.push(suite.first.request()).json()["expires_in"] + 1)
-    suite.error_page(suite.first.url(aged.request_uri), "expired")
 
 
 def test_par_attempt_to_use_request_uri_for_different_client(suite: Suite) -> None:
