@@ -35,7 +35,7 @@ from scopewright.core.records.names import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord, UserGrant
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.stores import Change, Entries
 
@@ -62,21 +62,11 @@ class Case:
     result: str = "issued"
     lifetime: int = LIFETIME
 
-    def records(self, cluster_jwk: dict[str, str] | None = None) -> Iterator[Change]:
+    def records(
+        self, cluster_jwk: dict[str, str] | None = None, user_grants: tuple[UserGrant, ...] = ()
+    ) -> Iterator[Change]:
         """Every object that the issuer follows. Each call makes a new signing key."""
         now = datetime.now(UTC)
-        generated = make_key(self.algorithm)
-        key = KeyRecord(
-            kid=generated.jwk["kid"],
-            signing_key="default",
-            algorithm=self.algorithm,
-            config_map="scopewright-jwks",
-            jwk=generated.jwk,
-            creation_time=now,
-            signing_start_time=now - timedelta(hours=1),
-            signing_end_time=now + timedelta(days=30),
-            verification_end_time=now + timedelta(days=31),
-        )
         server = ResourceServerRecord(
             namespace=SERVER[0],
             name=SERVER[1],
@@ -86,17 +76,16 @@ class Case:
             served_by=(".".join(SERVER),),
             lifetime=self.lifetime,
             grants=(ResolvedGrant((SCOPE,), namespaces=tuple(f"team-{n:02}" for n in range(TEAMS))),),
+            user_grants=user_grants,
         )
         issuer = IssuerRecord(ISSUER, clusters=(cluster(cluster_jwk),)) if cluster_jwk else IssuerRecord(ISSUER)
-        yield _object("ConfigMap", ISSUER_NAME, {ENTRY: encode(issuer)}, label="issuer")
-        yield _object("ConfigMap", "scopewright-jwks", {"jwks.json": _jwks(generated.jwk)})
+        yield object_of("ConfigMap", ISSUER_NAME, {ENTRY: encode(issuer)}, label="issuer")
+        yield from signing_key("default", self.algorithm, "scopewright-jwks")
         name = resource_server_record_name(server.namespace, server.name)
-        yield _object("ConfigMap", name, {ENTRY: encode(server)}, label="resource-server")
-        entries = {ENTRY: encode(key), PRIVATE_KEY_ENTRY: generated.pem}
-        yield _object("Secret", key_record_name(key.kid), entries, of_type=SIGNING_KEY_TYPE)
+        yield object_of("ConfigMap", name, {ENTRY: encode(server)}, label="resource-server")
         for client in (_api(now), *(self._client(n, now) for n in range(self.clients))):
             name = client_record_name(client.namespace, client.name)
-            yield _object("Secret", name, {ENTRY: encode(client)}, of_type=CLIENT_TYPE)
+            yield object_of("Secret", name, {ENTRY: encode(client)}, of_type=CLIENT_TYPE)
 
     def _client(self, n: int, now: datetime) -> ClientRecord:
         namespace, name = client_name(n)
@@ -111,6 +100,25 @@ class Case:
             service_account=service_account(n) if account else None,
             access=(RequestedAccess("/".join(SERVER), (SCOPE,)),),
         )
+
+
+def signing_key(name: str, algorithm: str, config_map: str) -> Iterator[Change]:
+    """A new key that signs now, and the JWKS with it."""
+    now, generated = datetime.now(UTC), make_key(algorithm)
+    key = KeyRecord(
+        kid=generated.jwk["kid"],
+        signing_key=name,
+        algorithm=algorithm,
+        config_map=config_map,
+        jwk=generated.jwk,
+        creation_time=now,
+        signing_start_time=now - timedelta(hours=1),
+        signing_end_time=now + timedelta(days=30),
+        verification_end_time=now + timedelta(days=31),
+    )
+    yield object_of("ConfigMap", config_map, {"jwks.json": _jwks(generated.jwk)})
+    entries = {ENTRY: encode(key), PRIVATE_KEY_ENTRY: generated.pem}
+    yield object_of("Secret", key_record_name(key.kid), entries, of_type=SIGNING_KEY_TYPE)
 
 
 def _api(now: datetime) -> ClientRecord:
@@ -128,7 +136,7 @@ def _jwks(jwk: dict[str, str]) -> bytes:
     return f'{{"keys":[{{{members}}}]}}'.encode()
 
 
-def _object(kind: ManagedKind, name: str, entries: Entries, *, of_type: str = "", label: str = "") -> Change:
+def object_of(kind: ManagedKind, name: str, entries: Entries, *, of_type: str = "", label: str = "") -> Change:
     labels = {MANAGED_BY: MANAGER} | ({RECORD_LABEL: label} if label else {})
     existing = Existing(Ref(kind, SYSTEM, name), f"uid-{name}", "1", of_type, labels, creation_time=datetime.now(UTC))
     return Change(existing, entries)
