@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import reconcile, rotation, startup, takeover, tokens, verify
+from bench import reconcile, rotation, startup, takeover, tokens, users, verify
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.figures_file import write_figures
 from bench.machine import facts
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         startup.BENCHMARK,
         takeover.BENCHMARK,
         tokens.BENCHMARK,
+        users.BENCHMARK,
         verify.BENCHMARK,
     )
 }

@@ -2,11 +2,16 @@
 
 import asyncio
 import base64
+import contextlib
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -121,18 +126,18 @@ def start_issuer(case: Case, workers: int, folder: Path) -> TokenServer:
         command.append(f"--cluster-jwk={json.dumps(cluster_jwk())}")
     if case.once:
         replay_port = free_port()
-        replay_server = _start_replay_server(replay_port, folder)
+        replay_server = start_redis(replay_port, folder)
         command.append(f"--replay=redis://127.0.0.1:{replay_port}/0")
     child = Child(command, log=log, cwd=ROOT)
     return TokenServer(case.name, case.about, port, requests, child, log, case, audit, replay_server)
 
 
-def _start_replay_server(port: int, folder: Path) -> Child:
-    """Start the replay memory that the workers share."""
+def start_redis(port: int, folder: Path, prefix: Sequence[str] = ()) -> Child:
+    """Start a Redis or Valkey without persistence. `prefix` is that of the command."""
     program = shutil.which("valkey-server") or shutil.which("redis-server")
     if program is None:
-        raise BenchmarkError("neither Valkey nor Redis is installed: apt-get install redis-server, or choose --case")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        raise BenchmarkError("neither Valkey nor Redis is installed: apt-get install redis-server")
+    command = [*prefix, program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     return Child(command, log=folder / "redis.log", cwd=folder)
 
 
@@ -149,19 +154,41 @@ def start_oidc_provider(like: TokenServer, case: Case, workers: int, folder: Pat
 
 
 def install_oidc_provider(folder: Path) -> None:
-    """Install it from npm into the directory."""
+    """Put its programs into `peers` of the directory. Its packages come from npm once, and then from a cache."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         raise BenchmarkError("node and npm are not installed: install them, or pass --no-peer")
-    shutil.copytree(_PEER, folder / "peers")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
-    try:
-        done = subprocess.run(
-            command, cwd=folder / "peers", capture_output=True, text=True, check=False, timeout=_INSTALL_TIMEOUT_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"npm install did not complete within {_INSTALL_TIMEOUT_SECONDS:.0f} s") from None
-    if done.returncode:
-        raise BenchmarkError(f"npm install: {done.stderr.strip()}")
+    shutil.copytree(_PEER, folder / "peers", dirs_exist_ok=True)
+    modules = folder / "peers" / "node_modules"
+    if not modules.exists():
+        modules.symlink_to(_packages() / "node_modules")
+
+
+def _packages() -> Path:
+    """The folder with the installed packages of `package-lock.json`, made whole or not at all."""
+    files = [_PEER / name for name in ("package.json", "package-lock.json")]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "bench"
+    home = cache / f"peers-{digest[:20]}"
+    if home.exists():
+        return home
+    cache.mkdir(parents=True, exist_ok=True)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".installing-") as scratch:
+        made = Path(scratch) / "peers"
+        made.mkdir()
+        for file in files:
+            shutil.copy(file, made)
+        try:
+            done = subprocess.run(
+                command, cwd=made, capture_output=True, text=True, check=False, timeout=_INSTALL_TIMEOUT_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise BenchmarkError(f"npm ci did not complete within {_INSTALL_TIMEOUT_SECONDS:.0f} s") from None
+        if done.returncode:
+            raise BenchmarkError(f"npm ci: {done.stderr.strip()}")
+        with contextlib.suppress(OSError):  # another run has installed them
+            made.rename(home)
+    return home
 
 
 def _private_jwk() -> dict[str, Any]:

@@ -23,7 +23,8 @@ _FIELD: Final = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 _FORM: Final = re.compile(r"<form[^>]*>.*?</form>", re.DOTALL)
 _ACTION: Final = re.compile(r'action="([^"]*)"')
 _HEADERS: Final = (
-    b"Host: issuer.example.org\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n"
+    b"Host: issuer.example.org\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n"
     b"Accept: text/html,application/json;q=0.9,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n"
     b"Accept-Language: en-GB,en;q=0.5\r\nX-Forwarded-For: 10.244.3.17\r\nX-Forwarded-Proto: https\r\n"
 )
@@ -47,6 +48,8 @@ class Connections:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator["Connection"]:
+        while self._free and self._free[-1][0].at_eof():  # the server has closed it
+            self._free.pop()[1].close()
         reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
         try:
             yield Connection(reader, writer)

@@ -13,10 +13,10 @@ from bench.user_browser import Connection, Connections, LoginRequest, log_in, re
 from bench.user_records import SPA, USERS, WEB
 
 CONNECTIONS: Final = 16
-REFRESH_TOKENS: Final = 64
-"""Refresh tokens that are used in turn, of as many users."""
 MAX_IN_FLIGHT: Final = 64
 """Of a load at a rate: what is due above it is not sent, and counted."""
+REFRESH_TOKENS: Final = MAX_IN_FLIGHT
+"""Refresh tokens that are used in turn, of as many users."""
 
 Step = Callable[[Connection], Awaitable[None]]
 
@@ -45,6 +45,7 @@ class OpenLoad:
     dropped: int = 0
     latencies: list[float] = field(default_factory=list)
     """In seconds, of what was done."""
+    seconds: float = 0.0
 
 
 class Users:
@@ -105,9 +106,13 @@ async def run_closed(connections: Connections, step: Step, seconds: float) -> Cl
                 await step(connection)
                 latencies.append(time.perf_counter() - begun)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(repeat())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(repeat())
+    except* (BenchmarkError, OSError, EOFError, TimeoutError) as failed:
+        first = failed.exceptions[0]
+        raise BenchmarkError(f"a load without pauses must not fail: {type(first).__name__}: {first}") from None
     took = time.perf_counter() - started
     return ClosedLoad(len(latencies), took, *(quantile(latencies, part) for part in (0.5, 0.99)))
 
@@ -129,7 +134,7 @@ async def run_open(connections: Connections, step: Step, rate: float, stop: asyn
             load.done += 1
             load.latencies.append(time.perf_counter() - begun)
 
-    due = time.perf_counter()
+    due = started = time.perf_counter()
     while not stop.is_set():
         if (pause := due - time.perf_counter()) > 0:
             await asyncio.sleep(pause)
@@ -141,6 +146,7 @@ async def run_open(connections: Connections, step: Step, rate: float, stop: asyn
         task = asyncio.create_task(attempt())
         running.add(task)
         task.add_done_callback(running.discard)
+    load.seconds = time.perf_counter() - started
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)

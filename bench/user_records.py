@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from bench.token_cases import MANY, Case, object_of, signing_key
+from bench.token_cases import Case, object_of, signing_key
 from bench.token_clients import SCOPE, SERVER, secret
 from bench.token_requests import basic
 from scopewright.core.objects import digest
@@ -33,8 +33,8 @@ from scopewright.stores import Change
 REDIRECT_URI: Final = "https://hr.example/callback"
 USERS: Final = 10_000
 SCOPES: Final = f"openid profile email groups {SCOPE}"
-TOKENS: Final = Case("users", "client tokens", MANY, basic)
-"""Client tokens are those of the first case of `tokens`."""
+TOKENS: Final = Case("users", "client tokens", 1000, basic)
+"""Client tokens are those of the first case of `tokens`, of fewer clients."""
 GROUP: Final = "hr-staff"
 WEB: Final = ("hr", "hr-web")
 """The confidential application. Its refresh tokens do not rotate."""
@@ -60,7 +60,10 @@ def records(id_token_algorithm: str, provider_url: str) -> Iterator[Change]:
     yield object_of("Secret", SESSION_KEY_NAME, {KEY_ENTRY: b"s" * 32}, of_type=SESSION_KEY_TYPE)
     away = IdentityProviderRecord("away", "uid-away", "Away", provider_url, oidc=UpstreamClient(provider_url, "bench"))
     for provider in (STAFF, away):
-        entries = {ENTRY: encode(provider), **({} if provider.oidc else {USERS_ENTRY: encode_static_users([_nobody()])})}
+        entries = {
+            ENTRY: encode(provider),
+            **({} if provider.oidc else {USERS_ENTRY: encode_static_users([_nobody()])}),
+        }
         name = identity_provider_record_name(provider.name)
         yield object_of("Secret", name, entries, of_type=IDENTITY_PROVIDER_TYPE)
     for record in (_application(WEB, "staff", now), _public(), _application(AWAY, "away", now)):
@@ -105,4 +108,3 @@ def _application(application: tuple[str, str], provider: str, now: datetime, **c
 
 def _public() -> ClientRecord:
     return _application(SPA, "staff", datetime.now(UTC), credentials=(), public=True)
-

@@ -91,5 +91,5 @@ if (workers > 1 && cluster.isPrimary) {
   for (let n = 0; n < workers; n += 1) cluster.fork();
   process.on('SIGTERM', () => process.exit(0));
 } else {
-  createServer(serve).listen(port, '127.0.0.1', () => { if (workers === 1) console.log('ready'); });
+  createServer({ keepAliveTimeout: 75_000 }, serve).listen(port, '127.0.0.1', () => { if (workers === 1) console.log('ready'); });
 }
