@@ -161,10 +161,9 @@ class UsersHarness:
         """An authorization request that the page of a client sends as a form."""
         return await browser.post(f"{self.issuer_url}/authorize", data=parameters(**changes))
 
-    async def push(self, *, headers: dict[str, str] | None = None, **changes: str | None) -> httpx.Response:
+    async def push(self, **changes: str | None) -> httpx.Response:
         """A pushed authorization request (RFC 9126) of `hr-web`, with its secret."""
-        http = self.issuer.http
-        return await http.post("/par", data=parameters(**changes), auth=(CLIENT_ID, SECRET), headers=headers)
+        return await self.issuer.http.post("/par", data=parameters(**changes), auth=(CLIENT_ID, SECRET))
 
     async def request_uri(self, **changes: str | None) -> str:
         """That of a new pushed request."""

@@ -7,7 +7,7 @@ redirect to the client (`RefusedRequest`).
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from scopewright.api import redirect_uris
@@ -171,16 +171,6 @@ def read(
         acr_values=parameter(form, "acr_values"),
         ui_locales=parameter(form, "ui_locales"),
     )
-
-
-def read_pushed(found: FoundPushed, registry: Registry) -> AuthorizationRequest:
-    """As `read`, against the records as they are now."""
-    client, _ = client_of(found.pushed.parameters, registry)
-    if client.uid_hash != found.pushed.client_uid_hash:
-        description = "The application was registered anew since it sent the request. Go back to it, and try again."
-        raise UntrustedRequest(description, reason="request_uri_of_another_client", client_id=client.client_id)
-    request = read(found.pushed.parameters, registry, lambda subject: subject, pushed=True)
-    return replace(request, pushed=found)
 
 
 def pushed_requests_required(login: Login, registry: Registry) -> bool:

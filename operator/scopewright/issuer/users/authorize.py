@@ -124,7 +124,7 @@ class Authorize:
             return authorization_request.read(form, registry, self.hinted_subject)
         client, _ = authorization_request.client_of(form, registry)
         found = await self.context.pushed.visit(form, client.client_id)
-        return authorization_request.read_pushed(found, registry)
+        return self.context.read_pushed(found)
 
     async def _step(self, http: Request, request: AuthorizationRequest, attempt: PendingLogin | None) -> Step:
         session, now = await self.context.session(http), self.context.clock()

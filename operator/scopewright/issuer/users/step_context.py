@@ -1,7 +1,7 @@
 """What all steps of a login share: the attempt of the browser, its session, cookies, paths and pages."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from scopewright.issuer.users.cookies import Cookies
 from scopewright.issuer.users.page_values import Application, WayBack
 from scopewright.issuer.users.pages import Page
 from scopewright.issuer.users.problems import PageProblem
-from scopewright.issuer.users.pushed import PushedRequests
+from scopewright.issuer.users.pushed import FoundPushed, PushedRequests
 from scopewright.issuer.users.responses import page_response
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session
@@ -74,10 +74,22 @@ class StepContext:
                 reason="no_attempt",
             )
         if attempt.pushed:
-            request = authorization_request.read_pushed(await self.pushed.read(attempt.pushed), self.registry)
-        else:
-            request = authorization_request.read(attempt.parameters, self.registry, lambda subject: subject)
+            return ResumedAttempt(attempt, self.read_pushed(await self.pushed.read(attempt.pushed)))
+        request = authorization_request.read(attempt.parameters, self.registry, lambda subject: subject)
         return ResumedAttempt(attempt, request)
+
+    def read_pushed(self, found: FoundPushed) -> AuthorizationRequest:
+        """A pushed request, validated against the records as they are now; raises as `authorization_request.read`."""
+        parameters, registry = found.pushed.parameters, self.registry
+        client, _ = authorization_request.client_of(parameters, registry)
+        if client.uid_hash != found.pushed.client_uid_hash:
+            raise PageProblem(
+                "The application was registered anew since it sent the request. Go back to it, and try again.",
+                reason="request_uri_of_another_client",
+                client_id=client.client_id,
+            )
+        request = authorization_request.read(parameters, registry, lambda subject: subject, pushed=True)
+        return replace(request, pushed=found)
 
     async def session(self, http: Request, *, idle_too: bool = False) -> Session | None:
         """The session of the browser."""
