@@ -188,13 +188,12 @@ class EndUsers:
 
 
 def _without_consents(stored: VersionedUser) -> Save:
-    """A record without anything ends at once. It is not deleted: that would succeed also after a login at this moment,
-    whose session it lists.
+    """A record without sessions and families ends at once. It is not deleted: that would succeed also after a login at
+    this moment, whose session it lists.
     """
-    record = replace(stored.record, consents=())
-    if record != UserRecord():
-        return stored.save(record)
-    return Save(user_handle(stored.subject), encode_stored(record), _EMPTY_RECORD_SECONDS, stored.version)
+    if stored.record.sids:
+        return stored.save(replace(stored.record, consents=()))
+    return Save(user_handle(stored.subject), encode_stored(UserRecord()), _EMPTY_RECORD_SECONDS, stored.version)
 
 
 def _subject_and_sid(scanned: Scanned) -> tuple[str, str]:
