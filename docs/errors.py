@@ -109,6 +109,10 @@ TO_DO: Final = {
         "temporarily_unavailable",
         "store_unavailable",
     ): "Retry after Retry-After; the API server, or the replay store, is unavailable.",
+    ("temporarily_unavailable", "session_store_not_shared"): (
+        "Replicas of the issuer have different session stores, so users are refused: set `users.sessions.valkey`, or "
+        "run one replica of the issuer. Clients get their own tokens meanwhile."
+    ),
     ("temporarily_unavailable", "provider_unavailable"): (
         "Retry after Retry-After; the identity provider of the user has not answered for `upstreamCheck.maxAge`."
     ),

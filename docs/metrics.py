@@ -81,6 +81,10 @@ REMEDIES: Final = {
     "scopewright_issuer_api_server_last_contact_timestamp_seconds": (
         "See [ScopewrightApiServerUnreachable](#scopewrightapiserverunreachable)."
     ),
+    "scopewright_issuer_session_store_shared": (
+        "0: users get 503 until all replicas have one store. Set `users.sessions.valkey`, or run one replica "
+        "([Session stores not shared](operations.md#session-stores-not-shared))."
+    ),
     "scopewright_watch_retries": (
         "If it keeps growing: the log has the last error once a minute. Usual causes are a missing permission, or an "
         "API server that refuses load."
@@ -310,7 +314,9 @@ def issuer() -> list[Exported]:
 def issuer_families() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
     registry.providers.put(Provider(IdentityProviderRecord("company", "1", "Company", "https://login.example")))
-    return IssuerMetrics(registry, lambda: 1.0, last_activity=lambda kind: 1.0, last_contact=lambda: 1.0).collect()
+    return IssuerMetrics(
+        registry, lambda: 1.0, last_activity=lambda kind: 1.0, last_contact=lambda: 1.0, shares_sessions=lambda: True
+    ).collect()
 
 
 def names() -> set[str]:

@@ -42,6 +42,7 @@ from scopewright.core.records.names import (
 from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
+from scopewright.core.session_stores import store_key
 from scopewright.core.signing.jwks import JWKS_ENTRY
 from tests.golden.names import Names
 from tests.golden.yaml_text import Yaml
@@ -98,7 +99,9 @@ class ExistingObjects:
         return self._object("ConfigMap", self._config.namespace, name, entries, labels, created=created)
 
     def _usage_report(self, given: Yaml) -> Managed:
-        """`used` maps names of secrets to instants; `itself` is a credential that leave/leave-worker brings."""
+        """`used` maps names of secrets to instants; `itself` is a credential that leave/leave-worker brings.
+        `sessionStores` maps names of stores to when each was reported, and to the `others` that its issuers know.
+        """
         itself = ClientRecord("leave", "leave-worker", "uid-1").identity
         used = {
             usage_key(itself if name == "itself" else self._names.secret(name)): int(
@@ -106,7 +109,14 @@ class ExistingObjects:
             )
             for name, when in given.get("used", {}).items()
         }
-        entries = {ENTRY: _encoded(UsageRecord, {"since": given["since"], "used": used})}
+        stores = {
+            store_key(name): {
+                "reported": _seconds(report["reported"]),
+                "others": {store_key(other): _seconds(when) for other, when in report.get("others", {}).items()},
+            }
+            for name, report in given.get("sessionStores", {}).items()
+        }
+        entries = {ENTRY: _encoded(UsageRecord, {"since": given["since"], "used": used, "sessionStores": stores})}
         return self._object("ConfigMap", self._config.namespace, USAGE_NAME, entries, {RECORD_LABEL: "usage"})
 
     def _audience_claim(self, given: Yaml) -> Managed:
@@ -213,6 +223,10 @@ def _standard_entries(issuer: str) -> Yaml:
         "token_endpoint": f"{issuer}/token",
         "jwks_uri": f"{issuer}/jwks.json",
     }
+
+
+def _seconds(when: str) -> int:
+    return int(datetime.fromisoformat(when).timestamp())
 
 
 def _encoded(kind: type[R], given: Yaml) -> bytes:

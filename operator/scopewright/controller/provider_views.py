@@ -12,6 +12,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.providers.record import check_target
 from scopewright.core.providers.view import ProviderView, Referenced, ReferencedObject, references
+from scopewright.core.session_stores import apart_until
 from scopewright.stores import Objects
 
 
@@ -40,6 +41,7 @@ class ProviderViews:
             referenced=await self._read(provider) if is_own_namespace else {},
             config=self._config,
             now=self._dependencies.clock(),
+            sessions_apart_until=apart_until(managed.usage.session_stores) if managed.usage else None,
             allow_loopback=self._dependencies.local,
             events=progress.events,
             failed_writes=progress.failed_writes,

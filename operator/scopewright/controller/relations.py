@@ -12,6 +12,7 @@ from scopewright.core.declared import Declared, ref_of
 from scopewright.core.lifecycle import is_paused_or_deleting
 from scopewright.core.objects import CLIENT_LABEL, Ref
 from scopewright.core.records.names import USAGE_NAME
+from scopewright.core.session_stores import NOT_SHARED, apart_until
 
 _ORDER: Final = ("SigningKey", "IdentityProvider", "ResourceServer", "ScopeGrant", "OAuthClient")
 
@@ -59,7 +60,7 @@ class Relations:
         if key:
             return {key, *self._index.referrers("OAuthClient", key), *self._grants_waiting_for(key)}
         if ref == Ref("ConfigMap", self._managed.namespace, USAGE_NAME):
-            return self._clients_used_since_shown()
+            return self._clients_used_since_shown() | self._providers_with_other_stores()
         keys = self._index.referrers("OAuthClient", ref) | self.holders(ref)
         return keys | self._signing_keys(ref) if ref.namespace == self._managed.namespace else keys
 
@@ -127,6 +128,12 @@ class Relations:
             if used and rounded_use(max(used.values())) != shown:
                 keys.add(ref_of(client))
         return keys
+
+    def _providers_with_other_stores(self) -> Keys:
+        """Providers whose status does not show what issuers report of their session stores."""
+        apart = bool(self._managed.usage and apart_until(self._managed.usage.session_stores))
+        found = ((ref_of(p), p.condition("Ready")) for p in all_of(self._declared, IdentityProvider))
+        return {ref for ref, ready in found if (ready is not None and ready.reason == NOT_SHARED) is not apart}
 
     def _depending_on_providers(self) -> Keys:
         """The other providers, one of which may get a domain or groups now, and the clients with a login."""

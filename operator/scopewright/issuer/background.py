@@ -1,4 +1,6 @@
-"""The background tasks of the issuer: follow the store, and write the snapshot, revocations and credential usage."""
+"""The background tasks of the issuer: follow the store, and write the snapshot, revocations, credential usage
+and the session store in use.
+"""
 
 import asyncio
 import contextlib
@@ -15,6 +17,7 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.serving.supervise import SupervisedTasks
+from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
@@ -48,6 +51,8 @@ class Background:
     """None: there are no endpoints for users."""
     sessions: MeasuredSessions | None = None
     """The store of `users`."""
+    session_stores: SessionStoreGuard | None = None
+    """None: there are no endpoints for users, or no write access."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -67,6 +72,8 @@ class Background:
         if self.usage is not None:
             self.tasks.start("revocations", self.revocations.run)
             self.tasks.start("usage", self.usage.run)
+        if self.session_stores is not None:
+            self.tasks.start("session stores", self.session_stores.run)
         fallback = asyncio.create_task(self._accept_snapshot_later(), name="fallback") if loaded else None
         try:
             yield
@@ -79,6 +86,8 @@ class Background:
             if self.usage is not None:
                 await self.revocations.finish()
                 await self.usage.finish()
+            if self.session_stores is not None:
+                await self.session_stores.finish()
             await self.replay.close()
 
     async def _accept_snapshot_later(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from scopewright.core.session_stores import ADVICE
 from scopewright.issuer.authentication.authenticator import Authenticator
 from scopewright.issuer.authentication.clusters import TrustedClusters
 from scopewright.issuer.authentication.dpop import DpopProofs
@@ -33,6 +34,7 @@ from scopewright.issuer.service import AnyEndpoint, ClientEndpoints, Issuer
 from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.serving.supervise import SupervisedTasks
+from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
@@ -116,9 +118,12 @@ def build_issuer(
     listener = reader if isinstance(reader, Listener) else None
     contact = listener.contact if listener else None
     readiness = Readiness(
-        registry, tasks, clock, lambda: follower.incomplete, contact, lambda: metrics.providers.failing
+        registry, tasks, clock, lambda: follower.incomplete, contact, lambda: _failing_logins(metrics, guard)
     )
-    follower = Follower(reader, registry, revocations, snapshots, clock=clock, changed=readiness.update)
+    guard = SessionStoreGuard(writer, namespace, settings.users.store, clock) if writer and settings.users else None
+    follower = Follower(
+        reader, registry, revocations, snapshots, clock=clock, changed=readiness.update, session_stores=guard
+    )
     metrics = IssuerMetrics(
         registry,
         clock,
@@ -126,6 +131,7 @@ def build_issuer(
         ready=lambda: not readiness.obstacles(),
         last_activity=listener.last_activity if listener else None,
         last_contact=(lambda: contact.last) if contact else None,
+        shares_sessions=(lambda: guard.is_shared) if guard else None,
     )
     known = registry.clients.credentials
     usage = (
@@ -194,7 +200,7 @@ def build_issuer(
             monotonic,
         )
         log = UserLog(sink, clock, metrics.users)
-        state = UserState.of(measured, logins, registry, policy, revocations, clock, log, metrics.users)
+        state = UserState.of(measured, logins, registry, policy, revocations, clock, log, metrics.users, guard)
         pages = build_application(
             measured, state, registry, policy, id_tokens.verify_hint, clock, monotonic, log, metrics.users
         )
@@ -249,6 +255,7 @@ def build_issuer(
         store_timeout=settings.store_timeout,
         users=state,
         sessions=sessions,
+        session_stores=guard,
     )
     feed = FeedEndpoint(revocations, registry.keys)
     return Issuer(
@@ -264,3 +271,9 @@ def build_issuer(
         userinfo,
         offers_login,
     )
+
+
+def _failing_logins(metrics: IssuerMetrics, guard: SessionStoreGuard | None) -> list[str]:
+    """What fails of the login of users, for `/readyz`."""
+    failing = [f"identity provider {name}" for name in metrics.providers.failing]
+    return failing if guard is None or guard.is_shared else [*failing, f"session store: {ADVICE}"]

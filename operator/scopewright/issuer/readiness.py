@@ -14,7 +14,7 @@ class Readiness:
     """Call `update` after each change of the registry.
 
     `pending_lists` returns the kinds that the store has not listed in full. `contact` is that of a remote store.
-    `failing_providers` returns the names of identity providers that do not answer.
+    `failing` returns what else fails of the login of users, without which the issuer is ready.
     """
 
     def __init__(
@@ -24,14 +24,14 @@ class Readiness:
         clock: Clock,
         pending_lists: Callable[[], Collection[str]],
         contact: Contact | None,
-        failing_providers: Callable[[], Collection[str]] = tuple,
+        failing: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._registry = registry
         self._tasks = tasks
         self._clock = clock
         self._pending_lists = pending_lists
         self._contact = contact
-        self._failing_providers = failing_providers
+        self._failing = failing
         self._accepts_snapshot = False
         self.started = False
         """Whether the issuer has begun to serve tokens. It stays true. Read for every request, so not a property."""
@@ -68,7 +68,7 @@ class Readiness:
         """The answer of `/readyz`."""
         if missing := self.obstacles():
             return json_answer(503, {"status": "not ready", "missing": missing})
-        failing = [*self._tasks.down(needed=False), *(f"identity provider {n}" for n in self._failing_providers())]
+        failing = [*self._tasks.down(needed=False), *self._failing()]
         stale = self._contact.problem if self._contact else ""
         # Still ready: otherwise the Service would lose all issuers at once (invariant 7).
         status = {"status": "degraded", "stale": stale} if stale else {"status": "ok"}

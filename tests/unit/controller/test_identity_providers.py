@@ -10,9 +10,13 @@ from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.views import Dependencies
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import Ref
+from scopewright.core.installation import usage_ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.providers.secrets import PROVIDER_SECRET_TYPE
-from scopewright.core.records.names import CLIENT_SECRET_ENTRY, ENTRY
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import CLIENT_SECRET_ENTRY, ENTRY, RECORD_LABEL
+from scopewright.core.records.written_by_issuers import SessionStoreReport, UsageRecord
+from scopewright.core.session_stores import store_key
 from tests.harness.operator import OperatorHarness, run_sync
 from tests.harness.samples import ISSUER, NAMESPACE
 
@@ -281,6 +285,62 @@ def test_a_restart_changes_no_status_before_the_first_check(harness: OperatorHar
     harness.apply_provider(oidc={"clientID": "another"})
     harness.settle()
     assert harness.condition(ref) == "False Checking", "the earlier check was of another generation"
+
+
+# Session stores
+
+
+def put_reports(harness: OperatorHarness, *stores: str) -> Ref:
+    """As issuers with these session stores report, each of which knows the others."""
+    now = int(harness.clock.now.timestamp())
+    keys = [store_key(store) for store in stores]
+    reports = {key: SessionStoreReport(now, {other: now - 1 for other in keys if other != key}) for key in keys}
+    ref, labels = usage_ref(harness.config), {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
+    entries = {ENTRY: encode(UsageRecord(harness.clock.now, session_stores=reports))}
+    harness.store.put(Existing(ref, "", "", labels=labels), entries)
+    return ref
+
+
+def test_no_provider_is_ready_while_issuers_have_different_session_stores(harness: OperatorHarness) -> None:
+    first = harness.apply_provider()
+    other = harness.apply_provider("other")
+    usage = put_reports(harness, "one")
+    harness.settle()
+    assert harness.condition(first) == "True InForce"
+    assert not {first, other} & harness.cache.relations.of_managed(usage), "the rule costs no reconciliation"
+    put_reports(harness, "one", "two")
+    harness.resync()
+    assert {first, other} <= harness.cache.relations.of_managed(usage)
+    harness.settle()
+    assert harness.condition(first) == harness.condition(other) == "False SessionStoreNotShared"
+    assert "set users.sessions.valkey, or run one replica" in message(harness, first)
+    assert not {first, other} & harness.cache.relations.of_managed(usage), "it is shown"
+    harness.clock.advance(minutes=1)
+    put_reports(harness, "one", "two")
+    writes = len(harness.events)
+    harness.settle()
+    assert len(harness.events) == writes, "repeated reports are no news"
+    put_reports(harness, "one")
+    harness.resync()
+    assert {first, other} <= harness.cache.relations.of_managed(usage)
+    harness.settle()
+    assert harness.condition(first) == "True InForce"
+    reasons = [event.reason for event in harness.events if event.reason != "KeyCreated"]
+    assert reasons == ["SessionStoreNotShared"] * 2 + ["InForce"] * 2
+
+
+def test_reports_of_issuers_that_are_gone_hold_for_ten_minutes(harness: OperatorHarness) -> None:
+    put_reports(harness, "one", "two")
+    ref = harness.apply_provider()
+    harness.settle()
+    assert harness.condition(ref) == "False SessionStoreNotShared"
+    harness.clock.advance(minutes=9, seconds=30)
+    harness.reconcile(ref)
+    assert harness.condition(ref) == "False SessionStoreNotShared"
+    harness.clock.advance(seconds=30)
+    assert harness.next_due[ref] <= harness.clock.now
+    harness.reconcile(ref)
+    assert harness.condition(ref) == "True InForce"
 
 
 # Logins

@@ -12,6 +12,7 @@ from scopewright.core.objects import Deletion, is_paused
 from scopewright.core.plan import ConditionUpdate, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.providers.record import check_target, loses_its_record, record_write
 from scopewright.core.providers.view import ProviderView
+from scopewright.core.session_stores import ADVICE, NOT_SHARED
 
 IN_FORCE: Final = "InForce"
 CHECKING: Final = "Checking"
@@ -101,6 +102,8 @@ def _coming_revocation(view: ProviderView) -> datetime | None:
 def _conditions(view: ProviderView, note: str = "") -> tuple[ConditionUpdate, ...]:
     """The conditions of a provider with a record, by its last check."""
     target, check = check_target(view), view.check
+    if _stores_apart_until(view):
+        return waiting(NOT_SHARED, f"no user can log in, because {ADVICE}{note}")
     if view.provider.spec.oidc is None:
         return ready(IN_FORCE, f"its users may log in with a password{note}")
     if target is None or check is None or check.target != target:
@@ -109,6 +112,16 @@ def _conditions(view: ProviderView, note: str = "") -> tuple[ConditionUpdate, ..
         message = f"{check.message}; its settings stay in force, and it is checked again soon{note}"
         return waiting(_CHECK_REASONS.get(check.reason, "ProviderUnreachable"), message)
     return ready(IN_FORCE, f"users may log in at {target.issuer_url}{note}")
+
+
+def _coming(view: ProviderView) -> tuple[datetime | None, ...]:
+    """When time alone changes the plan."""
+    return _coming_revocation(view), _stores_apart_until(view)
+
+
+def _stores_apart_until(view: ProviderView) -> datetime | None:
+    until = view.sessions_apart_until
+    return until if until and view.now < until else None
 
 
 def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
@@ -123,15 +136,15 @@ def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
 
 
 def _status(view: ProviderView, conditions: tuple[ConditionUpdate, ...]) -> Plan:
-    """The status, and the time of the next look: at the objects that it names, which are not watched, or at
-    `revokedBefore` in the future.
+    """The status, and the time of the next look: at the objects that it names, which are not watched, or at what is
+    coming.
     """
     provider, meta = view.provider, view.provider.metadata
     is_own_namespace = provider.namespace == view.config.namespace
     is_read = is_own_namespace and not is_paused_or_deleting(meta)
     return status_plan(
         IdentityProviderStatus, provider, conditions, view.events, view.now,
-        due=soonest(view.now + view.config.resync, _coming_revocation(view)) if is_read else None,
+        due=soonest(view.now + view.config.resync, *_coming(view)) if is_read else None,
         redirect_uri=redirect_uri(view.config.issuer, provider.name) if provider.spec.oidc and is_own_namespace else "",
     )  # fmt: skip
 

@@ -66,6 +66,8 @@ class ProviderView:
     now: datetime
     check: CheckResult | None = None
     """None: this process has not checked the provider yet."""
+    sessions_apart_until: datetime | None = None
+    """Until when issuers count as having different session stores, unless they report it again; None: they do not."""
     allow_loopback: bool = False
     """Whether the provider may be on loopback, with plain HTTP (`scopewright dev`)."""
     events: tuple[Event, ...] = ()

@@ -1,14 +1,48 @@
-"""The records that issuers write: use of credentials, and revocations."""
+"""The records that issuers write: use of credentials, session stores, and revocations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant
+
+MAX_SESSION_STORES: Final = 16
+"""In the usage record. Issuers that share a store report it together, so one is the rule and two are a mistake."""
+_MAX_REPORT_TIME: Final = 2**40
+
+StoreKey = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+"""Names a session store: 64 bits of the SHA-256 of its id."""
+ReportTime = Annotated[int, Field(ge=0, le=_MAX_REPORT_TIME)]
+"""Seconds since the epoch, by the reporter's clock. Each report of one store has a later one than the report before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStoreReport:
+    """What issuers report of their session store.
+
+    `others` are reports of other stores that they have read: after that, their own store was still another one.
+    """
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    reported: ReportTime
+    others: Annotated[Mapping[StoreKey, ReportTime], Field(max_length=MAX_SESSION_STORES), NOT_IF_EMPTY] = field(
+        default_factory=dict
+    )
+
+
+def _empty_if_malformed(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        return {}
+
+
+SessionStoreReports = Mapping[StoreKey, SessionStoreReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +56,13 @@ class UsageRecord:
 
     since: Instant
     used: dict[str, int] = field(default_factory=dict)
+    session_stores: Annotated[
+        SessionStoreReports,
+        Field(max_length=2 * MAX_SESSION_STORES),
+        WrapValidator(_empty_if_malformed),
+        NOT_IF_EMPTY,
+    ] = field(default_factory=dict)
+    """By store; see `core.session_stores`. Issuers report again what is malformed, and use of credentials goes on."""
     version: Literal[1] = 1
 
     def of(self, client: ClientRecord) -> dict[str, datetime]:

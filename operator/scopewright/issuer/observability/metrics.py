@@ -66,7 +66,9 @@ def _layout() -> tuple[Mapping[str, _Columns], int]:
 _READY: Final = 0
 _ACTIVITY: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KINDS)}
 _CONTACT: Final = 1 + len(KINDS)
-_CONNECTIONS: Final = _CONTACT + 1
+_SHARES_SESSIONS: Final = _CONTACT + 1
+"""1 if the session store is shared by all replicas, else -1; 0: there are no endpoints for users."""
+_CONNECTIONS: Final = _SHARES_SESSIONS + 1
 _PROVIDERS: Final = _CONNECTIONS + connections.COLUMNS
 _USERS: Final = _PROVIDERS + providers.COLUMNS
 _FIRST: Final = _USERS + user_metrics.COLUMNS
@@ -103,6 +105,7 @@ class IssuerMetrics(Collector):
 
     `last_activity` returns when the watch of a kind last received something; `last_contact`, when the API server last
     answered. Both in seconds since the epoch, and only for a remote store.
+    `shares_sessions` returns whether the other replicas have the same session store, if there are endpoints for users.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class IssuerMetrics(Collector):
         ready: Callable[[], bool] = lambda: True,
         last_activity: LastActivity | None = None,
         last_contact: Callable[[], float] | None = None,
+        shares_sessions: Callable[[], bool] | None = None,
     ) -> None:
         self._registry = registry
         self._clock = clock
@@ -124,6 +128,7 @@ class IssuerMetrics(Collector):
         self._is_ready = ready
         self._last_activity = last_activity
         self._last_contact = last_contact
+        self._shares_sessions = shares_sessions
         if last_activity:
             for column in _ACTIVITY.values():
                 self._counters.cells[column] = clock()
@@ -150,6 +155,8 @@ class IssuerMetrics(Collector):
                 cells[column] = self._last_activity(kind) or cells[column]
         if self._last_contact is not None:
             cells[_CONTACT] = self._last_contact()
+        if self._shares_sessions is not None:
+            cells[_SHARES_SESSIONS] = 1 if self._shares_sessions() else -1
 
     def endpoint(self, name: str) -> EndpointMetrics:
         """`name` is a key of `RESULTS`. A request ends with one of its results, an OAuth error, or `slowed`."""
@@ -229,6 +236,12 @@ class IssuerMetrics(Collector):
         if instants := [at for at in self._counters.shared.column(_CONTACT) if at]:
             contact.add_metric([], min(instants))
         yield contact
+        if shared := [value for value in self._counters.shared.column(_SHARES_SESSIONS) if value]:
+            yield GaugeMetricFamily(
+                "scopewright_issuer_session_store_shared",
+                "0 while users are refused, because another replica has another session store; 1 otherwise.",
+                0 if min(shared) < 0 else 1,
+            )
         build = GaugeMetricFamily(
             "scopewright_build_info", "Always 1, with the running version as a label.", labels=["version"]
         )

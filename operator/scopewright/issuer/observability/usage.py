@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from scopewright.core.failures import Rejected, Unavailable
@@ -100,4 +101,4 @@ class CredentialUsage:
         known = {usage_key(digest.hex()) for digest in self._known()}
         recent = int(self._clock() // 60) - _KEPT_MINUTES
         used = {key: used[key] for key in sorted(used) if key in known or used[key] >= recent}
-        return None if used == before.used else encode(UsageRecord(since=before.since, used=used))
+        return None if used == before.used else encode(replace(before, used=used))

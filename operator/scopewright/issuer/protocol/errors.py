@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.session_stores import NOT_SHARED
 from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers, json_answer
 
 ErrorCode = Literal[
@@ -138,7 +139,8 @@ def unavailable(description: str, *, reason: str, retry_after: float = 1.0) -> O
 
 
 def from_failure(failure: Rejected | Unavailable) -> OAuthError:
-    """503 after a failure of the store, or of an identity provider. The answer has no details.
+    """503 after a failure of the store, or of an identity provider. The answer has no details, except of session stores
+    that are not shared: the installation is wrong, and only its operators can correct that.
 
     `Slowed` gets the same answer; its own `result` is for the operators of the issuer.
     """
@@ -150,6 +152,8 @@ def from_failure(failure: Rejected | Unavailable) -> OAuthError:
         seconds = failure.retry_after
         if failure.reason == PROVIDER_UNAVAILABLE:
             return unavailable("try again shortly", reason="provider_unavailable", retry_after=seconds)
+        if failure.reason == NOT_SHARED:
+            return unavailable(failure.message, reason="session_store_not_shared", retry_after=seconds)
         return unavailable("try again shortly", reason="store_unavailable", retry_after=seconds)
     return unavailable("try again later", reason=f"store_rejected_{failure.reason}", retry_after=30.0)
 

@@ -10,6 +10,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, ManagedKind
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.logs import OncePerProblem
@@ -35,6 +36,7 @@ class Follower:
         *,
         clock: Clock,
         changed: Callable[[], None],
+        session_stores: SessionStoreGuard | None = None,
     ) -> None:
         self._reader = reader
         self._registry = registry
@@ -42,6 +44,7 @@ class Follower:
         self._snapshots = snapshots
         self._clock = clock
         self._changed = changed
+        self._session_stores = session_stores
         self._applied = 0
         self.incomplete: set[ManagedKind] = set(KINDS)
 
@@ -88,6 +91,8 @@ class Follower:
             self.incomplete.discard(kind)
         elif event.existing.ref == self._revocations.ref:
             self._revocations.apply(event)
+        elif self._session_stores is not None and event.existing.ref == self._session_stores.ref:
+            self._session_stores.apply(event)
         elif self._registry.apply(event, self._clock()) and self._snapshots is not None:
             self._snapshots.keep(event)
         self._changed()

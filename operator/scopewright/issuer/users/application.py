@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -13,10 +13,11 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scopewright.core.failures import Unavailable
+from scopewright.core.session_stores import NOT_SHARED
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.user_events import Event
 from scopewright.issuer.observability.user_metrics import PageResult, UserMetrics
-from scopewright.issuer.protocol.errors import OAuthError, whole_seconds
+from scopewright.issuer.protocol.errors import OAuthError, from_failure, whole_seconds
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
@@ -61,6 +62,7 @@ class UserApplication:
         pool: UserPool,
         metrics: UserMetrics,
         monotonic: Clock,
+        require_shared: Callable[[], None],
     ) -> None:
         self._registry = registry
         self._metrics = metrics
@@ -70,6 +72,7 @@ class UserApplication:
         # Redirects to a path with or without a slash would be built from the header Host.
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
         self._pool = pool
+        self._require_shared = require_shared
         self._names = frozenset(route.path.split("/")[1] for route in routes)
         self._prefix = ("", "")
 
@@ -105,6 +108,7 @@ class UserApplication:
 
     async def _answer(self, http: HttpRequest, path: str) -> Answer:
         try:
+            self._require_shared()
             return await bridge.call(self._endpoint(http), http, path)
         except Exception as failure:
             return await bridge.call(self._failed(failure, http.peer), http, path)
@@ -122,8 +126,12 @@ class UserApplication:
                 problem = PageProblem(_sentence(failure.description), reason=failure.reason, status=failure.status)
                 return self._page(problem, peer)
             case Unavailable():
+                what_to_do, reason = "Try again shortly.", "store"
+                if failure.reason == NOT_SHARED:
+                    refusal = from_failure(failure)
+                    what_to_do, reason = f"For the operators of this issuer: {refusal.description}.", refusal.reason
                 problem = PageProblem(
-                    "No login and no logout is possible at the moment. Try again shortly.", reason="store", status=503
+                    f"No login and no logout is possible at the moment. {what_to_do}", reason=reason, status=503
                 )
                 return self._page(problem, peer, retry_after=failure.retry_after)
         problem = PageProblem("The issuer failed. The error is in its log.", reason="exception", status=500)

@@ -9,6 +9,7 @@ from scopewright.issuer.observability.user_events import EndReason
 from scopewright.issuer.observability.user_metrics import UserLoad, UserMetrics
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.upstream.client import OpenIDLogins
 from scopewright.issuer.upstream.connection import Observe, Within
@@ -98,8 +99,11 @@ class UserState:
         clock: Clock,
         log: UserLog,
         metrics: UserMetrics,
+        guard: SessionStoreGuard | None = None,
     ) -> "UserState":
         sealed = SealedSessions(settings.store, lambda: _installation(registry), lambda: registry.session_keys, clock)
+        if guard is not None:
+            sealed.require_shared = guard.require_shared
 
         async def end(sid: str, subject: str) -> None:
             if await sessions.end(sid, subject):
@@ -163,7 +167,7 @@ def build_application(
     routes = [*authorize.routes(), *logins, *logout.routes(), *account.routes()]
     pool = UserPool()
     metrics.load = lambda: UserLoad(pool.in_progress, pool.limit, *state.logins.computations)
-    return UserApplication(registry, log, routes, pool, metrics, monotonic)
+    return UserApplication(registry, log, routes, pool, metrics, monotonic, state.sealed.require_shared)
 
 
 def login_routes(

@@ -122,6 +122,8 @@ class SealedSessions:
         self._installation = installation
         self._keys = keys
         self._clock = clock
+        self.require_shared: Callable[[], None] = lambda: None
+        """Raises `Unavailable` while another replica has another store."""
         self._logged: set[str] = set()
 
     async def read(self, *handles: str) -> Read:
@@ -172,6 +174,7 @@ class SealedSessions:
         return hashlib.sha256(f"{self._installation()} {handle}".encode()).digest()
 
     def _require_keys(self) -> SessionKeys:
+        self.require_shared()
         keys = self._keys()
         if keys is None:
             raise Unavailable("the issuer has not read the session keys yet", refused=True)
