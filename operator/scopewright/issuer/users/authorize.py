@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from scopewright.issuer.observability.user_events import NO_SCOPES, POLICY
 from scopewright.issuer.protocol.request import Form, parameter
+from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users import authorization_request, flow
 from scopewright.issuer.users.attempts import PendingLogin, TooLarge
 from scopewright.issuer.users.authorization_request import AuthorizationRequest, HintedSubject
@@ -25,7 +26,8 @@ from scopewright.issuer.users.decision_pages import DecisionPages, shown_on_cons
 from scopewright.issuer.users.flow import IssueCode, SendError, ShowConsent, ShowLogin, ShowRefusal
 from scopewright.issuer.users.login import CHOOSE
 from scopewright.issuer.users.login_policy import LoginPolicy
-from scopewright.issuer.users.pushed import names_pushed
+from scopewright.issuer.users.push_bounds import VisitBounds
+from scopewright.issuer.users.pushed import FoundPushed, names_pushed
 from scopewright.issuer.users.responses import code_url, error_url, redirect, with_cookies
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext, forged_form
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Session
@@ -51,6 +53,7 @@ class Authorize:
     policy: LoginPolicy
     pages: DecisionPages
     hinted_subject: HintedSubject
+    visits: VisitBounds
 
     def routes(self) -> list[Route]:
         return [
@@ -148,6 +151,7 @@ class Authorize:
         error = step.outcome if isinstance(step.outcome, SendError) else SendError("server_error", "unexpected step")
         if step.request.pushed is not None:
             await self.context.pushed.end(step.request.pushed)
+            self.visits.remove(step.request.client, step.request.pushed.handle)
         self.context.log(http, "authorize", error.error, _audited(step))
         return redirect(error_url(target, issuer, error.error, error.description), ended)
 
@@ -156,12 +160,20 @@ class Authorize:
         code = Code(delegated, request.target.redirect_uri, request.code_challenge, request.nonce)
         if request.pushed is None:
             return await self.codes.issue(code)
-        return await self.context.pushed.use_up(request.pushed, lambda used: self.codes.issue(code, used))
+        issued = await self.context.pushed.use_up(request.pushed, lambda used: self.codes.issue(code, used))
+        self.visits.remove(request.client, request.pushed.handle)
+        return issued
+
+    async def _keep(self, http: Request, client: Client, pushed: FoundPushed) -> None:
+        peer = http.client.host if http.client else ""
+        if displaced := self.visits.add(client, peer, pushed.handle):
+            await self.context.pushed.forget(displaced)
+        await self.context.pushed.keep(pushed)
 
     async def _begin(self, http: Request, form: Form, request: AuthorizationRequest, page: str) -> Response:
         attempts, now = self.context.attempts, self.context.clock()
         if request.pushed is not None:
-            await self.context.pushed.keep(request.pushed)
+            await self._keep(http, request.client, request.pushed)
             attempt = attempts.begin({}, now, request.pushed.handle)
         else:
             attempt = attempts.begin(authorization_request.parameters_to_keep(form, request), now)

@@ -66,8 +66,12 @@ class Codes:
 
 
 def redeemed(found: FoundCode, redemption: Redemption, seconds: float) -> Save:
-    """The write that uses the code up, remembered for `seconds`. It fails if the code was used in the meantime."""
-    return Save(_key(found.handle), encode_stored(replace(found.code, redemption=redemption)), seconds, found.version)
+    """The write that uses the code up, remembered for `seconds`. It fails if the code was used in the meantime.
+
+    The nonce goes, which may be long.
+    """
+    code = replace(found.code, redemption=redemption, nonce="")
+    return Save(_key(found.handle), encode_stored(code), seconds, found.version)
 
 
 def sid_of(handle: str) -> str | None:

@@ -1,10 +1,13 @@
-"""How many pushed requests one process keeps, and who pays for them.
+"""How many pushed requests one process keeps, before and after their visit, and who pays for them.
 
 A client that authenticates pays itself: beyond 1,000 live requests it is refused. Anybody can push in the name of a
 public client, so there the address pays: it has a rate, and a public client with 1,000 live requests is not refused.
 Instead the oldest request of the address with the most of them is withdrawn. A flood so displaces its own requests, and
 an application whose browser comes at once finds its request: one with 1,000 addresses would have to push all of them
 between the push and the visit.
+
+A visit keeps the request for eight times as long, and anybody can visit without a login. So visits have a bound of
+their own, for every client: the address pays that has visited most.
 """
 
 from collections import Counter, OrderedDict, defaultdict
@@ -15,7 +18,7 @@ from scopewright.bounded import BoundedDict
 from scopewright.http import network_of
 from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 from scopewright.issuer.state.entries import Client
-from scopewright.issuer.users.pushed import PUSHED_SECONDS
+from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS
 
 MAX_LIVE: Final = 1_000
 """Requests of a client in the last 90 s, in one process."""
@@ -24,6 +27,9 @@ MAX_LIVE_OF_NAMESPACE: Final = 5_000
 ADDRESS_BUDGET: Final = RateBudget(rate=5.0, burst=100)
 """Requests of public clients. All callers behind a proxy that is not trusted share one budget."""
 MAX_ADDRESSES: Final = 10_000
+MAX_VISITED: Final = 2_000
+"""Visited requests of a client whose logins have not ended, in one process."""
+MAX_VISITED_OF_NAMESPACE: Final = 5_000
 
 
 class TooManyPushed(Exception):
@@ -72,6 +78,16 @@ class _Share:
         while self.live and (handle := next(iter(self.live))) and self.live[handle].end <= now:
             self.remove(handle)
 
+    def displaced(self, client_id: str, of_client: int, of_namespace: int) -> str:
+        """Remove and return the request that another one of the client displaces; empty: there is room."""
+        handle = ""
+        if self.of_client[client_id] >= of_client:
+            handle = self.oldest_of_heaviest(client_id)
+        elif len(self.live) >= of_namespace:
+            handle = self.oldest_of_heaviest(self.of_client.most_common(1)[0][0])
+        self.remove(handle)
+        return handle
+
     def oldest_of_heaviest(self, client_id: str) -> str:
         """The oldest request of the address that has the most of the client."""
         handles = max((found for place, found in self.of_network.items() if place[0] == client_id), key=len)
@@ -108,11 +124,7 @@ class PushBounds:
         """
         share, displaced = self._share(client), ""
         if client.public:
-            if share.of_client[client.client_id] >= MAX_LIVE:
-                displaced = share.oldest_of_heaviest(client.client_id)
-            elif len(share.live) >= MAX_LIVE_OF_NAMESPACE:
-                displaced = share.oldest_of_heaviest(share.of_client.most_common(1)[0][0])
-            share.remove(displaced)
+            displaced = share.displaced(client.client_id, MAX_LIVE, MAX_LIVE_OF_NAMESPACE)
         network = network_of(peer) if client.public else ""
         share.add(handle, _Live(self._monotonic() + PUSHED_SECONDS, client.client_id, network))
         return displaced
@@ -126,3 +138,26 @@ class PushBounds:
         share = self._shares[client.namespace, client.public]
         share.remove_ended(self._monotonic())
         return share
+
+
+class VisitBounds:
+    """Of one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._shares: defaultdict[str, _Share] = defaultdict(_Share)
+        """By namespace."""
+
+    def add(self, client: Client, peer: str, handle: str) -> str:
+        """Count a request that is visited. Return the handle of another one that it displaces, or nothing."""
+        share, now = self._shares[client.namespace], self._clock()
+        share.remove_ended(now)
+        if handle in share.live:
+            return ""
+        displaced = share.displaced(client.client_id, MAX_VISITED, MAX_VISITED_OF_NAMESPACE)
+        share.add(handle, _Live(now + KEPT_SECONDS, client.client_id, network_of(peer)))
+        return displaced
+
+    def remove(self, client: Client, handle: str) -> None:
+        """A request whose login has ended."""
+        self._shares[client.namespace].remove(handle)

@@ -19,7 +19,7 @@ from scopewright.issuer.users.attempts import ATTEMPT_SECONDS
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.stored import Pushed, decode_stored, encode_stored
-from scopewright.stores.sessions.sealed import Save, SealedSessions
+from scopewright.stores.sessions.sealed import Forget, Save, SealedSessions
 
 T = TypeVar("T")
 
@@ -107,6 +107,10 @@ class PushedRequests:
         if not found.pushed.visited:
             value = encode_stored(replace(found.pushed, visited=True))
             await self._store.write(Save(_key(found.handle), value, KEPT_SECONDS, found.version))
+
+    async def forget(self, handle: str) -> None:
+        """Delete a request, visited or not."""
+        await self._store.write(Forget(_key(handle)))
 
     async def use_up(self, found: FoundPushed, write: Callable[[Save], Awaitable[T]]) -> T:
         """Return the result of `write`, which makes the change together with its own, or raises LostWrite.

@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from scopewright.core.failures import Unavailable
+from scopewright.issuer.users import push_bounds
 from scopewright.issuer.users.codes import Codes
+from scopewright.issuer.users.push_bounds import VisitBounds
 from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS, URN
 from scopewright.issuer.users.stored import Code
 from scopewright.stores.sessions.sealed import SealedSessions
@@ -186,6 +188,42 @@ async def test_the_cookie_has_only_the_reference(users: UsersHarness) -> None:
     assert len(cookie) < 700
     found = users.parameters_of(await users.decide(answer))
     assert (await issued(users, found["code"])).nonce == "n" * 5000
+
+
+@pytest.mark.parametrize("most", ["MAX_VISITED", "MAX_VISITED_OF_NAMESPACE"])
+async def test_visits_without_a_login_do_not_fill_the_store(
+    users: UsersHarness, monkeypatch: pytest.MonkeyPatch, most: str
+) -> None:
+    """A visit keeps a request for longer than it counts as pushed, and needs no login."""
+    monkeypatch.setattr(push_bounds, most, 5)
+    visited = [await users.visit(await users.request_uri()) for _ in range(20)]
+    assert stored(users) == 5
+    assert "already" not in problem_of(await users.follow(visited[0]))
+    assert users.parameters_of(await users.decide(visited[-1]))["code"]
+
+
+async def test_visits_of_one_address_displace_their_own_requests(
+    users: UsersHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = VisitBounds(users.issuer.clock)
+    monkeypatch.setattr(push_bounds, "MAX_VISITED", 5)
+    client = users.issuer.issuer.registry.clients.get(CLIENT_ID)
+    assert client is not None
+    assert [bounds.add(client, peer, peer) for peer in ("192.0.2.1", "192.0.2.2")] == ["", ""]
+    displaced = [bounds.add(client, "2001:db8::1", f"of-flood-{number}") for number in range(8)]
+    assert displaced == ["", "", "", *(f"of-flood-{number}" for number in range(5))]
+    bounds.remove(client, "192.0.2.1")
+    assert bounds.add(client, "192.0.2.2", "another") == ""
+
+
+async def test_logins_that_have_ended_leave_room(users: UsersHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_bounds, "MAX_VISITED", 1)
+    waiting = await users.visit(await users.request_uri())
+    assert users.parameters_of(await users.decide(waiting))["code"]
+    first = await users.visit(await users.request_uri(prompt="consent"))
+    for _ in range(3):
+        assert users.parameters_of(await users.visit(await users.request_uri()))["code"]
+    assert users.parameters_of(await users.decide(first))["code"]
 
 
 # How often
