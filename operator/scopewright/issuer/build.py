@@ -46,6 +46,7 @@ from scopewright.issuer.users.id_tokens import IdTokens
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import RefreshTokenFamilies
 from scopewright.issuer.users.settings import UserEndpointSettings
+from scopewright.issuer.users.turns import SessionsInTurns
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 
@@ -191,7 +192,7 @@ def build_issuer(
 
         id_tokens = IdTokens(registry)
         sessions = MeasuredSessions(settings.users.store, metrics.users, monotonic, spans)
-        measured = replace(settings.users, store=sessions)
+        measured = replace(settings.users, store=SessionsInTurns(sessions, settings.users.turns))
         logins = UserLogins.of(
             measured,
             metrics.providers.observe,

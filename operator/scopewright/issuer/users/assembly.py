@@ -167,7 +167,7 @@ def build_application(
     account = Account(registry, state.sessions, state.consents, log)
     logins = login_routes(context, policy, CompletedLogin(context, policy, pages), state.logins, settings.developer)
     routes = [*authorize.routes(), *logins, *logout.routes(), *account.routes()]
-    pool = UserPool()
+    pool = UserPool(turns=settings.turns)
     metrics.load = lambda: UserLoad(pool.in_progress, pool.limit, *state.logins.computations)
     return UserApplication(registry, log, routes, pool, metrics, monotonic, state.sealed.require_shared)
 

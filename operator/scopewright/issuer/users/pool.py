@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
+from scopewright.issuer.users.turns import Turns
 
 MAX_REQUESTS: Final = 64
 TIMEOUT_SECONDS: Final = 10.0
@@ -32,11 +33,13 @@ class UserPool:
         requests: int = MAX_REQUESTS,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = MAX_BODY_BYTES,
+        turns: Turns | None = None,
     ) -> None:
         self.limit: Final = requests
         self._requests = requests
         self._timeout = timeout
         self._body_bytes = body_bytes
+        self._turns = turns or Turns()
 
     @property
     def in_progress(self) -> int:
@@ -52,6 +55,7 @@ class UserPool:
         self._body_bytes -= size
         try:
             async with asyncio.timeout(self._timeout):
+                await self._turns.one()
                 return await handle()
         except TimeoutError:
             raise PoolExhausted("timeout") from None

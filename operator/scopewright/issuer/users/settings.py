@@ -1,9 +1,10 @@
 """Settings of the users' endpoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scopewright.issuer.upstream.login import PasswordLogins, UpstreamLogins
 from scopewright.issuer.users.developer_login import DeveloperLogin
+from scopewright.issuer.users.turns import Turns
 from scopewright.stores.sessions import SessionStore
 
 
@@ -20,3 +21,5 @@ class UserEndpointSettings:
     """Logs users in at OpenID providers. Tests replace it; None: the client that the issuer makes itself."""
     passwords: PasswordLogins | None = None
     """Logs static users in, with None as above."""
+    turns: Turns = field(default_factory=Turns)
+    """Of all users' requests of the process."""

@@ -1,0 +1,67 @@
+"""Shares the event loop between users and client tokens: one step of a user's request runs in each turn of the loop.
+
+A client's token is decided as soon as its request has been read. A user's request runs in steps, between waits for the
+session store, and the longest step signs an ID token, which takes milliseconds. Without turns, all steps whose answers
+from the store have arrived would run before the next client's request is read.
+"""
+
+import asyncio
+from collections import deque
+
+from scopewright.stores.sessions import Delete, Found, Page, Put, SessionStore
+
+
+class Turns:
+    """One for all users' requests of a process. It costs nothing while one request is served at a time."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._taken = False
+        """Whether a step runs in this turn of the event loop."""
+
+    async def one(self) -> None:
+        """Wait until a step may run: until the next wait of the caller. The first that waits is the first to run."""
+        loop = asyncio.get_running_loop()
+        if not self._taken:
+            self._taken = True
+            loop.call_soon(self._next, loop)
+            return
+        future = loop.create_future()
+        self._waiting.append(future)
+        await future
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():  # not cancelled
+                future.set_result(None)
+                loop.call_soon(self._next, loop)
+                return
+        self._taken = False
+
+
+class SessionsInTurns:
+    """A session store whose callers go on in turns. Implements `SessionStore`."""
+
+    def __init__(self, store: SessionStore, turns: Turns) -> None:
+        self._store = store
+        self._turns = turns
+
+    async def get(self, *keys: bytes) -> Found:
+        found = await self._store.get(*keys)
+        await self._turns.one()
+        return found
+
+    async def write(self, *changes: Put | Delete) -> bool:
+        made = await self._store.write(*changes)
+        await self._turns.one()
+        return made
+
+    async def scan(self, start: str = "") -> Page:
+        return await self._store.scan(start)
+
+    async def store_id(self) -> str:
+        return await self._store.store_id()
+
+    async def close(self) -> None:
+        await self._store.close()
