@@ -1,7 +1,7 @@
 """One line of JSON for each decision: client, peer, result and reason. It never contains a token or a secret.
 
-Text that the caller chose is escaped and truncated. An unknown client id is logged only as a hash: it may be a secret
-in the wrong field.
+Text that the caller chose is escaped and truncated, and has no control characters. An unknown client id is logged only
+as a hash: it may be a secret in the wrong field.
 """
 
 import hashlib
@@ -96,10 +96,15 @@ def _format_seconds(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def printable(text: str) -> str:
+    """The text without characters that mean something to a terminal, such as those that turn the direction."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _short(value: Any) -> Any:
     """Text that the caller chose, truncated."""
     if isinstance(value, str):
-        return value if len(value) <= _MAX_TEXT_LENGTH else value[:_MAX_TEXT_LENGTH] + "…"
+        return printable(value) if len(value) <= _MAX_TEXT_LENGTH else printable(value[:_MAX_TEXT_LENGTH]) + "…"
     return [_short(item) for item in value[:_MAX_ITEMS]] if isinstance(value, list | tuple) else value
 
 

@@ -32,6 +32,9 @@ log: Final = logging.getLogger(__name__)
 
 _METHODS: Final = ("GET", "POST")
 BUSY_SECONDS: Final = 2
+MAX_DETAIL: Final = 300
+_CHOSEN: Final = ("detail", "redirect_uri")
+"""Members of audit lines: providers, and anybody who changes a URL, choose some characters, MAX_DETAIL at most."""
 
 
 class UserLog:
@@ -48,7 +51,8 @@ class UserLog:
     def write(self, peer: str, event: Event, result: str, more: Mapping[str, Any]) -> None:
         """`peer` is empty for what happens without a request of a browser."""
         self._metrics.decided(event, result, more)
-        self._sink(audit.entry(event, self._clock(), peer, result, more))
+        chosen = {name: audit.printable(more[name][:MAX_DETAIL]) for name in _CHOSEN if name in more}
+        self._sink(audit.entry(event, self._clock(), peer, result, {**more, **chosen}))
 
 
 class UserApplication:

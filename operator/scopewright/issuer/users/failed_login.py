@@ -18,8 +18,6 @@ from scopewright.issuer.users.step_context import ResumedAttempt, StepContext
 from scopewright.upstream import UpstreamFailed
 
 RETRY_SECONDS: Final = 5
-MAX_DETAIL: Final = 300
-"""Characters of a detail in the audit log: providers, and anybody who changes a URL, choose some of them."""
 
 FailedVisit = LoginRefused | UpstreamFailed | PoolExhausted
 
@@ -37,7 +35,7 @@ class FailedLogin:
         audited = {"client": resumed.client_id, "provider": provider.name, "way": way_of(provider.name, provider)}
         audited |= {"reason": reason, "error_id": error_id}
         if detail:
-            audited["detail"] = printable(detail)
+            audited["detail"] = detail
         self.context.log(http, "login", "temporarily_unavailable" if unavailable else "access_denied", audited)
         status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
         response = self.context.page(self._page(resumed, provider, problem, error_id), resumed.request, status)
@@ -64,11 +62,6 @@ class FailedLogin:
                 for each in others
             ),
         )
-
-
-def printable(text: str) -> str:
-    """The text for an audit line: bounded, and without characters that mean something to a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text[:MAX_DETAIL])
 
 
 def _of(failure: FailedVisit) -> tuple[LoginProblem, str, str]:

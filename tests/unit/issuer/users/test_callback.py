@@ -15,8 +15,8 @@ import pytest
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.login import LoginRefused, RefusedReason, UpstreamRequest
 from scopewright.issuer.users import texts, upstream_visit
+from scopewright.issuer.users.application import MAX_DETAIL
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_COOKIE_BYTES, PendingLogin, attempt_of_state
-from scopewright.issuer.users.failed_login import MAX_DETAIL
 from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS, MAX_SLOW_REQUESTS_EACH, TIMEOUT_SECONDS
 from scopewright.upstream import UpstreamFailed
 from tests.harness.html_page import Page
