@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import subprocess
 import time
@@ -52,6 +53,7 @@ class Chromium:
         self._port = free_port()
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60)
         self._session = ""
+        self._screen: Screen | None = None
 
     def __enter__(self) -> "Chromium":
         binary = program("chromium", package="chromium")
@@ -69,7 +71,7 @@ class Chromium:
             wanted = {
                 "browserName": "chrome",
                 "goog:chromeOptions": options,
-                "goog:loggingPrefs": {"browser": "ALL"},
+                "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
                 "timeouts": {"implicit": 5_000, "pageLoad": 30_000, "script": 30_000},
             }
             made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
@@ -90,6 +92,7 @@ class Chromium:
 
     def show_as(self, screen: Screen) -> None:
         """Emulate the screen for the pages that follow, and for the current one."""
+        self._screen = screen
         metrics = {"width": screen.width, "height": screen.height, "deviceScaleFactor": 1, "mobile": screen.width < 600}
         self._devtools("Emulation.setDeviceMetricsOverride", metrics)
         feature = {"name": "prefers-color-scheme", "value": screen.scheme}
@@ -122,6 +125,21 @@ class Chromium:
             assert time.monotonic() < end, f"{self.url} stays after a click on {name}"
             time.sleep(0.02)
 
+    def click_away(self, name: str) -> str:
+        """Click the element with this id, which leads to an app of the user's device: a URL that is none of the web.
+        Return the URL that the browser asks for. No app has it here, so the page stays until the next one.
+        """
+        self._logged("performance")
+        self._post(f"/element/{self._find(name)}/click", {})
+        end = time.monotonic() + _TIMEOUT_SECONDS
+        while True:
+            for url in map(_requested, self._logged("performance")):
+                if url and not url.startswith(("http:", "https:")):
+                    self._replace_tab()
+                    return url
+            assert time.monotonic() < end, f"{self.url}: no app is asked for after a click on {name}"
+            time.sleep(0.02)
+
     def fill(self, name: str, text: str) -> None:
         """Type into the empty field with this id."""
         self._post(f"/element/{self._find(name)}/value", {"text": text})
@@ -147,8 +165,21 @@ class Chromium:
         """What the browser has logged since the last call, such as a violation of the Content-Security-Policy, without
         the status of error pages.
         """
-        logged = [entry["message"] for entry in self._post("/se/log", {"type": "browser"})]
-        return [message for message in logged if "the server responded with a status of" not in message]
+        return [
+            message for message in self._logged("browser") if "the server responded with a status of" not in message
+        ]
+
+    def _replace_tab(self) -> None:
+        """The question of the browser whether to open an app keeps clicks from the pages of its tab."""
+        opened = self._post("/window/new", {"type": "tab"})["handle"]
+        self._call("DELETE", f"{self._session}/window")
+        self._post("/window", {"handle": opened})
+        if self._screen is not None:
+            self.show_as(self._screen)
+
+    def _logged(self, kind: str) -> list[str]:
+        """The messages since the last call."""
+        return [entry["message"] for entry in self._post("/se/log", {"type": kind})]
 
     def _find(self, name: str) -> str:
         return self._element(f'[id="{name}"]')
@@ -179,6 +210,14 @@ class Chromium:
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < end, self._log.read_text()
             time.sleep(0.05)
+
+
+def _requested(message: str) -> str:
+    """The URL of a page that the browser asks for, as an event of DevTools; empty for other events. A redirect that the
+    policy of the page forbids is none.
+    """
+    event = json.loads(message)["message"]
+    return str(event["params"]["documentURL"]) if event["method"] == "Network.requestWillBeSent" else ""
 
 
 def _spki_digest(certificate: bytes) -> str:

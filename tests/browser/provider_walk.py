@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tests.browser.callback_server import CallbackServer
 from tests.browser.chromium import Chromium
-from tests.browser.walk import Seen
+from tests.browser.walk import APP_CALLBACK, Seen
 from tests.controlplane.certificates import Authority
 from tests.harness.browser import Away
 from tests.harness.login_issuer import manifest
@@ -21,14 +21,19 @@ from tests.interop.providers.installation import SCOPES, SYSTEM, Installation, h
 from tests.interop.providers.oidc_provider import LOGIN_FORM, OidcProvider, oidc_provider
 
 PASSWORD: Final = "correct horse battery staple"
+PROVIDERS: Final = ("company", "emergency")
 _SECRET: Final = "client-secret-of-the-issuer"
 
 
 @dataclass(frozen=True)
 class ProviderInstallation:
-    """The issuer, whose users are those of an OpenID provider and static ones, and an application that serves https."""
+    """The issuer, whose users are those of an OpenID provider and static ones, an application that serves https, and an
+    app of the user's device.
+    """
 
     web: RelyingParty
+    app: RelyingParty
+    """An app on the user's device, with a private-use scheme."""
     company: OidcProvider
     certificate: bytes
 
@@ -38,8 +43,10 @@ def installed_with_providers(folder: Path) -> Iterator[ProviderInstallation]:
     certificate, key = Authority.at(folder).server()
     with CallbackServer(_tls(folder, certificate, key)) as server:
         callback = f"{server.url}/callback"
-        web = hr_application("hr-web", "company", "emergency", redirect_uri=callback, consent="Required")
-        issuer = Installation(folder, web)
+        web = hr_application("hr-web", *PROVIDERS, redirect_uri=callback, consent="Required")
+        public: dict[str, Any] = {"authentication": {"method": "None"}}
+        app = hr_application("hr-app", *PROVIDERS, redirect_uri=APP_CALLBACK, consent="Required", **public)
+        issuer = Installation(folder, web, app)
         provider = oidc_provider(folder, _client(issuer.callback_of("company")), {"ada": _user("ada")})
         with provider:
             issuer.declare("company", *_company(provider.url))
@@ -47,7 +54,12 @@ def installed_with_providers(folder: Path) -> Iterator[ProviderInstallation]:
             with issuer:
                 issuer.ready_of("company", "InForce")
                 issuer.ready_of("emergency", "InForce")
-                yield ProviderInstallation(issuer.relying_party("hr-web", callback), provider, certificate)
+                yield ProviderInstallation(
+                    issuer.relying_party("hr-web", callback),
+                    RelyingParty(issuer.url, "hr.hr-app", APP_CALLBACK),
+                    provider,
+                    certificate,
+                )
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,29 @@ class ProviderWalk:
         chromium.click("try-again")
         chromium.click("deny")
         assert web.error(request, self._away()) == "access_denied"
+
+    def logins_of_an_app(self) -> None:
+        """Log in to the app with a password, and at the OpenID provider; cancel there, and return to the app."""
+        chromium, app = self.chromium, self.installation.app
+        for provider, log_in in (
+            ("emergency", lambda: self._enter("grace", PASSWORD)),
+            ("company", self._log_in_at_provider),
+        ):
+            chromium.forget_cookies()
+            request = app.request(scope="openid payroll.read", prompt="consent")
+            chromium.open(request.url)
+            chromium.click(f"provider-{provider}")
+            log_in()
+            self.seen(f"consent-app-{provider}")
+            away = Away(chromium.click_away("allow"))
+            assert not chromium.complaints(), provider
+            assert app.tokens(request, away).claims["sub"]
+        request = app.request(prompt="login")
+        chromium.open(request.url)
+        chromium.click("provider-company")
+        chromium.click("provider-cancel")
+        assert app.error(request, Away(chromium.click_away("back"))) == "access_denied"
+        assert not chromium.complaints()
 
     def _log_in_at_provider(self) -> None:
         self.chromium.fill(LOGIN_FORM.user, "ada")

@@ -40,5 +40,9 @@ def test_a_user_of_a_provider_logs_in_or_cancels(walk: ProviderWalk) -> None:
     walk.upstream_login()
 
 
+def test_a_user_logs_in_to_an_app_of_the_device(walk: ProviderWalk) -> None:
+    walk.logins_of_an_app()
+
+
 def test_a_login_fails_while_the_provider_does_and_is_tried_again(walk: ProviderWalk) -> None:
     walk.outage()

@@ -32,5 +32,9 @@ def test_a_user_refuses_or_is_refused(walk: Walk) -> None:
     walk.refusals()
 
 
+def test_a_user_logs_in_to_an_app_of_the_device(walk: Walk) -> None:
+    walk.login_of_an_app()
+
+
 def test_a_user_logs_out(walk: Walk) -> None:
     walk.logout_by_the_user()

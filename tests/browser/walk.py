@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlencode
 
 from tests.browser.callback_server import CallbackServer
 from tests.browser.chromium import Chromium
 from tests.harness.browser import Away
 from tests.harness.login_issuer import NAMESPACE, LoginIssuer, application
-from tests.harness.relying_party import RelyingParty, TokenResponse
+from tests.harness.relying_party import AuthorizationRequest, RelyingParty, TokenResponse
 
+APP_CALLBACK: Final = "example.hr.app:/callback"
+"""Its host, app.hr.example, is one of those that the platform allows."""
 ALL_SCOPES = "openid profile email groups payroll.read payroll.write"
 
 Seen = Callable[[str], None]
@@ -26,6 +29,8 @@ class Installation:
     web: RelyingParty
     staff_only: RelyingParty
     native: RelyingParty
+    app: RelyingParty
+    """An app on the user's device, with a private-use scheme (RFC 8252 §7.1)."""
     bye: str
     """Where `web` gets the browser back after a logout."""
 
@@ -38,12 +43,15 @@ def installed(folder: Path) -> Iterator[Installation]:
             application("hr-web", [callback], postLogoutRedirectURIs=[bye]),
             application("hr-desk", [callback], allowedGroups=["hr-staff", "hr-managers"]),
             application("hr-cli", [callback], authentication={"method": "None"}),
+            application("hr-app", [APP_CALLBACK], authentication={"method": "None"}),
         ]
         with LoginIssuer(folder, applications) as issuer:
             web, desk = (
                 RelyingParty(issuer.url, *_credential(issuer, name, callback)) for name in ("hr-web", "hr-desk")
             )
-            yield Installation(issuer, web, desk, RelyingParty(issuer.url, f"{NAMESPACE}.hr-cli", callback), bye)
+            native = RelyingParty(issuer.url, f"{NAMESPACE}.hr-cli", callback)
+            app = RelyingParty(issuer.url, f"{NAMESPACE}.hr-app", APP_CALLBACK)
+            yield Installation(issuer, web, desk, native, app, bye)
 
 
 def _credential(issuer: LoginIssuer, name: str, callback: str) -> tuple[str, str, str]:
@@ -92,6 +100,32 @@ class Walk:
         chromium.open(web.request(redirect_uri="https://elsewhere.example/callback").url)
         assert chromium.text("error-id")
         self.seen("error")
+
+    def login_of_an_app(self) -> None:
+        """Log in to the app and consent, continue a second time, refuse, and have no access."""
+        chromium, app = self.chromium, self.installation.app
+        chromium.forget_cookies()
+        request = app.request(scope="openid payroll.read", prompt="consent")
+        chromium.open(request.url)
+        chromium.click("user-ada")
+        self._return_to_app(request, "consent-app")
+        request = app.request(scope="openid payroll.read")
+        chromium.open(request.url)
+        self._return_to_app(request, "continue-app")
+        request = app.request(scope="openid payroll.read")
+        chromium.open(request.url)
+        assert app.error(request, Away(chromium.click_away("deny"))) == "access_denied"
+        request = app.request(scope="openid payroll.read", prompt="login")
+        chromium.open(request.url)
+        chromium.click("user-eve")
+        assert app.error(request, Away(chromium.click_away("back"))) == "access_denied"
+
+    def _return_to_app(self, request: AuthorizationRequest, page: str) -> None:
+        assert "example.hr.app:" in self.chromium.text("main")
+        self.seen(page)
+        away = Away(self.chromium.click_away("allow"))
+        assert not self.chromium.complaints()
+        assert self.installation.app.tokens(request, away).claims["sub"]
 
     def logout_by_the_user(self) -> None:
         """The page that asks, and the last one."""

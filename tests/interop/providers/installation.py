@@ -18,7 +18,11 @@ SCOPES: Final = "openid profile email groups payroll.read payroll.write"
 PAYROLL: Final = "https://payroll-api.payroll.svc"
 CALLBACK: Final = "http://127.0.0.1:3999/callback"
 """Where applications get the browser back. Nothing listens there: a test's browser stops before it."""
-_CONFIG: Final = {"users": {"applications": [{"namespaces": ["hr"], "hosts": ["127.0.0.1"], "consent": "Skippable"}]}}
+_CONFIG: Final = {
+    "users": {
+        "applications": [{"namespaces": ["hr"], "hosts": ["127.0.0.1", "app.hr.example"], "consent": "Skippable"}]
+    }
+}
 _PAYROLL: Final = {
     "scopes": [
         {"name": "payroll.read", "description": "See salaries"},
@@ -117,10 +121,12 @@ def ca_certificate_of(name: str, pem: bytes) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": pem.decode()}}
 
 
-def hr_application(name: str, *providers: str, redirect_uri: str = CALLBACK, consent: str = "Skip") -> dict[str, Any]:
+def hr_application(
+    name: str, *providers: str, redirect_uri: str = CALLBACK, consent: str = "Skip", **more: Any
+) -> dict[str, Any]:
     """An application that admits users of these providers; without any, those of the only one."""
     named: dict[str, Any] = {"identityProviders": list(providers)} if providers else {}
-    return application(name, [redirect_uri], consent=consent, **named)
+    return application(name, [redirect_uri], consent=consent, **named, **more)
 
 
 def _payroll() -> list[dict[str, Any]]:

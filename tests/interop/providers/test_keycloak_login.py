@@ -1,4 +1,4 @@
-"""Users of a real Keycloak log in, with the settings of docs/users/providers/keycloak.md; then Keycloak changes its mind."""
+"""Users of a real Keycloak log in, with the settings of docs/users/providers/keycloak.md; then it changes its mind."""
 
 import json
 import time
