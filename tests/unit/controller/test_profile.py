@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.config import Config
+from scopewright.core.failures import Unavailable
 from tests.harness.operator import OperatorHarness
 from tests.harness.samples import ISSUER, NAMESPACE
 
@@ -126,6 +127,22 @@ def test_a_signing_key_made_anew_for_the_profile_has_a_new_key_at_once() -> None
     harness.settle()
     algorithms = [record.algorithm for record in harness.key_records() if record.signing_key == "id-tokens"]
     assert "RS256" not in algorithms
+
+
+def test_a_forbidden_key_without_times_gets_them_and_is_removed_in_the_end() -> None:
+    """The operator stopped for the switch between the record of a key and its publication."""
+    harness = configured_harness()
+    harness.apply("SigningKey", NAMESPACE, "id-tokens", {"algorithm": "RS256", "jwks": {"configMapName": "id-tokens"}})
+    harness.store.refuse(f"ConfigMap {NAMESPACE}/id-tokens", Unavailable("no answer"))
+    harness.reconcile_all()
+    harness.store.stop_refusing()
+    assert [r.signing_start_time for r in harness.key_records() if r.algorithm == "RS256"] == [None]
+    harness.config = harness.config.model_copy(update={"profile": "FAPI2"})
+    harness.restart()
+    harness.settle()
+    harness.clock.advance(days=400)
+    harness.settle()
+    assert "RS256" not in [record.algorithm for record in harness.key_records()]
 
 
 def test_a_login_follows_the_signing_key_of_its_id_tokens() -> None:

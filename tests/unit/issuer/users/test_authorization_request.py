@@ -310,6 +310,15 @@ def test_the_profile_fapi2_logs_in_through_clients_with_private_key_jwt_only(cha
     assert untrusted(registry_of(record, IssuerRecord(ISSUER, profile="FAPI2"))) == "profile"
 
 
+def test_the_profile_fapi2_requires_pkce_whatever_the_record_says() -> None:
+    """The record may be older than the profile."""
+    record = web_record(method="PrivateKeyJWT", pkce_required=False)
+    form = decode_form(urlencode(parameters(code_challenge=None, code_challenge_method=None)).encode())
+    assert not read(form, registry_of(record), lambda token: None, pushed=True).code_challenge
+    with pytest.raises(RefusedRequest, match="invalid_request"):
+        read(form, registry_of(record, IssuerRecord(ISSUER, profile="FAPI2")), lambda token: None, pushed=True)
+
+
 # Scopes and resources
 
 
