@@ -136,7 +136,7 @@ class Authorize:
         decided = flow.decide(request, session, self.policy, scopes_of, now, fresh=fresh)
         if not isinstance(decided, flow.AskConsent):
             return Step(request, session, attempt, decided)
-        covered = await self.consents.covers(request.client, decided.delegated)
+        covered = not flow.skips_consent(request) and await self.consents.covers(request.client, decided.delegated)
         outcome = flow.after_consent(request, decided, covered=covered)
         return Step(request, session, attempt, outcome)
 

@@ -108,12 +108,16 @@ def after_consent(
     """
     if request.is_native and not request.interactive:
         return SendError("interaction_required", "a native application needs the user's confirmation each time")
-    skipped = request.login.consent == "Skip" and not request.is_native
-    if "consent" in request.prompt or request.is_native or not (covered or skipped):
+    if "consent" in request.prompt or request.is_native or not (covered or skips_consent(request)):
         if request.interactive:
             return ShowConsent(asked.delegated)
         return SendError("consent_required", "the user has not consented to this access")
     return IssueCode(asked.delegated)
+
+
+def skips_consent(request: AuthorizationRequest) -> bool:
+    """Whether no consent is needed, whatever the user has consented to before."""
+    return request.login.consent == "Skip" and not request.is_native
 
 
 def scopes_of_user(request: AuthorizationRequest, registry: Registry, now: float) -> ScopesOfUser:

@@ -6,18 +6,18 @@ declared to be without writes. The server's clock ends values.
 """
 
 import asyncio
-import hashlib
 import logging
 import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
+from scopewright.stores.sessions.valkey_commands import Commands, Part, Script
 from scopewright.stores.sessions.valkey_server import INFO_SECTIONS, UNFIT, failure_of, require_fit
 from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, Connection, client_of
 
@@ -35,15 +35,15 @@ _KEY_LENGTH: Final = 64
 """Of a key without its prefix, in hex."""
 _VERSION_BYTES: Final = 8
 _MAX_VERSION: Final = 1 << 62
-_READ: Final = """#!lua flags=allow-oom
+_READ: Final = Script("""#!lua flags=allow-oom
 local time = redis.call('TIME')
 local found = {time[1], time[2]}
 for i, key in ipairs(KEYS) do
   found[i + 2] = redis.call('GETRANGE', key, 0, ARGV[1])
 end
 return found
-"""
-_WRITE: Final = """#!lua
+""")
+_WRITE: Final = Script("""#!lua
 for i, key in ipairs(KEYS) do
   local version, ttl = ARGV[3 * i - 2], ARGV[3 * i - 1]
   if ttl ~= '' and redis.call('GETRANGE', key, 0, 7) ~= version then return 0 end
@@ -53,11 +53,9 @@ for i, key in ipairs(KEYS) do
   if ttl == '' then redis.call('DEL', key) else redis.call('SET', key, value, 'PX', ttl) end
 end
 return 1
-"""
-_DELETE: Final = _WRITE.replace("#!lua", "#!lua flags=allow-oom", 1)
+""")
+_DELETE: Final = Script(_WRITE.text.replace("#!lua", "#!lua flags=allow-oom", 1))
 """Deletions need no room: a full server makes them."""
-
-_Arguments = list[bytes | str | int]
 
 
 class ValkeySessions:
@@ -65,8 +63,7 @@ class ValkeySessions:
 
     def __init__(self, url: str, namespace: str) -> None:
         """`namespace` is that of the issuer, and a part of every key. Raises `Rejected` if `url` is wrong."""
-        self._client = client_of(url, "BadSessions", "the session store", self._greet)
-        self._client.response_callbacks["INFO"] = _unparsed  # as `_greet` gets it
+        self._commands = Commands(client_of(url, "BadSessions", "the session store", self._greet).connection_pool)
         self._prefix = f"scopewright:sessions:{namespace}:".encode()
         self._next_check = 0.0
         self._problem = ""
@@ -76,7 +73,7 @@ class ValkeySessions:
         return Found(int(seconds) + int(microseconds) / 1e6, tuple(_stored(entry) for entry in entries))
 
     async def write(self, *changes: Put | Delete) -> bool:
-        arguments: _Arguments = []
+        arguments: list[Part] = []
         for change in changes:
             arguments += _arguments(change)
         script = _WRITE if any(isinstance(change, Put) for change in changes) else _DELETE
@@ -86,24 +83,24 @@ class ValkeySessions:
         """The user of the URL must be permitted to call `scan`, which issuers do not need."""
         match = self._prefix + b"?" * _KEY_LENGTH
         command = ("SCAN", start or "0", "MATCH", match, "COUNT", PAGE_KEYS, "TYPE", "string")
-        cursor, names = await self._guarded(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+        cursor, names = await self._guarded(lambda: self._commands.call(*command))
         now, values = 0.0, list[tuple[bytes, Stored]]()
         for first in range(0, max(1, len(names)), _KEYS_PER_READ):
             some = names[first : first + _KEYS_PER_READ]
             seconds, microseconds, *entries = await self._run(_READ, some, [MAX_ENTRY_BYTES])
             now = int(seconds) + int(microseconds) / 1e6
             values += [found for name, entry in zip(some, entries, strict=True) if (found := self._found(name, entry))]
-        return Page(now, tuple(values), str(cursor) if cursor else "")
+        return Page(now, tuple(values), cursor.decode() if cursor != b"0" else "")
 
     async def store_id(self) -> str:
         made = secrets.token_hex(16)
-        found = await self._guarded(lambda: self._client.set(self._prefix + b"id", made, nx=True, get=True))
-        return found.decode() if found else made
+        found = await self._guarded(lambda: self._commands.call("SET", self._prefix + b"id", made, "NX", "GET"))
+        return str(found.decode()) if found else made
 
     async def check(self) -> None:
         """Raises `Rejected` if the server must not hold sessions, with what to do, and `Unavailable` if it is away."""
         try:
-            await self._guarded(lambda: cast("Awaitable[Any]", self._client.ping()))
+            await self._guarded(lambda: self._commands.call("PING"))
         except Unavailable as error:
             if error.reason == UNFIT:
                 raise Rejected(error.reason, error.message) from None
@@ -112,7 +109,7 @@ class ValkeySessions:
     async def close(self) -> None:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
-                await self._client.aclose()
+                await self._commands.close()
         except (RedisError, OSError) as error:
             log.warning("closing the connections to the session store failed: %s", type(error).__name__)
 
@@ -127,22 +124,15 @@ class ValkeySessions:
     def _names(self, keys: Sequence[bytes]) -> list[bytes]:
         return [self._prefix + key.hex().encode() for key in keys]
 
-    async def _run(self, script: str, names: list[bytes], arguments: _Arguments) -> Any:
-        return await self._guarded(lambda: self._evaluated(script, names, arguments))
-
-    async def _evaluated(self, script: str, names: list[bytes], arguments: _Arguments) -> Any:
-        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        try:
-            return await cast("Awaitable[Any]", self._client.evalsha(digest, len(names), *names, *arguments))
-        except NoScriptError:  # the server is new, or has restarted
-            return await cast("Awaitable[Any]", self._client.eval(script, len(names), *names, *arguments))
+    async def _run(self, script: Script, names: list[bytes], arguments: list[Part]) -> Any:
+        return await self._guarded(lambda: self._commands.run(script, names, arguments))
 
     async def _guarded(self, request: Callable[[], Awaitable[Any]]) -> Any:
         """The result of a request; raises `Unavailable`, with a line in the log when a problem begins and ends."""
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 if time.monotonic() >= self._next_check:
-                    require_fit(await self._client.execute_command("INFO", *INFO_SECTIONS))  # type: ignore[no-untyped-call]
+                    require_fit(await self._commands.call("INFO", *INFO_SECTIONS))
                     self._next_check = time.monotonic() + CHECK_SECONDS
                 result = await request()
         except (RedisError, OSError) as error:
@@ -165,11 +155,7 @@ class ValkeySessions:
         self._problem = problem
 
 
-def _unparsed(response: bytes, **kwargs: object) -> bytes:
-    return response
-
-
-def _arguments(change: Put | Delete) -> _Arguments:
+def _arguments(change: Put | Delete) -> list[Part]:
     """For the script: the version that must be stored (empty: none), milliseconds (empty: delete), and the value."""
     if isinstance(change, Delete):
         return [b"", b"", b""]

@@ -1,0 +1,83 @@
+"""Sends commands to a Valkey or Redis: one write and one read for each.
+
+A login takes eight. The client library's own way to a command (its pool, retries, callbacks, and a timeout for each
+step) takes twice the CPU time. Connections are still the library's: addresses, TLS, logins and the format of answers.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import redis.asyncio
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import NoScriptError
+
+from scopewright.stores.valkey import MAX_CONNECTIONS, Connection
+
+Part = bytes | str | int
+"""Of a command. Text is sent as UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    text: str
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "digest", digest)
+
+
+class Commands:
+    """At most MAX_CONNECTIONS are open, each made as `pool` would; a command that needs one more waits.
+
+    The caller bounds the time. A command that is cancelled closes its connection: the answer would be that of the next.
+    """
+
+    def __init__(self, pool: redis.asyncio.ConnectionPool) -> None:
+        self._pool = pool
+        self._free: list[Connection] = []
+        self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def run(self, script: Script, keys: list[bytes], arguments: list[Part]) -> Any:
+        """As `call`."""
+        try:
+            return await self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        except NoScriptError:  # the server is new, or has restarted
+            return await self.call("EVAL", script.text, len(keys), *keys, *arguments)
+
+    async def call(self, *parts: Part) -> Any:
+        """Return the answer to a command, with bytes for texts; raises `RedisError` or `OSError`."""
+        command = _packed(parts)
+        async with self._places:
+            while self._free:
+                try:
+                    return await self._send(self._free.pop(), command)
+                except ConnectionLost:  # the server has closed it, perhaps long ago
+                    continue
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            await connection.connect()
+            connection.socket_timeout = None
+            return await self._send(connection, command)
+
+    async def close(self) -> None:
+        while self._free:
+            await self._free.pop().disconnect()
+
+    async def _send(self, connection: Connection, command: bytes) -> Any:
+        try:
+            await connection.send_packed_command(command, check_health=False)
+            return await connection.read_response()
+        finally:
+            if connection.is_connected:  # also after an answer that is an error
+                self._free.append(connection)
+
+
+def _packed(parts: tuple[Part, ...]) -> bytes:
+    """A command as the server reads it (RESP 2)."""
+    pieces = [b"*%d\r\n" % len(parts)]
+    for part in parts:
+        value = part if isinstance(part, bytes) else str(part).encode()
+        pieces.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(pieces)
