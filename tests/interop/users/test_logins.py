@@ -5,9 +5,10 @@ Each application has the same routes; `/` shows the claims of the ID token, whic
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -42,15 +43,25 @@ class Application:
         return self.profile(browser)
 
 
+PUSHING: Final = {f"{library}-pushing": library for library in LIBRARIES}
+"""Applications whose requests must be pushed (RFC 9126), and their libraries."""
+
+
 @pytest.fixture(scope="module")
 def homes() -> dict[str, str]:
-    return {library: f"http://127.0.0.1:{free_port()}" for library in LIBRARIES}
+    return {name: f"http://127.0.0.1:{free_port()}" for name in (*LIBRARIES, *PUSHING)}
 
 
 @pytest.fixture(scope="module")
 def issuer(homes: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginIssuer]:
     applications = [
-        application(library, [f"{home}/callback"], postLogoutRedirectURIs=[home]) for library, home in homes.items()
+        application(
+            name,
+            [f"{home}/callback"],
+            postLogoutRedirectURIs=[home],
+            requirePushedAuthorizationRequests=name in PUSHING,
+        )
+        for name, home in homes.items()
     ]
     with LoginIssuer(tmp_path_factory.mktemp("issuer"), applications) as issuer:
         yield issuer
@@ -60,13 +71,28 @@ def issuer(homes: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 def app(
     request: pytest.FixtureRequest, homes: dict[str, str], issuer: LoginIssuer, tmp_path: Path
 ) -> Iterator[Application]:
-    home = homes[request.param]
-    started = command(request.param)
-    if request.param == "authlib":
-        started += ["--port", home.rpartition(":")[2]]
-    environment = {"HOME_URL": home, "SCOPEWRIGHT_SECRET_DIR": str(issuer.secret_folder(NAMESPACE, request.param))}
-    with running(started, home, environment, tmp_path / "log"):
-        yield Application(home, issuer, tmp_path / "log")
+    with started(request.param, homes, issuer, tmp_path / "log") as application:
+        yield application
+
+
+@pytest.fixture(params=PUSHING)
+def pushing(
+    request: pytest.FixtureRequest, homes: dict[str, str], issuer: LoginIssuer, tmp_path: Path
+) -> Iterator[Application]:
+    with started(request.param, homes, issuer, tmp_path / "log") as application:
+        yield application
+
+
+@contextmanager
+def started(name: str, homes: dict[str, str], issuer: LoginIssuer, log: Path) -> Iterator[Application]:
+    home, library = homes[name], PUSHING.get(name, name)
+    program = command(library)
+    if library == "authlib":
+        program += ["--port", home.rpartition(":")[2]]
+    folder = issuer.secret_folder(NAMESPACE, name)
+    environment = {"HOME_URL": home, "SCOPEWRIGHT_SECRET_DIR": str(folder), "PUSH": str(name in PUSHING).lower()}
+    with running(program, home, environment, log):
+        yield Application(home, issuer, log)
 
 
 @pytest.fixture
@@ -82,6 +108,22 @@ def test_user_logs_in(app: Application, browser: FormBrowser) -> None:
     assert profile["userinfo"]["name"] == "Ada Lovelace"
     assert profile["userinfo"]["email"] == "ada@hr.example"
     assert set(profile["userinfo"]["groups"]) == {"hr-staff", "hr-managers"}
+
+
+def test_user_logs_in_with_a_pushed_request(pushing: Application, browser: FormBrowser) -> None:
+    with FormBrowser(pushing.home) as visitor:
+        sent = pushing.open(visitor, "/login")
+    assert isinstance(sent, Away), f"{sent!r}\n{pushing.log.read_text()}"
+    assert sent.parameters.keys() == {"client_id", "request_uri"}
+    profile = pushing.log_in(browser, "ada")
+    assert profile["user"]["sub"] == profile["userinfo"]["sub"]
+
+
+def test_user_who_refuses_a_pushed_request_comes_back_without_tokens(
+    pushing: Application, browser: FormBrowser
+) -> None:
+    away = walk_login(browser, f"{pushing.home}/login", "grace", "deny")
+    assert away.parameters["error"] == "access_denied"
 
 
 def test_tokens_are_refreshed(app: Application, browser: FormBrowser) -> None:

@@ -5,7 +5,9 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
+import httpx
 from authlib.integrations.starlette_client import OAuth, OAuthError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,6 +19,7 @@ from starlette.routing import Route
 log = logging.getLogger(__name__)
 
 HOME = os.environ["HOME_URL"]  # such as http://127.0.0.1:3000
+PUSHES = os.environ.get("PUSH") == "true"  # the request goes to the issuer, and the browser has a reference to it
 _SECRET = Path(os.environ["SCOPEWRIGHT_SECRET_DIR"])
 
 
@@ -34,8 +37,26 @@ tokens: dict[str, Any] = {}  # by the name in the browser's session
 
 
 async def login(request: Request) -> Response:
-    redirect: Response = await scopewright.authorize_redirect(request, f"{HOME}/callback")
-    return redirect
+    if not PUSHES:
+        redirect: Response = await scopewright.authorize_redirect(request, f"{HOME}/callback")
+        return redirect
+    made = await scopewright.create_authorization_url(f"{HOME}/callback")
+    await scopewright.save_authorize_data(request, redirect_uri=f"{HOME}/callback", **made)
+    return RedirectResponse(await pushed(made["url"]), 302)
+
+
+async def pushed(url: str) -> str:
+    """Push the request (RFC 9126). Return the URL with the reference to it."""
+    target, _, query = url.partition("?")
+    metadata = await scopewright.load_server_metadata()
+    async with httpx.AsyncClient() as http:
+        answer = await http.post(
+            metadata["pushed_authorization_request_endpoint"],
+            data=dict(parse_qsl(query)),
+            auth=(scopewright.client_id, secret("client_secret")),
+        )
+    reference = answer.raise_for_status().json()["request_uri"]
+    return f"{target}?{urlencode({'client_id': scopewright.client_id, 'request_uri': reference})}"
 
 
 async def callback(request: Request) -> Response:

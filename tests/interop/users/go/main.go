@@ -31,6 +31,7 @@ type application struct {
 	home       string // such as http://127.0.0.1:3000
 	provider   *oidc.Provider
 	endSession string
+	pushed     string // where requests are pushed to
 
 	mutex    sync.Mutex
 	sessions map[string]session // by cookie
@@ -43,12 +44,14 @@ func main() {
 	}
 	var metadata struct {
 		EndSession string `json:"end_session_endpoint"`
+		Pushed     string `json:"pushed_authorization_request_endpoint"`
 	}
 	if err := provider.Claims(&metadata); err != nil {
 		log.Fatal(err)
 	}
 	home := os.Getenv("HOME_URL")
-	app := &application{home: home, provider: provider, endSession: metadata.EndSession, sessions: map[string]session{}}
+	app := &application{home: home, provider: provider, endSession: metadata.EndSession, pushed: metadata.Pushed}
+	app.sessions = map[string]session{}
 	http.HandleFunc("GET /login", app.login)
 	http.HandleFunc("GET /callback", app.callback)
 	http.HandleFunc("GET /refresh", app.refresh)
@@ -82,7 +85,42 @@ func (a *application) login(w http.ResponseWriter, r *http.Request) {
 	s := session{state: rand.Text(), nonce: rand.Text(), verifier: oauth2.GenerateVerifier()}
 	a.keep(w, r, &s)
 	location := a.config().AuthCodeURL(s.state, oidc.Nonce(s.nonce), oauth2.S256ChallengeOption(s.verifier))
+	if os.Getenv("PUSH") == "true" {
+		var err error
+		if location, err = a.push(r.Context(), location); err != nil {
+			a.fail(w, err)
+			return
+		}
+	}
 	http.Redirect(w, r, location, http.StatusFound)
+}
+
+// push sends the request to the issuer (RFC 9126), and returns the URL with the reference to it: x/oauth2 has no function
+// for that.
+func (a *application) push(ctx context.Context, location string) (string, error) {
+	target, query, _ := strings.Cut(location, "?")
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.pushed, strings.NewReader(query))
+	if err != nil {
+		return "", err
+	}
+	id := secret("client_id")
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret("client_secret")))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		return "", errors.New("the request was not accepted: " + response.Status)
+	}
+	var pushed struct {
+		RequestURI string `json:"request_uri"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&pushed); err != nil {
+		return "", err
+	}
+	return target + "?" + url.Values{"client_id": {id}, "request_uri": {pushed.RequestURI}}.Encode(), nil
 }
 
 func (a *application) callback(w http.ResponseWriter, r *http.Request) {

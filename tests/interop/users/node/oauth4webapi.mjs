@@ -8,6 +8,7 @@ const home = process.env.HOME_URL; // such as http://127.0.0.1:3000
 const redirect_uri = `${home}/callback`;
 const secret = (name) => readFileSync(`${process.env.SCOPEWRIGHT_SECRET_DIR}/${name}`, "utf8").trim();
 const issuer = new URL(secret("issuer"));
+const pushes = process.env.PUSH === "true"; // the request goes to the issuer, and the browser has a reference to it
 const options = { [oauth.allowInsecureRequests]: issuer.hostname === "127.0.0.1" }; // scopewright dev
 
 const discovered = await oauth.discoveryRequest(issuer, options);
@@ -24,7 +25,7 @@ async function login() {
     nonce: oauth.generateRandomNonce(),
   };
   const url = new URL(server.authorization_endpoint);
-  url.search = new URLSearchParams({
+  const parameters = new URLSearchParams({
     client_id: client.client_id,
     redirect_uri,
     response_type: "code",
@@ -34,7 +35,14 @@ async function login() {
     state: checks.state,
     nonce: checks.nonce,
   });
+  url.search = pushes ? await pushed(parameters) : parameters;
   return { url, session: { checks } };
+}
+
+async function pushed(parameters) {
+  const response = await oauth.pushedAuthorizationRequest(server, client, authentication(), parameters, options);
+  const { request_uri } = await oauth.processPushedAuthorizationResponse(server, client, response);
+  return new URLSearchParams({ client_id: client.client_id, request_uri });
 }
 
 async function callback(url, { checks }) {

@@ -8,6 +8,7 @@ const home = process.env.HOME_URL; // such as http://127.0.0.1:3000
 const redirect_uri = `${home}/callback`;
 const secret = (name) => readFileSync(`${process.env.SCOPEWRIGHT_SECRET_DIR}/${name}`, "utf8").trim();
 const issuer = new URL(secret("issuer"));
+const pushes = process.env.PUSH === "true"; // the request goes to the issuer, and the browser has a reference to it
 
 const config = await client.discovery(
   issuer,
@@ -23,7 +24,8 @@ const sessions = new Map(); // cookie → the login, or the user that has logged
 async function login() {
   const pkceCodeVerifier = client.randomPKCECodeVerifier();
   const checks = { pkceCodeVerifier, expectedState: client.randomState(), expectedNonce: client.randomNonce() };
-  const url = client.buildAuthorizationUrl(config, {
+  const build = pushes ? client.buildAuthorizationUrlWithPAR : client.buildAuthorizationUrl;
+  const url = await build(config, {
     redirect_uri,
     scope: "openid profile email groups",
     code_challenge: await client.calculatePKCECodeChallenge(pkceCodeVerifier),
