@@ -61,9 +61,12 @@ TO_DO: Final = {
     ("invalid_request", "requested_token_type"): "Omit it, or send one of the two.",
     ("invalid_request", "actor"): "Omit both.",
     ("invalid_request", "chain_too_long"): "Call the API at the end of the chain with the client's own token.",
+    ("invalid_request", "request_object"): "Push each parameter; the request_uri of the answer is for the browser.",
+    ("invalid_request", "request_size"): "Ask for fewer resources and scopes, or send a shorter state.",
     ("invalid_request", ANY): "Exchange the token that a caller sent to this API, while it is valid.",
     ("invalid_request", "proof_missing"): "Enable DPoP in the client: see docs/dpop.md.",
     ("use_dpop_nonce", ANY): "Send the nonce of DPoP-Nonce; most libraries do so by themselves.",
+    ("invalid_dpop_proof", "dpop_jkt"): "Omit dpop_jkt: the proof of a pushed request binds the code to its key.",
     ("invalid_dpop_proof", ANY): "Create a new proof for each request; the description has the error in this one.",
     ("invalid_client", "assertion_malformed"): "Send the JWT unchanged, as the library created it.",
     ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",
@@ -119,6 +122,10 @@ TO_DO: Final = {
     ("temporarily_unavailable", "too_many_refusals"): (
         "Retry after Retry-After; there were many wrong credentials at once. The issuer accepts a new credential once "
         "it has seen its record, and never delays known ones."
+    ),
+    ("temporarily_unavailable", ANY): (
+        "Retry after Retry-After. A client has at most 1,000 pushed requests in 90 s, a namespace 5,000, and public "
+        "clients of one address 5 a second: push only when a user logs in."
     ),
     ("temporarily_unavailable", f"store_rejected_{ANY}"): "Check the issuer's RBAC: the API server refused a read.",
     ("server_error", "exception"): "Report it, with the exception in the issuer's log.",
@@ -284,7 +291,7 @@ def page() -> str:
         "audit reason is only in the audit line, because the response must not disclose it. 401 has",
         "`WWW-Authenticate: Basic` if the request used Basic or no credentials (never with profile FAPI2). 503 has",
         "`Retry-After`. `/userinfo` answers as a service does ([Verifier](#verifier)), and",
-        "[Users](users/index.md#errors) has the errors of `/authorize`.",
+        "[Users](users/index.md#errors) has the errors of `/authorize`, which are those of `/par` too.",
         "",
         "| status | error | description | audit reason | what to change |",
         "| --- | --- | --- | --- | --- |",

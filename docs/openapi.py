@@ -66,6 +66,8 @@ _METADATA: Final = {
 }
 _LOGIN_METADATA: Final = {
     "authorization_endpoint": _URL,
+    "pushed_authorization_request_endpoint": _URL,
+    "require_pushed_authorization_requests": {"const": True},
     "authorization_response_iss_parameter_supported": {"const": True},
     "request_parameter_supported": _FALSE,
     "request_uri_parameter_supported": _FALSE,
@@ -119,6 +121,23 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         closed=True,
     ),
+    "PushedRequest": _object(
+        dict.fromkeys(("response_type", "redirect_uri"), _TEXT),
+        {
+            "scope": _TEXT | {"description": "Space-delimited. Default: all scopes of the manifest."},
+            "resource": {"type": "array", "items": _URL, "description": "Audiences (RFC 8707)."},
+            **dict.fromkeys(
+                (
+                    *("response_mode", "state", "nonce", "code_challenge", "prompt", "max_age", "login_hint"),
+                    *("id_token_hint", "dpop_jkt", "acr_values", "ui_locales"),
+                ),
+                _TEXT,
+            ),
+            "code_challenge_method": {"const": "S256"},
+            **_AUTHENTICATION,
+        },
+    ),
+    "PushedResponse": _object({"request_uri": _URL, "expires_in": _COUNT}, closed=True),
     "TokenParameter": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
     "Introspection": _object(
         {"active": {"type": "boolean"}},
@@ -242,6 +261,21 @@ ENDPOINTS: Final = (
         },
         methods=("post",),
         form="TokenParameter",
+        security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.par,
+        "Push an authorization request, for /authorize?client_id=…&request_uri=… (RFC 9126); 404 if no user can log in",
+        {
+            201: Response("The reference to the request.", "PushedResponse", _NO_STORE),
+            404: Response("No user can log in here.", headers=_NO_STORE),
+            429: Response(
+                "Client, namespace or address have pushed too many requests.", headers=(*_NO_STORE, "Retry-After")
+            ),
+            **_FORM_ENDPOINT,
+        },
+        methods=("post",),
+        form="PushedRequest",
         security=metadata.AUTH_METHODS,
     ),
     Endpoint(

@@ -76,11 +76,11 @@ class PushedRequestEndpoint:
         form = {name: values for name, values in request.form.items() if name not in _OF_AUTHENTICATION}
         if sum(len(name) + sum(len(v.encode()) for v in values) for name, values in form.items()) > MAX_REQUEST_BYTES:
             raise invalid_request(
-                f"a pushed request may have {MAX_REQUEST_BYTES} bytes of parameters", reason="body_size", status=413
+                f"a pushed request may have {MAX_REQUEST_BYTES} bytes of parameters", reason="request_size", status=413
             )
         for name in ("request_uri", "request"):
             if name in form:
-                raise invalid_request(f"send the parameters themselves, without {name}", reason=name)
+                raise invalid_request(f"send the parameters themselves, without {name}", reason="request_object")
         return PushRequest(form, request.proofs, request.peer)
 
     def serve(self, authenticated: Authenticated, parameters: PushRequest, now: float) -> Awaitable[Outcome]:
@@ -120,9 +120,11 @@ class PushedRequestEndpoint:
             read = authorization_request.read(form, self._registry, self._hinted_subject, pushed=True)
         except UntrustedRequest as untrusted:
             code: ErrorCode = "unauthorized_client" if untrusted.reason == "no_login" else "invalid_request"
-            raise OAuthError(code, untrusted.description, reason=untrusted.reason) from None
+            description = untrusted.description
+            raise OAuthError(code, description, reason=untrusted.reason) from None
         except RefusedRequest as refused:
-            raise OAuthError(_CODES.get(refused.error, "invalid_request"), refused.description) from None
+            code, description = _CODES.get(refused.error, "invalid_request"), refused.description
+            raise OAuthError(code, description) from None
         return authorization_request.parameters_to_keep(form, read)
 
     def _require_room(self, client: Client, request: PushRequest) -> None:
