@@ -171,10 +171,10 @@ class UsersHarness:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["request_uri"])
 
-    async def visit(
+    async def bring(
         self, request_uri: str, browser: httpx.AsyncClient | None = None, **changes: str | None
     ) -> httpx.Response:
-        """A visit with a pushed request; its answer is not followed."""
+        """A browser with a pushed request at `/authorize`; its answer is not followed."""
         query = {"client_id": CLIENT_ID, "request_uri": request_uri, **changes}
         query = {name: value for name, value in query.items() if value is not None}
         return await (browser or self.browser).get(f"{self.issuer_url}/authorize?{urlencode(query)}")

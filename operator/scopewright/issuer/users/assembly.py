@@ -34,7 +34,7 @@ from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.logout import Logout, ReadHint
 from scopewright.issuer.users.password_form import PasswordForm
 from scopewright.issuer.users.pool import Places, UserPool
-from scopewright.issuer.users.push_bounds import VisitBounds
+from scopewright.issuer.users.push_bounds import BroughtBounds
 from scopewright.issuer.users.pushed import PushedRequests
 from scopewright.issuer.users.sessions import SessionTimes, UserSessions
 from scopewright.issuer.users.settings import UserEndpointSettings
@@ -161,8 +161,8 @@ def build_application(
     attempts = Attempts(lambda: registry.session_keys)
     context = StepContext(registry, state.sessions, attempts, clock, log, state.pushed)
     pages = DecisionPages(context, state.consents, policy)
-    hinted_subject, visits = hinted_subject_by(read_hint, clock), VisitBounds(clock)
-    authorize = Authorize(context, state.consents, state.codes, policy, pages, hinted_subject, visits)
+    hinted_subject, brought = hinted_subject_by(read_hint, clock), BroughtBounds(clock)
+    authorize = Authorize(context, state.consents, state.codes, policy, pages, hinted_subject, brought)
     logout = Logout(registry, state.sessions, read_hint, clock, log)
     account = Account(registry, state.sessions, state.consents, log)
     logins = login_routes(context, policy, CompletedLogin(context, policy, pages), state.logins, settings.developer)

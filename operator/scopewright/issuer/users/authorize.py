@@ -26,7 +26,7 @@ from scopewright.issuer.users.decision_pages import DecisionPages, shown_on_cons
 from scopewright.issuer.users.flow import IssueCode, SendError, ShowConsent, ShowLogin, ShowRefusal
 from scopewright.issuer.users.login import CHOOSE
 from scopewright.issuer.users.login_policy import LoginPolicy
-from scopewright.issuer.users.push_bounds import VisitBounds
+from scopewright.issuer.users.push_bounds import BroughtBounds
 from scopewright.issuer.users.pushed import FoundPushed, names_pushed
 from scopewright.issuer.users.responses import code_url, error_url, redirect, with_cookies
 from scopewright.issuer.users.step_context import ResumedAttempt, StepContext, forged_form
@@ -53,7 +53,7 @@ class Authorize:
     policy: LoginPolicy
     pages: DecisionPages
     hinted_subject: HintedSubject
-    visits: VisitBounds
+    brought: BroughtBounds
 
     def routes(self) -> list[Route]:
         return [
@@ -126,7 +126,7 @@ class Authorize:
         if not names_pushed(form):
             return authorization_request.read(form, registry, self.hinted_subject)
         client, _ = authorization_request.client_of(form, registry)
-        found = await self.context.pushed.visit(form, client.client_id)
+        found = await self.context.pushed.of_browser(form, client.client_id)
         return self.context.read_pushed(found)
 
     async def _step(self, http: Request, request: AuthorizationRequest, attempt: PendingLogin | None) -> Step:
@@ -151,7 +151,7 @@ class Authorize:
         error = step.outcome if isinstance(step.outcome, SendError) else SendError("server_error", "unexpected step")
         if step.request.pushed is not None:
             await self.context.pushed.end(step.request.pushed)
-            self.visits.remove(step.request.client, step.request.pushed.handle)
+            self.brought.remove(step.request.client, step.request.pushed.handle)
         self.context.log(http, "authorize", error.error, _audited(step))
         return redirect(error_url(target, issuer, error.error, error.description), ended)
 
@@ -161,12 +161,12 @@ class Authorize:
         if request.pushed is None:
             return await self.codes.issue(code)
         issued = await self.context.pushed.use_up(request.pushed, lambda used: self.codes.issue(code, used))
-        self.visits.remove(request.client, request.pushed.handle)
+        self.brought.remove(request.client, request.pushed.handle)
         return issued
 
     async def _keep(self, http: Request, client: Client, pushed: FoundPushed) -> None:
         peer = http.client.host if http.client else ""
-        if displaced := self.visits.add(client, peer, pushed.handle):
+        if displaced := self.brought.add(client, peer, pushed.handle):
             await self.context.pushed.forget(displaced)
         await self.context.pushed.keep(pushed)
 

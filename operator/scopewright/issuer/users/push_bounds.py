@@ -1,13 +1,13 @@
-"""How many pushed requests one process keeps, before and after their visit, and who pays for them.
+"""How many pushed requests one process keeps, before and after a browser brings them, and who pays for them.
 
 A client that authenticates pays itself: beyond 1,000 live requests it is refused. Anybody can push in the name of a
 public client, so there the address pays: it has a rate, and a public client with 1,000 live requests is not refused.
 Instead the oldest request of the address with the most of them is withdrawn. A flood so displaces its own requests, and
 an application whose browser comes at once finds its request: one with 1,000 addresses would have to push all of them
-between the push and the visit.
+before the browser comes.
 
-A visit keeps the request for eight times as long, and anybody can visit without a login. So visits have a bound of
-their own, for every client: the address pays that has visited most.
+A browser that brings a request keeps it for eight times as long, and needs no login for that. So these requests have a
+bound of their own, for every client: the address pays that has brought most.
 """
 
 from collections import Counter, OrderedDict, defaultdict
@@ -27,9 +27,9 @@ MAX_LIVE_OF_NAMESPACE: Final = 5_000
 ADDRESS_BUDGET: Final = RateBudget(rate=5.0, burst=100)
 """Requests of public clients. All callers behind a proxy that is not trusted share one budget."""
 MAX_ADDRESSES: Final = 10_000
-MAX_VISITED: Final = 2_000
-"""Visited requests of a client whose logins have not ended, in one process."""
-MAX_VISITED_OF_NAMESPACE: Final = 5_000
+MAX_BROUGHT: Final = 2_000
+"""Brought requests of a client whose logins have not ended, in one process."""
+MAX_BROUGHT_OF_NAMESPACE: Final = 5_000
 
 
 class TooManyPushed(Exception):
@@ -140,7 +140,7 @@ class PushBounds:
         return share
 
 
-class VisitBounds:
+class BroughtBounds:
     """Of one process."""
 
     def __init__(self, clock: Clock) -> None:
@@ -149,12 +149,12 @@ class VisitBounds:
         """By namespace."""
 
     def add(self, client: Client, peer: str, handle: str) -> str:
-        """Count a request that is visited. Return the handle of another one that it displaces, or nothing."""
+        """Count a request that a browser brings. Return the handle of another one that it displaces, or nothing."""
         share, now = self._shares[client.namespace], self._clock()
         share.remove_ended(now)
         if handle in share.live:
             return ""
-        displaced = share.displaced(client.client_id, MAX_VISITED, MAX_VISITED_OF_NAMESPACE)
+        displaced = share.displaced(client.client_id, MAX_BROUGHT, MAX_BROUGHT_OF_NAMESPACE)
         share.add(handle, _Live(now + KEPT_SECONDS, client.client_id, network_of(peer)))
         return displaced
 

@@ -1,8 +1,8 @@
-"""Pushed authorization requests (RFC 9126): stored by `/par`, read by the visits of browsers at `/authorize`.
+"""Pushed authorization requests (RFC 9126): stored by `/par`, and read when a browser brings their `request_uri`.
 
-A request may be visited for 90 s. A visit keeps it for the login that begins with it, which finds it by its handle. It
-is used up by the write that stores the code, so that of several visits one gets a code. An error that is sent to the
-client uses it up too.
+A browser may come for 90 s. The request is then kept for the login that begins, which finds it by its handle. It is
+used up by the write that stores the code, so that of several browsers and tabs one gets a code. An error that is sent
+to the client uses it up too.
 """
 
 import re
@@ -26,7 +26,7 @@ T = TypeVar("T")
 PUSHED_SECONDS: Final = 90
 """`expires_in`: until then a browser may come with the `request_uri`."""
 KEPT_SECONDS: Final = PUSHED_SECONDS + ATTEMPT_SECONDS
-"""From the first visit on: the last visit may begin an attempt of 600 s after 90 s."""
+"""From the first browser on: the last one may begin an attempt of 600 s after 90 s."""
 URN: Final = "urn:ietf:params:oauth:request_uri:"
 """RFC 9126 §2.2."""
 
@@ -59,11 +59,11 @@ class PushedRequests:
         return URN + handle
 
     async def withdraw(self, handle: str) -> None:
-        """Delete a request that no browser has visited yet. One that was visited stays."""
+        """Delete a request, unless a browser has come with it."""
         nothing = encode_stored(Pushed("", "", {}, 0.0, used=True))
         await self._store.write(Save(_key(handle), nothing, _WITHDRAWN_SECONDS, 1))
 
-    async def visit(self, form: Form, client_id: str) -> FoundPushed:
+    async def of_browser(self, form: Form, client_id: str) -> FoundPushed:
         """The request that `request_uri` of the form names, which this client has pushed; raises PageProblem."""
         uris = form["request_uri"]
         handle = uris[0].removeprefix(URN)
@@ -81,7 +81,7 @@ class PushedRequests:
                 reason="request_uri_of_another_client",
                 client_id=client_id,
             )
-        if self._clock() >= found.pushed.visit_until:
+        if self._clock() >= found.pushed.end_time:
             raise _expired(client_id)
         return found
 
@@ -101,15 +101,15 @@ class PushedRequests:
         return FoundPushed(handle, stored.version, pushed)
 
     async def keep(self, found: FoundPushed) -> None:
-        """Keep a visited request as long as a login may last. If this write loses, another visit has kept the request,
-        or has used it up: the next step sees which.
+        """Keep the request as long as a login may last. If this write loses, another one has kept the request, or has
+        used it up: the next step sees which.
         """
-        if not found.pushed.visited:
-            value = encode_stored(replace(found.pushed, visited=True))
+        if not found.pushed.brought:
+            value = encode_stored(replace(found.pushed, brought=True))
             await self._store.write(Save(_key(found.handle), value, KEPT_SECONDS, found.version))
 
     async def forget(self, handle: str) -> None:
-        """Delete a request, visited or not."""
+        """Delete a request, whether a browser has come with it or not."""
         await self._store.write(Forget(_key(handle)))
 
     async def use_up(self, found: FoundPushed, write: Callable[[Save], Awaitable[T]]) -> T:

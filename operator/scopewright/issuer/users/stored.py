@@ -131,9 +131,10 @@ class Pushed:
     parameters: Mapping[str, tuple[str, ...]]
     """Those of the request, with the subject in place of `id_token_hint`, and in `dpop_jkt` the thumbprint of the key
     that signed the proof of the push. Empty once it is used up."""
-    visit_until: float
-    """The end of `expires_in`, in seconds since the epoch."""
-    visited: bool = False
+    end_time: float
+    """The end of `expires_in`. A login that has begun goes on."""
+    brought: bool = False
+    """Whether a browser has come with it: then it is stored as long as a login may last."""
     used: bool = False
     """Whether the client got its code or an error."""
 

@@ -1,4 +1,4 @@
-"""Visits of browsers with a pushed request (RFC 9126 §4): who may come with it, how long, and how often."""
+"""Logins with a pushed request (RFC 9126 §4): which browser may bring it, how long, and how often."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.users import push_bounds
 from scopewright.issuer.users.codes import Codes
-from scopewright.issuer.users.push_bounds import VisitBounds
+from scopewright.issuer.users.push_bounds import BroughtBounds
 from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS, URN
 from scopewright.issuer.users.stored import Code
 from scopewright.stores.sessions.sealed import SealedSessions
@@ -37,8 +37,8 @@ def at_consent(answer: httpx.Response) -> bool:
 
 
 async def consenting(users: UsersHarness, request_uri: str, browser: httpx.AsyncClient | None = None) -> httpx.Response:
-    """The consent page of a visit, after a login if it needs one."""
-    answer = await users.follow(await users.visit(request_uri, browser), browser)
+    """The consent page, after a login if it needs one."""
+    answer = await users.follow(await users.bring(request_uri, browser), browser)
     if "login" in Page(answer).forms:
         answer = await users.submit(answer, "login", "user-ada", browser)
     assert at_consent(answer)
@@ -46,7 +46,7 @@ async def consenting(users: UsersHarness, request_uri: str, browser: httpx.Async
 
 
 async def test_a_user_logs_in_with_a_pushed_request(users: UsersHarness) -> None:
-    answer = await users.decide(await users.visit(await users.request_uri()))
+    answer = await users.decide(await users.bring(await users.request_uri()))
     found = users.parameters_of(answer)
     assert (found["state"], answer.headers["location"].partition("?")[0]) == ("the-state", REDIRECT_URI)
     code = await issued(users, found["code"])
@@ -60,8 +60,8 @@ async def test_a_form_of_another_site_brings_one_too(users: UsersHarness) -> Non
 
 
 async def test_parameters_of_the_url_are_ignored(users: UsersHarness) -> None:
-    """Also those that would end the visit: they may be the browser's or an attacker's."""
-    answer = await users.visit(
+    """Also those that would be refused: they may be the browser's or an attacker's."""
+    answer = await users.bring(
         await users.request_uri(state=None, nonce=None),
         state="other",
         nonce="other",
@@ -91,13 +91,13 @@ async def issued(users: UsersHarness, code: str) -> Code:
 async def test_another_client_cannot_use_it(users: UsersHarness) -> None:
     users.issuer.put(web_record(name="other", uid="uid-other"))
     await settle()
-    answer = await users.visit(await users.request_uri(), client_id="hr.other")
+    answer = await users.bring(await users.request_uri(), client_id="hr.other")
     assert "another application" in problem_of(answer)
     assert reason_of(users) == "request_uri_of_another_client"
 
 
 @pytest.mark.parametrize("client_id", [None, "hr.unknown", "x"])
-async def test_a_visit_names_a_client(users: UsersHarness, client_id: str | None) -> None:
+async def test_a_browser_names_the_client(users: UsersHarness, client_id: str | None) -> None:
     """Before anything is read: a caller without a client costs the store nothing."""
     uri, reads = await users.request_uri(), 0
     get = users.store.get
@@ -108,21 +108,21 @@ async def test_a_visit_names_a_client(users: UsersHarness, client_id: str | None
         return await get(*keys)
 
     users.store.get = counted  # type: ignore[method-assign]
-    assert problem_of(await users.visit(uri, client_id=client_id))
+    assert problem_of(await users.bring(uri, client_id=client_id))
     assert reads == 0
 
 
 async def test_a_new_client_of_the_same_name_does_not_inherit_it(users: UsersHarness) -> None:
     uri = await users.request_uri()
     await users.put_web(uid="uid-new")
-    assert "registered anew" in problem_of(await users.visit(uri))
+    assert "registered anew" in problem_of(await users.bring(uri))
 
 
 @pytest.mark.parametrize(
     "uri", [URN, URN + "x", URN + "x" * 44, URN + "../" + "x" * 40, URN + "x" * 43 + "%00", f"{URN}{'é' * 43}"]
 )
 async def test_a_malformed_request_uri_gets_a_page(users: UsersHarness, uri: str) -> None:
-    assert "request_uri" in problem_of(await users.visit(uri))
+    assert "request_uri" in problem_of(await users.bring(uri))
 
 
 async def test_two_request_uris_get_a_page(users: UsersHarness) -> None:
@@ -132,7 +132,7 @@ async def test_two_request_uris_get_a_page(users: UsersHarness) -> None:
 
 
 async def test_an_unknown_one_gets_a_page(users: UsersHarness) -> None:
-    assert "expired" in problem_of(await users.visit(URN + "x" * 43))
+    assert "expired" in problem_of(await users.bring(URN + "x" * 43))
 
 
 async def test_other_request_uris_are_not_supported(users: UsersHarness) -> None:
@@ -144,32 +144,32 @@ async def test_other_request_uris_are_not_supported(users: UsersHarness) -> None
 # How long
 
 
-async def test_it_may_be_visited_for_as_long_as_it_said(users: UsersHarness) -> None:
+async def test_it_may_be_brought_for_as_long_as_it_said(users: UsersHarness) -> None:
     first, second = await users.request_uri(), await users.request_uri()
     users.issuer.clock.advance(seconds=PUSHED_SECONDS - 1)
-    assert users.parameters_of(await users.decide(await users.visit(first)))["code"]
+    assert users.parameters_of(await users.decide(await users.bring(first)))["code"]
     users.issuer.clock.advance(seconds=1)
-    assert "valid for 90 seconds" in problem_of(await users.visit(second))
+    assert "valid for 90 seconds" in problem_of(await users.bring(second))
 
 
-async def test_a_visited_one_cannot_be_visited_for_longer(users: UsersHarness) -> None:
+async def test_one_that_was_brought_cannot_be_brought_for_longer(users: UsersHarness) -> None:
     uri = await users.request_uri()
-    await users.visit(uri)
+    await users.bring(uri)
     users.issuer.clock.advance(seconds=PUSHED_SECONDS)
-    assert "valid for 90 seconds" in problem_of(await users.visit(uri))
+    assert "valid for 90 seconds" in problem_of(await users.bring(uri))
 
 
 async def test_the_login_goes_on_when_the_request_has_expired(users: UsersHarness) -> None:
     uri = await users.request_uri()
     users.issuer.clock.advance(seconds=PUSHED_SECONDS - 1)
-    await users.visit(uri)
-    login = await users.follow(await users.visit(uri))
+    await users.bring(uri)
+    login = await users.follow(await users.bring(uri))
     users.issuer.clock.advance(seconds=599)
     assert users.parameters_of(await users.decide(login))["code"]
 
 
-async def test_a_visited_request_ends(users: UsersHarness) -> None:
-    await users.visit(await users.request_uri())
+async def test_one_that_was_brought_ends(users: UsersHarness) -> None:
+    await users.bring(await users.request_uri())
     assert stored(users) > 0
     users.issuer.clock.advance(seconds=KEPT_SECONDS)
     assert stored(users) == 0
@@ -183,30 +183,30 @@ def stored(users: UsersHarness) -> int:
 async def test_the_cookie_has_only_the_reference(users: UsersHarness) -> None:
     """A request that is far too large for a cookie fits."""
     assert users.error_of(await users.authorize(nonce="n" * 5000)) == "invalid_request"
-    answer = await users.visit(await users.request_uri(nonce="n" * 5000, state="the-state"))
+    answer = await users.bring(await users.request_uri(nonce="n" * 5000, state="the-state"))
     [cookie] = answer.headers.get_list("set-cookie")
     assert len(cookie) < 700
     found = users.parameters_of(await users.decide(answer))
     assert (await issued(users, found["code"])).nonce == "n" * 5000
 
 
-@pytest.mark.parametrize("most", ["MAX_VISITED", "MAX_VISITED_OF_NAMESPACE"])
-async def test_visits_without_a_login_do_not_fill_the_store(
+@pytest.mark.parametrize("most", ["MAX_BROUGHT", "MAX_BROUGHT_OF_NAMESPACE"])
+async def test_browsers_without_a_login_do_not_fill_the_store(
     users: UsersHarness, monkeypatch: pytest.MonkeyPatch, most: str
 ) -> None:
-    """A visit keeps a request for longer than it counts as pushed, and needs no login."""
+    """A browser that brings a request keeps it for longer than it counts as pushed, and needs no login."""
     monkeypatch.setattr(push_bounds, most, 5)
-    visited = [await users.visit(await users.request_uri()) for _ in range(20)]
+    brought = [await users.bring(await users.request_uri()) for _ in range(20)]
     assert stored(users) == 5
-    assert "already" not in problem_of(await users.follow(visited[0]))
-    assert users.parameters_of(await users.decide(visited[-1]))["code"]
+    assert "already" not in problem_of(await users.follow(brought[0]))
+    assert users.parameters_of(await users.decide(brought[-1]))["code"]
 
 
-async def test_visits_of_one_address_displace_their_own_requests(
+async def test_browsers_of_one_address_displace_their_own_requests(
     users: UsersHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bounds = VisitBounds(users.issuer.clock)
-    monkeypatch.setattr(push_bounds, "MAX_VISITED", 5)
+    bounds = BroughtBounds(users.issuer.clock)
+    monkeypatch.setattr(push_bounds, "MAX_BROUGHT", 5)
     client = users.issuer.issuer.registry.clients.get(CLIENT_ID)
     assert client is not None
     assert [bounds.add(client, peer, peer) for peer in ("192.0.2.1", "192.0.2.2")] == ["", ""]
@@ -217,29 +217,29 @@ async def test_visits_of_one_address_displace_their_own_requests(
 
 
 async def test_logins_that_have_ended_leave_room(users: UsersHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_bounds, "MAX_VISITED", 1)
-    waiting = await users.visit(await users.request_uri())
+    monkeypatch.setattr(push_bounds, "MAX_BROUGHT", 1)
+    waiting = await users.bring(await users.request_uri())
     assert users.parameters_of(await users.decide(waiting))["code"]
-    first = await users.visit(await users.request_uri(prompt="consent"))
+    first = await users.bring(await users.request_uri(prompt="consent"))
     for _ in range(3):
-        assert users.parameters_of(await users.visit(await users.request_uri()))["code"]
+        assert users.parameters_of(await users.bring(await users.request_uri()))["code"]
     assert users.parameters_of(await users.decide(first))["code"]
 
 
 # How often
 
 
-async def test_a_second_visit_before_the_login_is_complete_works(users: UsersHarness) -> None:
+async def test_it_may_be_brought_again_before_the_login_is_complete(users: UsersHarness) -> None:
     """A reload, or a program that looks at links before the user does."""
     uri = await users.request_uri()
-    await users.follow(await users.visit(uri))
-    assert users.parameters_of(await users.decide(await users.visit(uri)))["code"]
+    await users.follow(await users.bring(uri))
+    assert users.parameters_of(await users.decide(await users.bring(uri)))["code"]
 
 
 async def test_it_gives_one_code(users: UsersHarness) -> None:
     uri = await users.request_uri()
-    assert users.parameters_of(await users.decide(await users.visit(uri)))["code"]
-    assert "finished" in problem_of(await users.visit(uri))
+    assert users.parameters_of(await users.decide(await users.bring(uri)))["code"]
+    assert "finished" in problem_of(await users.bring(uri))
     assert reason_of(users) == "request_uri_used"
 
 
@@ -256,26 +256,26 @@ async def test_a_refusal_uses_it_up_too(users: UsersHarness) -> None:
     first, second = await consenting(users, uri), await consenting(users, uri)
     assert users.error_of(await users.submit(first, "consent", "deny")) == "access_denied"
     assert "finished" in problem_of(await users.submit(second, "consent", "allow"))
-    assert "finished" in problem_of(await users.visit(uri))
+    assert "finished" in problem_of(await users.bring(uri))
 
 
 async def test_prompt_none_answers_once(users: UsersHarness) -> None:
     uri = await users.request_uri(prompt="none")
-    assert users.error_of(await users.visit(uri)) == "login_required"
-    assert "finished" in problem_of(await users.visit(uri))
+    assert users.error_of(await users.bring(uri)) == "login_required"
+    assert "finished" in problem_of(await users.bring(uri))
     await users.log_in()
     uri = await users.request_uri(prompt="none")
-    assert users.parameters_of(await users.visit(uri))["code"]
+    assert users.parameters_of(await users.bring(uri))["code"]
 
 
-async def test_of_fifty_visits_at_once_one_gets_the_code(users: UsersHarness) -> None:
+async def test_of_fifty_requests_at_once_one_gets_the_code(users: UsersHarness) -> None:
     await users.log_in()
     uri = await users.request_uri()
-    answers = await asyncio.gather(*(users.visit(uri) for _ in range(50)))
+    answers = await asyncio.gather(*(users.bring(uri) for _ in range(50)))
     codes = [answer for answer in answers if answer.status_code == 303]
     assert len(codes) == 1
     assert users.parameters_of(codes[0])["code"]
-    assert {problem_of(answer) for answer in answers if answer not in codes} == {problem_of(await users.visit(uri))}
+    assert {problem_of(answer) for answer in answers if answer not in codes} == {problem_of(await users.bring(uri))}
 
 
 async def test_of_two_consents_at_once_one_gets_the_code(users: UsersHarness) -> None:
@@ -296,21 +296,21 @@ async def test_a_code_and_a_refusal_at_once_give_one_answer(users: UsersHarness)
 # Against the records of then
 
 
-async def test_the_visit_is_validated_again(users: UsersHarness) -> None:
+async def test_it_is_validated_again(users: UsersHarness) -> None:
     """A redirect URI that was withdrawn in between gets nothing."""
     uri = await users.request_uri()
     page = await consenting(users, uri)
     await users.put_web(redirect_uris=("https://other.example/callback",))
-    assert "not registered" in problem_of(await users.visit(uri))
+    assert "not registered" in problem_of(await users.bring(uri))
     assert "not registered" in problem_of(await users.submit(page, "consent", "allow"))
     await users.put_web(disabled=True)
-    assert "disabled" in problem_of(await users.visit(uri))
+    assert "disabled" in problem_of(await users.bring(uri))
 
 
 async def test_a_client_that_must_push_logs_users_in(users: UsersHarness) -> None:
     await users.put_web(pushed_requests_required=True)
     assert users.error_of(await users.authorize()) == "invalid_request"
-    assert users.parameters_of(await users.decide(await users.visit(await users.request_uri())))["code"]
+    assert users.parameters_of(await users.decide(await users.bring(await users.request_uri())))["code"]
 
 
 async def test_a_login_that_began_without_a_push_ends_when_one_is_required(users: UsersHarness) -> None:
@@ -338,8 +338,8 @@ async def test_each_step_waits_for_the_store(users: UsersHarness, method: str) -
         setattr(users.store, method, working)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), answer.text
 
-    await without_store(lambda: users.visit(uri))
-    login = await users.follow(await users.visit(uri))
+    await without_store(lambda: users.bring(uri))
+    login = await users.follow(await users.bring(uri))
     await without_store(lambda: users.submit(login, "login", "user-ada"))
     consent = await users.submit(login, "login", "user-ada")
     for button in ("allow", "deny"):
@@ -347,13 +347,13 @@ async def test_each_step_waits_for_the_store(users: UsersHarness, method: str) -
     assert users.parameters_of(await users.submit(consent, "consent", "allow"))["code"]
 
 
-async def test_pushed_at_one_issuer_and_visited_at_another(users: UsersHarness) -> None:
+async def test_pushed_at_one_issuer_and_brought_to_another(users: UsersHarness) -> None:
     """Two replicas share store and records."""
     second = IssuerHarness(store=users.issuer.store, clock=users.issuer.clock)
     second.users = users.issuer.users
     async with second.running():
         answer = await second.http.post("/par", data=parameters(), auth=(CLIENT_ID, SECRET))
         uri = answer.json()["request_uri"]
-        assert users.parameters_of(await users.decide(await users.visit(uri)))["code"]
+        assert users.parameters_of(await users.decide(await users.bring(uri)))["code"]
         answer = await second.http.get("/authorize", params={"client_id": CLIENT_ID, "request_uri": uri})
         assert "finished" in problem_of(answer)
