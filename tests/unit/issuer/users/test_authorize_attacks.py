@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scopewright.core.records.names import KEY_ENTRY, previous_key_entry
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
-from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_ATTEMPTS, MAX_COOKIE_BYTES
+from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_ATTEMPTS, MAX_COOKIE_BYTES, Attempts, PendingLogin
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.stores.sessions.sealed import SealedSessions
 from tests.harness.html_page import Page
@@ -358,6 +358,22 @@ async def test_cookies_that_cannot_be_read_go_first(users: UsersHarness) -> None
     await users.authorize()
     assert len(attempts_of(users.browser)) == 2
     assert (await users.browser.get(str(page.url))).status_code == 200
+
+
+async def test_few_cookies_of_a_request_are_opened(users: UsersHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening the 250 that fit in the headers would stop all other requests for 20 ms."""
+    opened = []
+    open_attempt = Attempts.open
+
+    def counted(attempts: Attempts, attempt_id: str, value: str, now: float) -> PendingLogin | None:
+        opened.append(attempt_id)
+        return open_attempt(attempts, attempt_id, value, now)
+
+    monkeypatch.setattr(Attempts, "open", counted)
+    cookie = "; ".join(f"__Host-scopewright-attempt-{number}={'x' * 101}" for number in range(240))
+    answer = await users.browser.get("/authorize", params=parameters(), headers={"cookie": cookie})
+    assert 0 < len(opened) <= 3 * MAX_ATTEMPTS
+    assert sum("Max-Age=0" in cookie for cookie in answer.headers.get_list("set-cookie")) == 240
 
 
 async def test_a_request_that_fits_in_no_cookie_is_refused_with_the_limit(users: UsersHarness) -> None:

@@ -81,7 +81,8 @@ async def refused(logins: Logins, code: str, **changes: Any) -> tuple[int, str]:
 async def test_what_a_code_must_prove_is_checked_before_it_is_used_up() -> None:
     """Code injection (RFC 9700 §4.5): an attacker has the code, and nothing else."""
     async with running_logins() as logins:
-        await logins.put(other_client())
+        # Without a consent, so that only the code itself can refuse the other client.
+        await logins.put(other_client(login=Login((CALLBACK,), consent="Skip")))
         code = await logins.code(await logins.session())
         grant = (400, "invalid_grant")
         assert await refused(logins, code, client="leave.other", secret="B" * 43) == grant
