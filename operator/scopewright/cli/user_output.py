@@ -88,8 +88,10 @@ def ended_lines(ended: Ended, *, whole_user: bool) -> Iterator[str]:
         yield f"ended: {', '.join(_counted(count, what) for what, count in counts.items())}"
     if ended.forgotten:
         yield f"deleted: {_counted(ended.forgotten, 'further value')}"
+    until = datetime.fromtimestamp(math.ceil(ended.accepted_until), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if ended.is_complete and not ended.are_tokens_ended:
+        yield f"access tokens are accepted until {until} at the latest: `scopewright dev` alone can revoke them"
     if ended.are_tokens_ended:
-        until = datetime.fromtimestamp(math.ceil(ended.accepted_until), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         which = "every access token of the user" if whole_user else "their access tokens"
         yield f"ended: {which}: within seconds at services that follow revocation, at others by {until}"
     if ended.newer:

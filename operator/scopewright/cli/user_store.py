@@ -54,7 +54,7 @@ async def opened_users(place: Place) -> AsyncIterator[Opened]:
     store = _session_store(sessions, namespace)
     try:
         async with opened_store(source, place.kubeconfig) as objects:
-            records = await read_records(objects, namespace, time.time, allow_http=source != "kubernetes")
+            records = await read_records(objects, namespace, time.time, is_of_dev=source != "kubernetes")
             registry = records.registry
             sealed = SealedSessions(store, lambda: records.issuer_url, lambda: registry.session_keys, time.time)
             users = StoredUsers(sealed, registry.clients, registry.providers)

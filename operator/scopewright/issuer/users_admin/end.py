@@ -46,7 +46,7 @@ class Ended:
     is_stored_ended: bool = False
     """Whether the session store was changed, or had nothing to end."""
     are_tokens_ended: bool = False
-    """Whether the revocation record is written."""
+    """Whether the revocation record is written. It is not for `dev`, and that is no failure."""
     accepted_until: float = 0.0
     """The `exp` of the last access token at the latest, in seconds since the epoch, where the feed is not followed."""
     newer: int = 0
@@ -143,6 +143,8 @@ class EndUsers:
         issuer = self._records.registry.require_issuer()
         lifetime = max(revocations.record.longest_lifetime, issuer.max_token_lifetime)
         until = self._clock() + lifetime
+        if not self._records.can_revoke:
+            return replace(ended, accepted_until=until)
         try:
             await revocations.end_and_write(merge_all(revoked))
         except (Rejected, Unavailable) as failure:

@@ -31,15 +31,17 @@ class Records:
 
     registry: Registry
     revocations: Revocations
+    can_revoke: bool
+    """Not in the STATE directory of `dev`, which `dev` alone writes."""
 
     @property
     def issuer_url(self) -> str:
         return self.registry.require_issuer().issuer
 
 
-async def read_records(store: Store, namespace: str, clock: Clock, *, allow_http: bool = False) -> Records:
+async def read_records(store: Store, namespace: str, clock: Clock, *, is_of_dev: bool = False) -> Records:
     """Raises `Rejected` if the namespace has no issuer or no session keys, and `Unavailable` if the store is away."""
-    registry = Registry(namespace, allow_http=allow_http)
+    registry = Registry(namespace, allow_http=is_of_dev)
     revocations = Revocations(store, namespace, clock, lambda: registry.issuer)
     try:
         async with asyncio.timeout(READ_TIMEOUT_SECONDS):
@@ -63,7 +65,7 @@ async def read_records(store: Store, namespace: str, clock: Clock, *, allow_http
             "NoSessionKeys",
             f"there is no Secret {SESSION_KEY_NAME} in namespace {namespace}: no user can have logged in yet",
         )
-    return Records(registry, revocations)
+    return Records(registry, revocations, not is_of_dev)
 
 
 async def _list_secrets(store: Store, registry: Registry, clock: Clock) -> None:

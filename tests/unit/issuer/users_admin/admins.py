@@ -46,10 +46,10 @@ async def running_admin(**settings: Any) -> AsyncIterator[Admin]:
         yield await admin_of(logins, store)
 
 
-async def admin_of(logins: Logins, store: FailingSessions) -> Admin:
+async def admin_of(logins: Logins, store: FailingSessions, *, is_of_dev: bool = False) -> Admin:
     """A new process, which has read the records as they are now."""
     clock = logins.harness.clock
-    records = await read_records(cast("Store", logins.harness.store), NAMESPACE, clock)
+    records = await read_records(cast("Store", logins.harness.store), NAMESPACE, clock, is_of_dev=is_of_dev)
     registry = records.registry
     sealed = SealedSessions(store, lambda: records.issuer_url, lambda: registry.session_keys, clock)
     users = StoredUsers(sealed, registry.clients, registry.providers)

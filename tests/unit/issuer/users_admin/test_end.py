@@ -215,6 +215,14 @@ async def test_without_both_nothing_has_ended(admin: Admin) -> None:
         assert len(ended.not_ended) == 2
 
 
+async def test_of_dev_access_tokens_do_not_end_and_that_is_no_failure(admin: Admin) -> None:
+    tokens = await admin.logins.tokens(ADA)
+    ended = await (await admin_of(admin.logins, admin.store, is_of_dev=True)).end.end_all(ADA.subject)
+    await settle()
+    assert (ended.sessions, ended.is_complete, ended.are_tokens_ended) == (1, True, False)
+    assert await admin.is_active(tokens["access_token"])
+
+
 async def test_what_other_issuers_revoke_at_the_same_time_stays(admin: Admin) -> None:
     ada, eve = await admin.logins.tokens(ADA), await admin.logins.tokens(EVE)
     revocations = admin.logins.harness.issuer.background.revocations
