@@ -9,6 +9,7 @@ from itertools import count
 from typing import Final
 
 from bench.benchmark import BenchmarkError
+from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from bench.user_browser import Connection, Connections, LoginRequest, log_in, refresh
 from bench.user_records import SPA, USERS, WEB
 
@@ -66,6 +67,17 @@ class Users:
             for application, kept in self._tokens.items():
                 while len(kept) < REFRESH_TOKENS:
                     kept.append((await self._login(connection, application))["refresh_token"])
+
+    async def begin_again(self) -> None:
+        """After the loss of all sessions: prepare once the store answers."""
+        for kept in self._tokens.values():
+            kept.clear()
+        async with time_limit(TIMEOUT_SECONDS, "the first login at a new session store"):
+            while True:
+                try:
+                    return await self.prepare()
+                except BenchmarkError:
+                    await asyncio.sleep(0.1)
 
     async def log_in(self, connection: Connection) -> None:
         await self._login(connection, WEB)

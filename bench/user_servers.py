@@ -17,7 +17,7 @@ from bench.benchmark import BenchmarkError
 from bench.machine import cpu_seconds
 from bench.token_cases import LIFETIME
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, secret
-from bench.token_servers import ROOT, START_TIMEOUT_SECONDS
+from bench.token_servers import ROOT, START_TIMEOUT_SECONDS, start_redis
 from bench.user_load import Users
 from bench.user_records import GROUP, REDIRECT_URI, SPA, WEB, client_id
 from tests.controlplane.processes import Child
@@ -45,6 +45,30 @@ class Cores:
 
     def of_others(self) -> list[str]:
         return _pinned(self.others)
+
+
+class SessionServer:
+    """The Redis or Valkey of all servers. It keeps nothing when it is killed."""
+
+    def __init__(self, folder: Path, cores: Cores) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._cores = cores
+        self.start()
+
+    def start(self) -> None:
+        self._child = start_redis(self.port, self._folder, self._cores.of_others())
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def cpu(self) -> float:
+        """0 while it is not there."""
+        return cpu_seconds(self.pid) if self._child.alive() else 0.0
 
 
 @dataclass
@@ -90,14 +114,14 @@ class Setup:
     folder: Path
     workers: int
     cores: Cores
-    redis_port: int
+    store: SessionServer
     provider: str
 
     def scopewright(self, algorithm: str, *, sqlite: bool = False) -> UserServer:
         """`algorithm` is that of ID tokens."""
         name = f"scopewright-{algorithm.lower()}{'-sqlite' if sqlite else ''}"
         port, log, audit = free_port(), self.folder / f"{name}.log", self.folder / f"{name}.audit"
-        sessions = str(self.folder / f"{name}.db") if sqlite else f"redis://127.0.0.1:{self.redis_port}/0"
+        sessions = str(self.folder / f"{name}.db") if sqlite else f"redis://127.0.0.1:{self.store.port}/0"
         command = [sys.executable, "-m", "bench.user_issuer", f"--port={port}", f"--workers={self.workers}"]
         command += [f"--audit={audit}", f"--sessions={sessions}", f"--id-token-algorithm={algorithm}"]
         command = [*self.cores.of_servers(), *command, f"--provider={self.provider}"]
@@ -124,7 +148,7 @@ class Setup:
             "lifetime": LIFETIME,
             "keys": _private_keys(),
             "idTokenAlgorithm": algorithm,
-            "redis": f"redis://127.0.0.1:{self.redis_port}/1",
+            "redis": f"redis://127.0.0.1:{self.store.port}/1",
             "clients": applications,
         }
         settings.write_text(json.dumps(content))

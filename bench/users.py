@@ -15,14 +15,12 @@ from rich.table import Table
 from bench import wrk
 from bench.benchmark import Benchmark, Figures, run_on_loop
 from bench.cluster_setup import log_directory
-from bench.machine import cpu_seconds
 from bench.options import count
 from bench.progress_display import ProgressDisplay
-from bench.token_servers import install_oidc_provider, start_redis
+from bench.token_servers import install_oidc_provider
 from bench.user_load import CONNECTIONS, run_closed
-from bench.user_servers import RSA_BITS, Cores, Setup, UserServer
+from bench.user_servers import RSA_BITS, Cores, SessionServer, Setup, UserServer
 from bench.users_beside_tokens import BesideTokens, Rates
-from tests.ports import free_port
 
 _ALGORITHMS: Final = ("RS256", "ES256")
 """Of ID tokens. RS256 is what the operator makes; with ES256 the other work of a login shows."""
@@ -59,11 +57,10 @@ async def _run(options: argparse.Namespace, display: ProgressDisplay, folder: Pa
     cores = Cores.of_machine(options.user_workers)
     if cores.others is not None:
         os.sched_setaffinity(0, {cores.others})
-    redis_port = free_port()
-    redis = start_redis(redis_port, folder, cores.of_others())
+    store = SessionServer(folder, cores)
     try:
         async with _hanging_provider() as provider:
-            setup = Setup(folder, options.user_workers, cores, redis_port, provider)
+            setup = Setup(folder, options.user_workers, cores, store, provider)
             figures: Figures = {
                 "workers": options.user_workers,
                 "pinned": cores.servers is not None,
@@ -73,14 +70,14 @@ async def _run(options: argparse.Namespace, display: ProgressDisplay, folder: Pa
                 "rsa_bits": RSA_BITS,
             }
             if options.users_part != "tokens":
-                figures |= await _BesidePeer(options, display, setup, redis.pid).run()
+                figures |= await _BesidePeer(options, display, setup).run()
             if options.users_part != "peer":
                 rates = Rates(options.login_rate, options.refresh_rate)
-                beside = BesideTokens(setup, redis.pid, rates, options.user_rounds, options.user_seconds, display)
+                beside = BesideTokens(setup, rates, options.user_rounds, options.user_seconds, display)
                 figures["beside_tokens"] = await beside.run()
             return figures
     finally:
-        await asyncio.to_thread(redis.stop)
+        await asyncio.to_thread(store.kill)
 
 
 @contextlib.asynccontextmanager
@@ -100,11 +97,10 @@ async def _hanging_provider() -> AsyncIterator[str]:
 
 
 class _BesidePeer:
-    def __init__(self, options: argparse.Namespace, display: ProgressDisplay, setup: Setup, redis: int) -> None:
+    def __init__(self, options: argparse.Namespace, display: ProgressDisplay, setup: Setup) -> None:
         self._options = options
         self._display = display
         self._setup = setup
-        self._redis = redis
         self._servers: list[UserServer] = []
 
     async def run(self) -> Figures:
@@ -140,14 +136,14 @@ class _BesidePeer:
     async def _measure(self, server: UserServer, load: str, seconds: float) -> dict[str, float]:
         users = server.users
         step = {"login": users.log_in, "refresh": users.refresh, "rotation": users.rotate}[load]
-        used, redis, own = server.cpu(), cpu_seconds(self._redis), time.process_time()
+        used, redis, own = server.cpu(), self._setup.store.cpu(), time.process_time()
         result = await run_closed(users.connections, step, seconds)
         return {
             "per_second": round(result.per_second, 1),
             "p50_ms": result.p50_ms,
             "p99_ms": result.p99_ms,
             "cpu_ms": round((server.cpu() - used) / result.done * 1000, 3),
-            "redis_cpu_ms": round((cpu_seconds(self._redis) - redis) / result.done * 1000, 3),
+            "redis_cpu_ms": round((self._setup.store.cpu() - redis) / result.done * 1000, 3),
             "load_cpu_ms": round((time.process_time() - own) / result.done * 1000, 3),
         }
 

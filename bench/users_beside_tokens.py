@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from bench import wrk
 from bench.benchmark import BenchmarkError, Figures
-from bench.machine import cpu_seconds
 from bench.progress_display import ProgressDisplay
 from bench.token_requests import RequestBatch
 from bench.user_browser import Connection, LoginRequest
@@ -30,6 +29,7 @@ STATES: Final = {
     ALONE: "",
     "with users": "",
     "store hangs": "the session store is suspended: it accepts connections and does not answer",
+    "store killed": "the session store is killed: its port refuses connections",
     "provider hangs": "the identity provider of all logins accepts connections and does not answer",
 }
 
@@ -43,11 +43,9 @@ class Rates:
 
 
 class BesideTokens:
-    def __init__(
-        self, setup: Setup, redis: int, rates: Rates, rounds: int, seconds: int, display: ProgressDisplay
-    ) -> None:
+    def __init__(self, setup: Setup, rates: Rates, rounds: int, seconds: int, display: ProgressDisplay) -> None:
         self._setup = setup
-        self._redis = redis
+        self._store = setup.store
         self._rates = rates
         self._rounds = rounds
         self._seconds = seconds
@@ -87,13 +85,13 @@ class BesideTokens:
     async def _measure(self, server: UserServer, state: str) -> dict[str, float]:
         requests = self._setup.folder / "client-tokens.requests"
         async with self._users(server, state) as loads:
-            cpu, redis, own = server.cpu(), cpu_seconds(self._redis), time.process_time()
+            cpu, redis, own = server.cpu(), self._store.cpu(), time.process_time()
             begun = time.perf_counter()
             tokens = await wrk.run_load(server.port, requests, self._seconds)
             took = time.perf_counter() - begun
             used = {
                 "server_cpu": round((server.cpu() - cpu) / took, 3),
-                "redis_cpu": round((cpu_seconds(self._redis) - redis) / took, 3),
+                "redis_cpu": round((self._store.cpu() - redis) / took, 3),
                 "load_cpu": round((time.process_time() - own) / took, 3),
             }
         figures = {
@@ -117,7 +115,7 @@ class BesideTokens:
             return
         users, stop = server.users, asyncio.Event()
         log_in = _begin_login if state == "provider hangs" else users.log_in
-        async with _suspended(self._redis if state == "store hangs" else None):
+        async with self._store_as(state, server):
             running = asyncio.gather(
                 run_open(users.connections, log_in, self._rates.logins, stop),
                 run_open(users.connections, users.refresh, self._rates.refreshes, stop),
@@ -128,6 +126,26 @@ class BesideTokens:
             finally:
                 stop.set()
                 loads["logins"], loads["refreshes"] = await running
+
+    @contextlib.asynccontextmanager
+    async def _store_as(self, state: str, server: UserServer) -> AsyncIterator[None]:
+        """The session store as it is in the state."""
+        match state:
+            case "store hangs":
+                os.kill(self._store.pid, signal.SIGSTOP)
+                try:
+                    yield
+                finally:
+                    os.kill(self._store.pid, signal.SIGCONT)
+            case "store killed":
+                self._store.kill()
+                try:
+                    yield
+                finally:
+                    self._store.start()
+                await server.users.begin_again()
+            case _:
+                yield
 
     def _figures(self) -> Figures:
         alone = self._runs[ALONE]
@@ -164,14 +182,3 @@ async def _begin_login(connection: Connection) -> None:
     answer = await connection.request("GET", response.location, b"Cookie: %b\r\n" % cookies.encode())
     if answer.status not in (502, 503, 504):
         raise BenchmarkError(f"a provider that hangs is answered with {answer.status}")
-
-
-@contextlib.asynccontextmanager
-async def _suspended(pid: int | None) -> AsyncIterator[None]:
-    if pid is not None:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        if pid is not None:
-            os.kill(pid, signal.SIGCONT)

@@ -168,9 +168,43 @@ async def test_a_killed_server_without_persistence_has_lost_everything(
         with pytest.raises(Unavailable, match="the session store is unavailable: ConnectionError"):
             await request
     server.start()
-    assert await one(store) is None, "the first request after the restart is served"
+    await asyncio.sleep(valkey_store.PAUSE_SECONDS)
+    assert await one(store) is None, "the first request after the restart and the pause is served"
     assert await store.write(put())
     assert await store.store_id() != first_id
+
+
+async def test_a_server_that_refuses_connections_is_asked_again_after_a_pause_only(
+    own_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts take time from client tokens."""
+    monkeypatch.setattr(valkey_store, "PAUSE_SECONDS", 3600.0)
+    store = ValkeySessions(own_server.url, namespace())
+    own_server.stop()
+    with pytest.raises(Unavailable, match="is unavailable: ConnectionError"):
+        await store.get(KEY)
+    own_server.start()
+    with pytest.raises(Unavailable, match="is unavailable: ConnectionError") as failed:
+        await store.get(KEY)
+    assert failed.value.refused
+    store._pause_end = 0.0
+    assert await one(store) is None
+    assert await store.write(put()), "an answer ends the pause"
+    await store.close()
+
+
+async def test_a_cancelled_request_leaves_no_answer_to_the_next_one(
+    server: ValkeyServer, store: ValkeySessions
+) -> None:
+    assert await store.write(put(), put(OTHER, value=b"other"))
+    for _ in range(3):
+        server.suspend()
+        cancelled = asyncio.create_task(store.get(OTHER))
+        await asyncio.sleep(0.02)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        server.resume()
+        assert await one(store) == Stored(1, b"value")
 
 
 async def test_a_killed_server_with_an_append_only_file_has_lost_nothing(tmp_path: Path) -> None:

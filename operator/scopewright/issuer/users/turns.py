@@ -7,8 +7,13 @@ from the store have arrived would run before the next client's request is read.
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
+from typing import TypeVar
 
+from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Delete, Found, Page, Put, SessionStore
+
+T = TypeVar("T")
 
 
 class Turns:
@@ -48,14 +53,10 @@ class SessionsInTurns:
         self._turns = turns
 
     async def get(self, *keys: bytes) -> Found:
-        found = await self._store.get(*keys)
-        await self._turns.one()
-        return found
+        return await self._then_turn(self._store.get(*keys))
 
     async def write(self, *changes: Put | Delete) -> bool:
-        made = await self._store.write(*changes)
-        await self._turns.one()
-        return made
+        return await self._then_turn(self._store.write(*changes))
 
     async def scan(self, start: str = "") -> Page:
         return await self._store.scan(start)
@@ -65,3 +66,13 @@ class SessionsInTurns:
 
     async def close(self) -> None:
         await self._store.close()
+
+    async def _then_turn(self, request: Awaitable[T]) -> T:
+        """Failures too: while the store is away, all requests fail at once."""
+        try:
+            result = await request
+        except Unavailable:
+            await self._turns.one()
+            raise
+        await self._turns.one()
+        return result

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
@@ -28,6 +29,8 @@ MAX_ENTRY_BYTES: Final = 512 * 1024
 CHECK_SECONDS: Final = 60.0
 """Between checks of the server's settings, beside one for each new connection."""
 
+PAUSE_SECONDS: Final = 0.1
+"""After a server could not be reached, requests fail at once for this long: attempts take time from client tokens."""
 PAGE_KEYS: Final = 200
 """That the server looks at for a page, its own and those of others: less than a millisecond."""
 _KEYS_PER_READ: Final = 50
@@ -67,6 +70,8 @@ class ValkeySessions:
         self._prefix = f"scopewright:sessions:{namespace}:".encode()
         self._next_check = 0.0
         self._problem = ""
+        self._failure: Unavailable | None = None
+        self._pause_end = 0.0
 
     async def get(self, *keys: bytes) -> Found:
         seconds, microseconds, *entries = await self._run(_READ, self._names(keys), [MAX_ENTRY_BYTES])
@@ -129,6 +134,8 @@ class ValkeySessions:
 
     async def _guarded(self, request: Callable[[], Awaitable[Any]]) -> Any:
         """The result of a request; raises `Unavailable`, with a line in the log when a problem begins and ends."""
+        if self._failure is not None and time.monotonic() < self._pause_end:
+            raise Unavailable(self._failure.message, refused=True)
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 if time.monotonic() >= self._next_check:
@@ -138,7 +145,10 @@ class ValkeySessions:
         except (RedisError, OSError) as error:
             failure = failure_of(error)
             self._report(failure.message)
+            if isinstance(error, ConnectionLost):
+                self._failure, self._pause_end = failure, time.monotonic() + PAUSE_SECONDS
             raise failure from None
+        self._failure = None
         self._report("")
         return result
 

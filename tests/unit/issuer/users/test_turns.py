@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from scopewright.core.failures import Unavailable
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.turns import SessionsInTurns, Turns
 from tests.harness.clock import Clock
+from tests.harness.failing_sessions import FailingSessions
 from tests.harness.memory_sessions import MemorySessions
 
 
@@ -82,3 +84,19 @@ def test_pages_and_the_store_share_their_turns() -> None:
     """The settings of a process have one."""
     settings = UserEndpointSettings(MemorySessions(Clock()))
     assert UserPool(turns=settings.turns)._turns is settings.turns
+
+
+async def test_failures_of_the_store_are_used_in_turns() -> None:
+    """Each becomes a page: those of all requests at once would take as long as their answers."""
+    loop, failing = Loop(), FailingSessions(Clock())
+    failing.is_away = True
+    store, ran = SessionsInTurns(failing, Turns()), list[int]()
+
+    async def read() -> None:
+        with contextlib.suppress(Unavailable):
+            await store.get(b"key")
+        ran.append(loop.turn)
+
+    async with loop.counting():
+        await asyncio.gather(*(read() for _ in range(20)))
+    assert len(set(ran)) == 20
