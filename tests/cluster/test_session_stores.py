@@ -1,4 +1,4 @@
-"""Issuer replicas on a real API server, with the rights of an issuer: users wait unless their session stores are shared."""
+"""Issuer replicas on a real API server, with an issuer's rights: users wait unless session stores are shared."""
 
 import json
 from collections.abc import Callable, Iterator
