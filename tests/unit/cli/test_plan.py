@@ -133,6 +133,32 @@ def test_the_configuration_of_the_platform_refuses_redirect_hosts_and_a_skipped_
     assert {w["new"] for w in json.loads(capsys.readouterr().out)["warnings"]} == {False}, "they are counted only"
 
 
+def test_the_profile_refuses_clients_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "team").mkdir()
+    login = {"redirectURIs": ["https://web.hr.example/"]}
+    key_pair = {"method": "PrivateKeyJWT"}
+    specs: dict[str, dict[str, Any]] = {
+        "public": {"authentication": {"method": "None"}, "login": login},
+        "secret": {"login": login},
+        "no-pkce": {"authentication": key_pair, "login": login | {"pkce": "Optional"}},
+        "fits": {"authentication": key_pair, "login": login},
+    }
+    for name, spec in specs.items():
+        client = {**manifest("OAuthClient", name=name), "spec": {"grantTypes": ["authorization_code"], **spec}}
+        (tmp_path / "team" / f"{name}.json").write_text(json.dumps(client))
+    config = tmp_path / "config.yaml"
+    hosts = 'users: {applications: [{namespaces: [default], hosts: ["*.hr.example"]}]}'
+    config.write_text(f"issuer: https://issuer.example\nprofile: FAPI2\n{hosts}\n")
+    request = Request(str(tmp_path / "team"), config=config, outputs=("json",))
+    assert plan_to_outputs(request, NO_CLUSTER, START) == REFUSED
+    refusals = json.loads(capsys.readouterr().out)["refusals"]
+    assert {(r["name"], r["reason"]) for r in refusals} == {
+        ("public", "ProfileForbids"),
+        ("secret", "ProfileForbids"),
+        ("no-pkce", "ProfileForbids"),
+    }
+
+
 def test_one_run_writes_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {form: tmp_path / form for form in ("json", "markdown", "sarif")}
     outputs = ("text", *(f"{form}={file}" for form, file in files.items()))
