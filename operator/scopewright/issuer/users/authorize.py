@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from scopewright.core.revocation_keys import uid_hash
 from scopewright.issuer.observability.user_events import NO_SCOPES, POLICY
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.entries import Client
@@ -157,6 +158,9 @@ class Authorize:
 
     async def _issue(self, request: AuthorizationRequest, delegated: DelegatedAccess) -> str:
         """One code for a pushed request: the write that stores the code uses the request up."""
+        servers = {access.resource_server: self.context.registry.server_of(access) for access in delegated.access}
+        apis = {name: uid_hash(server.record.uid) for name, server in servers.items() if server is not None}
+        delegated = replace(delegated, apis=apis)
         code = Code(delegated, request.target.redirect_uri, request.code_challenge, request.nonce)
         if request.pushed is None:
             return await self.codes.issue(code)

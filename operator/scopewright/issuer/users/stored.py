@@ -102,6 +102,12 @@ class DelegatedAccess:
     """Consented scopes of APIs."""
     jkt: str = ""
     """Thumbprint of the DPoP key that every token is bound to; empty: of none."""
+    apis: Mapping[str, str] = field(default_factory=dict)
+    """By API of `access`: the hash of its UID. The user has delegated nothing at a new API of the same name."""
+
+    def is_at(self, resource_server: str, api_uid_hash: str) -> bool:
+        """Whether it was delegated at this API, and not at an earlier one of the same name."""
+        return self.apis.get(resource_server, api_uid_hash) == api_uid_hash
 
     def is_to(self, client_id: str, client_uid_hash: str) -> bool:
         """Whether it was delegated to this client, and not to an earlier one of the same name."""

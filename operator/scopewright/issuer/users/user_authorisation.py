@@ -10,6 +10,7 @@ from typing import Final
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.resource_server import ResourceServerRecord
+from scopewright.core.revocation_keys import uid_hash
 from scopewright.core.users import OPENID_SCOPES, User
 from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.state.entries import NEVER, Client, GrantedScopes, ResourceServerEntry
@@ -55,6 +56,9 @@ def authorise_user(
         server, granted = _userinfo_server(client, issuer), GrantedScopes(narrowed.scopes, NEVER)
     else:
         consented, server = target
+        asks = client.login is None or client.login.consent != "Skip"
+        if asks and not delegated.is_at(server.key, uid_hash(server.record.uid)):
+            raise _no_access()
         # As in `authorise`: a grant that ends within this second has ended.
         user = User(session.subject, session.groups)
         requested = _still_requested(client, consented, server)

@@ -276,3 +276,21 @@ async def test_audit_lines_name_client_and_user_and_no_secret(users: UsersHarnes
     assert issued["subject"].startswith("u-")
     secrets = [code, "the-state", "the-nonce", "Lovelace", *users.browser.cookies.values()]
     assert [secret for secret in secrets if secret in text] == []
+
+
+@pytest.mark.parametrize("consent", ["Required", "Skip"])
+async def test_a_refresh_token_is_not_for_a_successor_of_the_api(users: UsersHarness, consent: str) -> None:
+    """An API of the same name is another one, to which the user has not consented. Without consents there is none to
+    outlive the API.
+    """
+    await users.put_web(consent=consent)
+    tokens = await redeemed(users, await users.log_in("ada", scope="openid payroll.read"))
+    assert (await refreshed(users, tokens["refresh_token"])).status_code == 200
+    users.issuer.put(delegating_record(uid="uid-of-a-successor"))
+    await settle()
+    answer = await refreshed(users, tokens["refresh_token"])
+    assert answer.status_code == (400 if consent == "Required" else 200), answer.text
+    if consent == "Required":
+        assert answer.json()["error"] == "invalid_target"
+        tokens = await redeemed(users, await users.log_in("ada", scope="openid payroll.read"))
+        assert (await refreshed(users, tokens["refresh_token"])).status_code == 200
