@@ -29,10 +29,8 @@ CIPHERS: Final = (
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
 )
-"""TLS 1.2: forward secrecy and authenticated encryption (RFC 9325 §4.2). All of TLS 1.3 have both."""
+"""TLS 1.2: the suites that RFC 9325 §4.2 recommends; FAPI 2.0 §5.2.2 allows no others. All of TLS 1.3 are allowed."""
 
 
 class Certificate:
