@@ -6,6 +6,8 @@ step) takes twice the CPU time. Connections are still the library's: addresses, 
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +15,7 @@ import redis.asyncio
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import NoScriptError
 
-from scopewright.stores.valkey import MAX_CONNECTIONS, Connection
+from scopewright.stores.valkey import CONNECTION_TIMEOUT_SECONDS, MAX_CONNECTIONS, Connection
 
 Part = bytes | str | int
 """Of a command. Text is sent as UTF-8."""
@@ -50,7 +52,7 @@ class Commands:
     async def call(self, *parts: Part) -> Any:
         """Return the answer to a command, with bytes for texts; raises `RedisError` or `OSError`."""
         command = _packed(parts)
-        async with self._places:
+        async with self._place():
             while self._free:
                 try:
                     return await self._send(self._free.pop(), command)
@@ -64,6 +66,21 @@ class Commands:
     async def close(self) -> None:
         while self._free:
             await self._free.pop().disconnect()
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """The wait ends before the caller's bound: else those that wait while the server hangs would open connections
+        in place of those that were just closed.
+        """
+        if self._places.locked():
+            async with asyncio.timeout(CONNECTION_TIMEOUT_SECONDS):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def _send(self, connection: Connection, command: bytes) -> Any:
         try:
