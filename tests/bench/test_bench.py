@@ -114,7 +114,10 @@ def test_an_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "unknown benchmark reconcil; choose from: reconcile, rotation, startup, takeover, tokens, verify" in errors
+    assert (
+        "unknown benchmark reconcil; choose from: reconcile, rotation, startup, takeover, tokens, users, verify"
+        in errors
+    )
 
 
 def test_rotation_counts_failures_and_finds_none(tmp_path: Path) -> None:
@@ -189,3 +192,26 @@ def test_assertions_and_introspection_get_successful_answers_only(tmp_path: Path
         counted = [line for line in lines if json.loads(line)["result"] == result]
         assert len(counted) >= figures["cases"][case]["per_second"] > 0
         assert {json.loads(line)["result"] for line in lines} <= {result, "issued"}
+
+
+def test_users_writes_its_figures(tmp_path: Path) -> None:
+    """Beside tokens the store is killed and suspended, so this also shows that the issuer recovers from both."""
+    program("wrk", package="wrk")
+    program("valkey-server", "redis-server", package="redis-server")
+    few = ("--user-rounds", "1", "--user-seconds", "1", "--no-user-peer", "--login-rate", "5", "--refresh-rate", "10")
+    running = _bench("users", *few, "--out", str(tmp_path))
+    out, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    assert "client tokens, store killed" in out
+    figures: dict[str, Any] = json.loads((tmp_path / "users.json").read_text())
+    assert figures["ratios"] == {}, "nothing to compare with"
+    assert figures["servers"].keys() == {"scopewright-rs256", "scopewright-es256", "scopewright-rs256-sqlite"}
+    for server in figures["servers"].values():
+        for load in ("login", "refresh", "rotation"):
+            assert server[load]["per_second"] > 0
+            assert 0 < server[load]["p50_ms"] <= server[load]["p99_ms"]
+    states = figures["beside_tokens"]["states"]
+    assert states.keys() == {"alone", "with users", "store hangs", "store killed", "provider hangs"}
+    assert all(state["per_second"] > 0 for state in states.values())
+    assert states["store killed"]["refreshes_done"] == 0
+    assert states["store killed"]["refreshes_refused"] + states["store killed"]["refreshes_failed"] > 0
