@@ -77,7 +77,7 @@ class ClientLogin(Model):
     """Whether users are asked for their consent. Skip: the organisation has consented for them, which the platform's
     configuration must allow; not with method None. Defaults to Required."""
     require_pushed_authorization_requests: bool = False
-    """Whether authorization requests must be pushed (RFC 9126). Defaults to false."""
+    """Whether authorization requests must be pushed (RFC 9126); with profile FAPI2 always. Defaults to false."""
     pkce: Literal["Required", "Optional"] = "Required"
     """Whether authorization requests must have a code challenge (RFC 7636). Optional is for applications that cannot
     send one, not with method None nor with profile FAPI2. Defaults to Required."""
