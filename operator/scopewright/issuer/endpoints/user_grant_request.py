@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from scopewright.issuer.protocol.errors import invalid_request
+from scopewright.issuer.protocol.errors import OAuthError, invalid_request
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN
 
@@ -37,3 +37,13 @@ def read_user_grant(
     else:
         request.scopes = scopes
     return request
+
+
+def invalid_grant(reason: str) -> OAuthError:
+    """The same text for every reason: the caller may have found a code or a refresh token."""
+    return OAuthError(
+        "invalid_grant",
+        "the code or refresh token is unknown, expired, used or revoked, or it is of another client, redirect_uri, "
+        "code_verifier or DPoP key",
+        reason=reason,
+    )

@@ -15,7 +15,7 @@ from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
-from scopewright.issuer.endpoints.user_grant_request import UserGrantRequest
+from scopewright.issuer.endpoints.user_grant_request import UserGrantRequest, invalid_grant
 from scopewright.issuer.observability.user_metrics import UserMetrics
 from scopewright.issuer.protocol.errors import OAuthError, unavailable
 from scopewright.issuer.revocations import Revocations
@@ -28,10 +28,10 @@ from scopewright.issuer.users.codes import (
     CODE_SECONDS,
     Codes,
     FoundCode,
-    code_id_of,
     grant_id_of,
     proves_challenge,
     redeemed,
+    with_redeemed,
 )
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.consents import Consents
@@ -49,7 +49,7 @@ from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.upstream_logins import VersionedLogin, read_login
 from scopewright.issuer.users.user_authorisation import authorise_user
-from scopewright.issuer.users.user_record import VersionedUser, read_user, with_code, with_tokens
+from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
 from scopewright.stores.sessions.sealed import SealedSessions
 
 
@@ -102,7 +102,7 @@ class UserGrants:
         client = authenticated.client
         require_grant_type(client, request.grant_type)
         if client.login is None:
-            raise _invalid_grant("no_login")
+            raise invalid_grant("no_login")
         if client.dpop_required and not request.proofs:
             raise proof_required()
         grant = _Grant(client, client.login, request, now, None if request.proofs else "")
@@ -125,7 +125,7 @@ class UserGrants:
         if grant.jkt is None:
             grant.jkt = await self._dpop.verify(grant.request.proofs, grant.client.client_id, grant.now)
         if delegated.jkt and delegated.jkt != grant.jkt:
-            raise _invalid_grant("dpop_key")
+            raise invalid_grant("dpop_key")
         return grant.jkt
 
     # Codes
@@ -135,26 +135,25 @@ class UserGrants:
         client, request = grant.client, grant.request
         found = await self._codes.find(request.credential)
         if found is None:
-            raise _invalid_grant("unknown_code")
+            raise invalid_grant("unknown_code")
         code = found.code
         grant.about = {"subject": code.delegated.subject, "sid": code.delegated.sid}
         _check_owner(client, code.delegated)
         if request.redirect_uri != code.redirect_uri:
-            raise _invalid_grant("redirect_uri")
+            raise invalid_grant("redirect_uri")
         # A code without a challenge may be older than the profile or the method.
         needs_challenge = client.public or self._registry.is_fapi2
         if not proves_challenge(code.code_challenge, request.verifier) or (needs_challenge and not code.code_challenge):
-            raise _invalid_grant("code_verifier")
+            raise invalid_grant("code_verifier")
         jkt = await self._key(grant, code.delegated)
         grant_id = grant_id_of(found.handle)
         if code.redemption is not None:
             # This redemption has proven as much as the first one.
             await self._end_family(client, grant_id, code.redemption.family, code.delegated.subject)
-            raise _invalid_grant("code_replayed")
+            raise invalid_grant("code_replayed")
         session = await self._confirm(grant, code.redirect_uri, found.session, found.store_now)
         user = await self._user(grant, code.delegated, session)
-        record, forgotten = with_code(user.record, code_id_of(found.handle))
-        user = replace(user, record=record)
+        user, forgotten = with_redeemed(user, found)
         family = None
         if REFRESH_TOKEN in client.grant_types:
             family = self._begin_family(grant, found, session, jkt, user, await self._shared_login(code, session))
@@ -176,9 +175,9 @@ class UserGrants:
         user = await read_user(self._store, delegated.subject)
         self._check_unchanged(grant.client)
         if grant.login.consent != "Skip" and not self._consents.covering(user, grant.client, delegated):
-            raise _invalid_grant("consent_withdrawn")
+            raise invalid_grant("consent_withdrawn")
         if not user.record.lists_session(session.sid):
-            raise _invalid_grant("session_ended")
+            raise invalid_grant("session_ended")
         until = int(user.now) + self._registry.require_issuer().max_token_lifetime
         if REFRESH_TOKEN in grant.client.grant_types:
             until = session.end_time
@@ -206,7 +205,7 @@ class UserGrants:
             return None
         login = await read_login(self._store, session.login)
         if login is None:
-            raise _invalid_grant("session_ended")
+            raise invalid_grant("session_ended")
         return login
 
     # Refresh tokens
@@ -216,19 +215,19 @@ class UserGrants:
         client = grant.client
         found = await self._families.find(grant.request.credential)
         if found is None:
-            raise _invalid_grant("unknown_refresh_token")
+            raise invalid_grant("unknown_refresh_token")
         family = found.family
         grant.about = {"subject": family.delegated.subject, "sid": family.login_sid}
         _check_owner(client, family.delegated)
         jkt = await self._key(grant, family.delegated)
         if client.public and not family.secret and not family.delegated.jkt:
-            raise _invalid_grant("unbound_refresh_token")
+            raise invalid_grant("unbound_refresh_token")
         if has_expired(family, grant.login, found.store_now):
-            raise _invalid_grant("refresh_token_expired")
+            raise invalid_grant("refresh_token_expired")
         refreshed = use_token(found, grant.login)
         if refreshed.use is Use.REPLAYED:
             await self._end_family(client, family.grant_id, found.token.family_id, family.delegated.subject)
-            raise _invalid_grant("refresh_token_replayed")
+            raise invalid_grant("refresh_token_replayed")
         session = await self._confirm(grant, family.redirect_uri, found.session, found.store_now)
         issued = self._sign(grant, family.delegated, session, family.grant_id, jkt)
         self._add_id_token(issued, grant, family.login_sid)
@@ -252,7 +251,7 @@ class UserGrants:
         """
         client, login = grant.client, grant.login
         if session is None:
-            raise _invalid_grant("session_ended")
+            raise invalid_grant("session_ended")
         try:
             session = await self._sessions.checks.confirmed(session, now)
         except LoginRefused as refused:
@@ -263,11 +262,11 @@ class UserGrants:
             ) from None
         self._check_unchanged(client)
         if session is None:
-            raise _invalid_grant("user_gone")
+            raise invalid_grant("user_gone")
         if not redirect_uris.is_registered(redirect_uri, login.redirect_uris, public=client.public):
-            raise _invalid_grant("redirect_uri_withdrawn")
+            raise invalid_grant("redirect_uri_withdrawn")
         if self._policy.refusal_of(login, session):
-            raise _invalid_grant("login_policy")
+            raise invalid_grant("login_policy")
         return session
 
     def _check_unchanged(self, client: Client) -> None:
@@ -299,14 +298,4 @@ class UserGrants:
 def _check_owner(client: Client, delegated: DelegatedAccess) -> None:
     """The client that the user delegated to, and not a new one of the same name."""
     if not delegated.is_to(client.client_id, client.uid_hash):
-        raise _invalid_grant("not_theirs")
-
-
-def _invalid_grant(reason: str) -> OAuthError:
-    """The same text for every reason: the caller may have found a code or a refresh token."""
-    return OAuthError(
-        "invalid_grant",
-        "the code or refresh token is unknown, expired, used or revoked, or it is of another client, redirect_uri, "
-        "code_verifier or DPoP key",
-        reason=reason,
-    )
+        raise invalid_grant("not_theirs")

@@ -17,8 +17,8 @@ from scopewright import base64url
 from scopewright.issuer.users.compare_and_set import save_or_lose
 from scopewright.issuer.users.sessions import live_session
 from scopewright.issuer.users.stored import Code, Redemption, Session, decode_stored, encode_stored
-from scopewright.issuer.users.user_record import code_handle, session_handle
-from scopewright.stores.sessions.sealed import Save, SealedSessions
+from scopewright.issuer.users.user_record import VersionedUser, code_handle, session_handle, with_code
+from scopewright.stores.sessions.sealed import Forget, Save, SealedSessions
 
 CODE_SECONDS: Final = 60
 
@@ -72,6 +72,12 @@ def redeemed(found: FoundCode, redemption: Redemption, seconds: float) -> Save:
     """
     code = replace(found.code, redemption=redemption, nonce="")
     return Save(_key(found.handle), encode_stored(code), seconds, found.version)
+
+
+def with_redeemed(user: VersionedUser, found: FoundCode) -> tuple[VersionedUser, tuple[Forget, ...]]:
+    """The user with the code among those that are remembered, and the deletion of those that are too many."""
+    record, forgotten = with_code(user.record, code_id_of(found.handle))
+    return replace(user, record=record), forgotten
 
 
 def sid_of(handle: str) -> str | None:
