@@ -1,6 +1,8 @@
 """Logins with a pushed request (RFC 9126 §4): which browser may bring it, how long, and how often."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,13 +12,15 @@ from scopewright.core.failures import Unavailable
 from scopewright.issuer.users import push_bounds
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.push_bounds import BroughtBounds
-from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS, URN
+from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS, URN, PushedRequests, new_handle
 from scopewright.issuer.users.stored import Code
 from scopewright.stores.sessions.sealed import SealedSessions
+from scopewright.stores.sessions.sqlite import SqliteSessions
 from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import ISSUER, SECRET
 from tests.harness.users import CHALLENGE, CLIENT_ID, REDIRECT_URI, UsersHarness, parameters, web_record
+from tests.unit.issuer.users.provider_logins import COMPANY, STAFF, running_providers
 
 
 def problem_of(answer: httpx.Response) -> str:
@@ -357,3 +361,96 @@ async def test_pushed_at_one_issuer_and_brought_to_another(users: UsersHarness) 
         assert users.parameters_of(await users.decide(await users.bring(uri)))["code"]
         answer = await second.http.get("/authorize", params={"client_id": CLIENT_ID, "request_uri": uri})
         assert "finished" in problem_of(answer)
+
+
+async def test_two_issuers_with_one_file_give_one_code(tmp_path: Path) -> None:
+    """As two workers of a Pod."""
+    harness = UsersHarness(tmp_path)
+    assert harness.issuer.users is not None
+    stores = [SqliteSessions(tmp_path / "sessions.db", harness.issuer.clock) for _ in range(2)]
+    harness.issuer.users = replace(harness.issuer.users, store=stores[0])
+    async with harness.running() as users:
+        second = IssuerHarness(store=users.issuer.store, clock=users.issuer.clock)
+        second.users = replace(harness.issuer.users, store=stores[1])
+        async with second.running():
+            await users.log_in()
+            uri = await users.request_uri()
+            cookies = "; ".join(f"{name}={value}" for name, value in users.browser.cookies.items())
+            at_second = {"params": {"client_id": CLIENT_ID, "request_uri": uri}, "headers": {"cookie": cookies}}
+            answers = await asyncio.gather(
+                *(users.bring(uri) for _ in range(10)),
+                *(second.http.get("/authorize", **at_second) for _ in range(10)),
+            )
+    assert [answer.status_code for answer in answers].count(303) == 1
+    for store in stores:
+        await store.close()
+
+
+# Each way to log in
+
+
+async def test_at_a_provider(tmp_path: Path) -> None:
+    """The provider's answer finds the request by the attempt, after its 90 seconds too."""
+    async with running_providers(tmp_path, COMPANY) as logins:
+        users = logins.users
+        uri = await users.request_uri(prompt="login", login_hint="ada")
+        away = await users.follow(await users.bring(uri))
+        assert logins.upstreams.visits[-1].login_hint == "ada"
+        users.issuer.clock.advance(seconds=PUSHED_SECONDS)
+        assert users.parameters_of(await users.decide(await logins.back(away)))["code"]
+        assert "finished" in problem_of(await logins.back(away))
+
+
+async def test_at_a_provider_while_the_store_is_away(tmp_path: Path) -> None:
+    async with running_providers(tmp_path, COMPANY) as logins:
+        users = logins.users
+        back = await users.follow(await users.bring(await users.request_uri()))
+        get, users.store.get = users.store.get, away  # type: ignore[assignment]
+        assert (await logins.back(back)).status_code == 503
+        users.store.get = get  # type: ignore[method-assign]
+        assert users.parameters_of(await users.decide(await logins.back(back)))["code"]
+
+
+async def test_with_a_password(tmp_path: Path) -> None:
+    async with running_providers(tmp_path, STAFF) as logins:
+        users = logins.users
+        page = await users.follow(await users.bring(await users.request_uri()))
+        form = {"username": "ada", "password": "correct horse"}
+        answer = await users.submit(page, "password-form", "log-in", **form)
+        assert users.parameters_of(await users.decide(answer))["code"]
+
+
+async def test_back_to_a_native_application(users: UsersHarness) -> None:
+    """It is confirmed each time, as without a push: anybody can push in the name of a public client."""
+    await users.put_web(public=True, credentials=(), redirect_uris=("http://127.0.0.1/callback",))
+    for prompt, status in ((None, 200), (None, 200), ("none", 303)):
+        form = parameters(redirect_uri="http://127.0.0.1:9123/callback", prompt=prompt)
+        uri = (await users.issuer.http.post("/par", data=form)).json()["request_uri"]
+        answer = await users.follow(await users.bring(uri))
+        if "login" in Page(answer).forms:
+            answer = await users.submit(answer, "login", "user-ada")
+        assert answer.status_code == status
+        if status == 200:
+            answer = await users.submit(answer, "consent", "allow")
+            assert answer.headers["location"].startswith("http://127.0.0.1:9123/callback?code=")
+        else:
+            assert users.error_of(answer) == "interaction_required"
+
+
+async def test_with_a_hint_of_another_user(users: UsersHarness) -> None:
+    """The stored subject counts, although the browser brings no ID token."""
+    await users.log_in("ada")
+    sealed = SealedSessions(users.store, lambda: ISSUER, lambda: users.issuer.issuer.registry.session_keys)
+    pushes, client = PushedRequests(sealed, users.issuer.clock), users.issuer.issuer.registry.clients.get(CLIENT_ID)
+    assert client is not None
+    stored_parameters = {name: (value,) for name, value in parameters().items()} | {"id_token_hint": ("u-other",)}
+    uri = await pushes.push(new_handle(), client, stored_parameters)
+    assert users.error_of(await users.bring(uri)) == "login_required"
+
+
+async def test_an_issuer_with_a_path(tmp_path: Path) -> None:
+    harness = UsersHarness(tmp_path, issuer_url="https://issuer.example.org/a%20b")
+    async with harness.running() as users:
+        answer = await users.issuer.http.post("/a%20b/par", data=parameters(), auth=(CLIENT_ID, SECRET))
+        answer = await users.bring(answer.json()["request_uri"])
+        assert users.parameters_of(await users.decide(answer))["iss"] == harness.issuer_url
