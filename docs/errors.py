@@ -61,7 +61,6 @@ TO_DO: Final = {
     ("invalid_request", "requested_token_type"): "Omit it, or send one of the two.",
     ("invalid_request", "actor"): "Omit both.",
     ("invalid_request", "chain_too_long"): "Call the API at the end of the chain with the client's own token.",
-    ("invalid_request", "request_object"): "Push each parameter; the request_uri of the answer is for the browser.",
     ("invalid_request", "request_size"): "Ask for fewer resources and scopes, or send a shorter state.",
     ("invalid_request", ANY): "Exchange the token that a caller sent to this API, while it is valid.",
     ("invalid_request", "proof_missing"): "Enable DPoP in the client: see docs/dpop.md.",

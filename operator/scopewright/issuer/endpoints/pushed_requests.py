@@ -78,9 +78,6 @@ class PushedRequestEndpoint:
             raise invalid_request(
                 f"a pushed request may have {MAX_REQUEST_BYTES} bytes of parameters", reason="request_size", status=413
             )
-        for name in ("request_uri", "request"):
-            if name in form:
-                raise invalid_request(f"send the parameters themselves, without {name}", reason="request_object")
         return PushRequest(form, request.proofs, request.peer)
 
     def serve(self, authenticated: Authenticated, parameters: PushRequest, now: float) -> Awaitable[Outcome]:
