@@ -25,7 +25,7 @@ from .test_upgrade import NAMESPACES, UpgradedRelease
 
 ROOT: Final = CHART.parents[1]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
-NEED_PODS: Final = ("rollout status", "port-forward", "--wait")
+NEED_PODS: Final = ("rollout status", "port-forward", "--wait", " exec ")
 
 
 def commands() -> list[tuple[str, str]]:

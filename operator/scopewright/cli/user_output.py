@@ -79,6 +79,9 @@ def details(user: StoredUser, stored: StoredUsers) -> Iterator[str]:
         yield f"  session      {session.sid}  {_provider(session, stored)}: {times}"
     for application in user.applications:
         yield f"  application  {'; '.join((_name(application), *_what(application)))}"
+        for consent in application.consents:
+            api = f" at {printable(consent.resource_server)}" if consent.resource_server else ""
+            yield f"  consent      {printable(' '.join(consent.scopes))}{api}, last used {_time(consent.used_time)}"
 
 
 def ended_lines(ended: Ended, *, whole_user: bool) -> Iterator[str]:
@@ -171,10 +174,7 @@ def _what(application: Application) -> Iterator[str]:
     if application.refresh_tokens:
         yield _counted(application.refresh_tokens, "refresh token")
     if application.offline_sids:
-        yield f"offline access: {', '.join(application.offline_sids)}"
-    for consent in application.consents:
-        api = f" at {printable(consent.resource_server)}" if consent.resource_server else ""
-        yield f"consent to {printable(' '.join(consent.scopes))}{api}, last used {_time(consent.used_time)}"
+        yield f"offline access: {printable(', '.join(application.offline_sids))}"
 
 
 def _provider(session: Session, stored: StoredUsers) -> str:

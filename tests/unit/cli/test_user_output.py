@@ -3,20 +3,24 @@
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scopewright.cli.user_audit import write_audit
-from scopewright.cli.user_output import details, ended_lines, print_json, print_table
+from scopewright.cli.user_output import details, ended_lines, print_details, print_json, print_table
 from scopewright.issuer.state.clients import ClientIndex
-from scopewright.issuer.state.providers import ProviderIndex
+from scopewright.issuer.state.providers import Provider, ProviderIndex
+from scopewright.issuer.users.user_record import Consent
 from scopewright.issuer.users_admin.end import Ended
 from scopewright.issuer.users_admin.stored_users import Application, StoredUser, StoredUsers
 from scopewright.stores.sessions.sealed import SealedSessions, SessionKeys
+from tests.documents import ROOT
 from tests.harness.memory_sessions import MemorySessions
+from tests.harness.users import provider_of
 from tests.unit.issuer.users.logins import user
-from tests.unit.issuer.users_admin.samples import session_of
+from tests.unit.issuer.users_admin.samples import BEGUN, session_of
 
 HOSTILE = "\x1b]0;x\x07\x1b[2J[bold]Eve\u202eexe\u2066\r\n\x9b31m\u200b"
 CONTROLS = ("\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066", "\u200b")
@@ -115,3 +119,28 @@ def test_outside_a_pod_the_audit_line_is_shown(
     write_audit("ended", {"subject": "u-ada"}, log)
     assert '"subject":"u-ada"' in capsys.readouterr().err
     assert log.read_bytes() == b""
+
+
+async def test_the_run_book_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/operations.md."""
+    page = (ROOT / "docs/operations.md").read_text()
+    ada, grace = (user(name, preferred_username=name) for name in ("ada", "grace"))
+    browser = session_of(replace(ada, provider="company"), "5gTrPjbDWQhPpAX0vNKqLw", name="Ada Lovelace")
+    offline = replace(browser, sid="xkW0BZqRlbUtLDn2mSCRVg")
+    consents = (
+        Consent("hr.hr-web", "hash", "", ("openid", "email", "offline_access"), BEGUN),
+        Consent("hr.hr-web", "hash", "", ("payroll.read",), BEGUN, "payroll/payroll-api"),
+    )
+    web = Application("hr/hr-web", "hash", False, 1, (offline.sid,), consents)
+    users = (
+        StoredUser(ada.subject, (browser,), (offline,), (web,)),
+        StoredUser(grace.subject, (session_of(replace(grace, provider="company"), name="Grace Hopper"),), (), ()),
+    )
+    stored = replace(STORED, providers=ProviderIndex())
+    stored.providers.put(Provider(replace(provider_of().record, uid="uid")))
+    await print_table(each(*users), stored)
+    assert capsys.readouterr().out in page
+    await print_details(each(users[0]), stored)
+    assert capsys.readouterr().out in page
+    ended = Ended(1, 1, is_stored_ended=True, are_tokens_ended=True, accepted_until=BEGUN + 3700)
+    assert all(f"   {line}\n" in page for line in ended_lines(ended, whole_user=True))

@@ -18,7 +18,7 @@ def session_of(user: AuthenticatedUser, sid: str = "s" * 22, **claims: Any) -> S
         user.provider_uid,
         user.groups,
         BEGUN,
-        BEGUN + 3600,
+        BEGUN + 12 * 3600,
         BEGUN + 60,
         BEGUN,
         {**user.claims, **claims},
