@@ -62,7 +62,7 @@ def records(id_token_algorithm: str, provider_url: str) -> Iterator[Change]:
     for provider in (STAFF, away):
         entries = {
             ENTRY: encode(provider),
-            **({} if provider.oidc else {USERS_ENTRY: encode_static_users([_nobody()])}),
+            **({} if provider.oidc else {USERS_ENTRY: encode_static_users([_unused_user()])}),
         }
         name = identity_provider_record_name(provider.name)
         yield object_of("Secret", name, entries, of_type=IDENTITY_PROVIDER_TYPE)
@@ -81,10 +81,10 @@ class AnyPassword:
         return _user(subject, "user", 0)
 
 
-def _nobody() -> StaticUser:
+def _unused_user() -> StaticUser:
     """A list of users is never empty; `AnyPassword` does not read it."""
     unusable = DEFAULT_PARAMETERS.encoded(bytes(DEFAULT_PARAMETERS.salt), bytes(DEFAULT_PARAMETERS.hash))
-    return StaticUser.model_validate({"id": "nobody", "passwordHash": unusable})
+    return StaticUser.model_validate({"id": "unused", "passwordHash": unusable})
 
 
 def _user(subject: str, name: str, auth_time: int) -> AuthenticatedUser:

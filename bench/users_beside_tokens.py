@@ -155,10 +155,12 @@ class BesideTokens:
             ratios = [run["per_second"] / before["per_second"] for run, before in pairs]
             medians = {name: round(median(run[name] for run in runs), 3) for name in runs[0]}
             ratio = {"min": min(ratios), "median": median(ratios), "max": max(ratios)}
+            of_cpu = [_per_cpu_second(run) / _per_cpu_second(before) for run, before in pairs]
             states[state] = {
                 "about": STATES[state],
                 **medians,
                 "ratio": {name: round(value, 3) for name, value in ratio.items()},
+                "ratio_of_cpu": round(median(of_cpu), 3),
                 "fair_share": round(1 - self._share(medians), 3),
                 "runs": runs,
             }
@@ -173,6 +175,11 @@ class BesideTokens:
         """The part of the server's core that the users' requests took that were done."""
         logins, refreshes = run.get("logins_per_second", 0.0), run.get("refreshes_per_second", 0.0)
         return logins * self._costs["login"] + refreshes * self._costs["refresh"]
+
+
+def _per_cpu_second(run: dict[str, float]) -> float:
+    """Client tokens for each second of the server's CPU time: other programs of the machine change it little."""
+    return run["per_second"] / run["server_cpu"]
 
 
 async def _begin_login(connection: Connection) -> None:
