@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from scopewright.core.failures import Unavailable
+from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.turns import SessionsInTurns, Turns
@@ -99,4 +100,17 @@ async def test_failures_of_the_store_are_used_in_turns() -> None:
 
     async with loop.counting():
         await asyncio.gather(*(read() for _ in range(20)))
+    assert len(set(ran)) == 20
+
+
+async def test_pages_begin_in_turns() -> None:
+    """A page needs no store; the first step of each would run as its request is read."""
+    loop, pool, ran = Loop(), UserPool(), list[int]()
+
+    async def page() -> Answer:
+        ran.append(loop.turn)
+        return Answer(200, (), b"")
+
+    async with loop.counting():
+        await asyncio.gather(*(pool.run(HttpRequest("GET", "/authorize"), page) for _ in range(20)))
     assert len(set(ran)) == 20
