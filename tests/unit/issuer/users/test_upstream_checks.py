@@ -204,10 +204,13 @@ async def test_the_session_ends_when_the_provider_does_not_know_the_user(at: Che
 
 
 async def test_the_session_ends_when_the_provider_answers_with_another_user(at: CheckedSessions) -> None:
-    token = await at.logged_in()
+    cookie, session = await at.log_in()
+    token = await at.refresh_token(session)
     at.upstream.users[ADA.subject] = replace(ADA, subject="u-eve", groups=("managers",))
     at.becomes_due()
     assert refusal_of(await at.refresh(token)) == (400, "invalid_grant")
+    assert await at.logins.sessions.of_cookie(cookie) is None
+    assert await stored_login(at, session.sid) is None
 
 
 async def test_stored_groups_count_while_the_provider_does_not_answer(at: CheckedSessions) -> None:
