@@ -31,6 +31,7 @@ from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, key_record_name
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.issuer.observability.metrics import IssuerMetrics
+from scopewright.issuer.observability.user_metrics import UserLoad
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.state.registry import Registry
 
@@ -51,6 +52,8 @@ OPEN: Final = {
 
 UNITS: Final = {"_timestamp_seconds": "seconds since the epoch", "_seconds": "seconds", "_bytes": "bytes"}
 EITHER: Final = {
+    "scopewright_issuer_session_store_shared": "0 or 1",
+    "scopewright_issuer_session_store_up": "0 or 1",
     "scopewright_leader": "0 or 1",
     "scopewright_signing_key_declared": "0 or 1",
     "scopewright_build_info": "1",
@@ -130,8 +133,54 @@ REMEDIES: Final = {
     ),
     "scopewright_issuer_refusals_of_known_clients": "See [ScopewrightClientRefused](#scopewrightclientrefused).",
     "scopewright_issuer_provider_requests": (
-        "Other than `ok`: check the provider, and the network from the issuer's Pods to it; `status` of the "
-        "IdentityProvider says what the operator sees. `AddressNotAllowed`: see `SECURITY.md`."
+        "Other than `ok`: see [ScopewrightProviderFailing](#scopewrightproviderfailing). `AddressNotAllowed`: see "
+        "`SECURITY.md`."
+    ),
+    "scopewright_issuer_user_requests": (
+        "`busy`, `timeout`: see [ScopewrightLoginPoolExhausted](#scopewrightloginpoolexhausted). `unavailable`: the "
+        "session store or a provider. `failed`: a bug; report it with the log. `refused`: see "
+        "`scopewright_issuer_user_error_pages_total`."
+    ),
+    "scopewright_issuer_user_request_seconds": (
+        "Slow `callback` and `login`: the provider, or passwords that wait. All slow: the session store."
+    ),
+    "scopewright_issuer_user_error_pages": (
+        "The audit lines `user_error` have the client. `redirect_uri_unregistered`, `unknown_client`: an application "
+        "is configured wrongly. `no_attempt`, `state`, `csrf`: old pages, or browsers without cookies."
+    ),
+    "scopewright_issuer_logins": (
+        "See [ScopewrightLoginsFailing](#scopewrightloginsfailing) and "
+        "[ScopewrightPasswordsGuessed](#scopewrightpasswordsguessed); [observability.md](observability.md#audit-lines-"
+        "about-users) has the reasons."
+    ),
+    "scopewright_issuer_user_decisions": (
+        "Events of audit lines ([list](observability.md#audit-lines-about-users)). Many `access refused`: users lack a "
+        "group or a ScopeGrant; the page names it."
+    ),
+    "scopewright_issuer_user_grants": (
+        "See [ScopewrightRefreshTokenReplayed](#scopewrightrefreshtokenreplayed). `session_ended`, `user_gone`, "
+        "`refresh_token_expired`: the user logs in again."
+    ),
+    "scopewright_issuer_user_checks": (
+        "`no_answer`: see [ScopewrightProviderFailing](#scopewrightproviderfailing). `not_asked`: a provider answers "
+        "too slowly for the number of its users. `refused`: narrow `claimMappings.groups.allow`."
+    ),
+    "scopewright_issuer_session_store_requests": (
+        "See [ScopewrightSessionStoreUnavailable](#scopewrightsessionstoreunavailable). Many `conflict`: one user "
+        "refreshes in many places at once."
+    ),
+    "scopewright_issuer_session_store_seconds": (
+        "Above 10 ms: check the server or the volume, and the network to it. A file must be on a local disk."
+    ),
+    "scopewright_issuer_session_store_up": (
+        "See [ScopewrightSessionStoreUnavailable](#scopewrightsessionstoreunavailable)."
+    ),
+    "scopewright_issuer_user_requests_in_progress": (
+        "Near the limit: see [ScopewrightLoginPoolExhausted](#scopewrightloginpoolexhausted)."
+    ),
+    "scopewright_issuer_user_requests_limit": "It is 64 for each worker.",
+    "scopewright_issuer_password_computations": (
+        "Many `waiting`: see [ScopewrightPasswordsGuessed](#scopewrightpasswordsguessed), or add workers."
     ),
     "scopewright_issuer_request_seconds": "See [ScopewrightTokensSlow](#scopewrighttokensslow).",
     "scopewright_issuer_connections": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",
@@ -234,6 +283,46 @@ RUN_BOOKS: Final = {
         "ServiceAccount, and NetworkPolicies between them. If only one Pod is affected, restart it: it starts "
         "from its snapshot."
     ),
+    "ScopewrightSessionStoreUnavailable": (
+        "The issuer's log says why: `users cannot log in: …`. [Sessions of users "
+        "unavailable](operations.md#sessions-of-users-unavailable) has what to do about each text. Reads may succeed "
+        "while writes fail: then the store is full, or a replica."
+    ),
+    "ScopewrightSessionStoresNotShared": (
+        "Scale the issuer to one Pod, or set `users.sessions.valkey`. [Session stores not "
+        "shared](operations.md#session-stores-not-shared) has the causes and the commands."
+    ),
+    "ScopewrightProviderFailing": (
+        "`discovery` and `keys`: the provider is away, or the network to it. `token` with `Refused`: it does not "
+        "accept the client secret. [Identity provider down](operations.md#identity-provider-down) and [client secret "
+        "rotated](operations.md#client-secret-of-a-provider-rotated) have the steps."
+    ),
+    "ScopewrightLoginsFailing": (
+        "The dashboard shows which: `unavailable` is the session store or a provider "
+        "([ScopewrightSessionStoreUnavailable](#scopewrightsessionstoreunavailable), "
+        "[ScopewrightProviderFailing](#scopewrightproviderfailing)), `busy` and `timeout` are load "
+        "([ScopewrightLoginPoolExhausted](#scopewrightloginpoolexhausted)), `failed` is a bug. `id_token`, "
+        "`userinfo`, `subject`: the provider's answers are refused; the audit lines `login` have the `detail`. "
+        "Reasons that any browser can cause with a made-up answer (`code`, `provider_error`, `response_iss`) are not "
+        "included, nor are wrong passwords and refusals by policy."
+    ),
+    "ScopewrightLoginPoolExhausted": (
+        "`scopewright_issuer_user_request_seconds` shows what takes long. A slow provider holds 16 of the 64 places "
+        "of a process at most, waiting passwords 32. Audit lines have the `peer`: if few addresses send most "
+        "requests, limit them at the proxy. Otherwise add `issuer.workers`, or Pods with a shared session store."
+    ),
+    "ScopewrightRefreshTokenReplayed": (
+        "The audit lines with this `reason` have `client`, `subject`, `sid` and `peer`. The user must log in again. "
+        "One application, again and again: it does not store the new refresh token of each answer, or refreshes in "
+        "several processes more than 30 s apart; tell its owners. Otherwise suspect theft: compare `peer` with that "
+        "of earlier `token` lines of this `sid`, and [end all logins of the user](operations.md#user-offboarded)."
+    ),
+    "ScopewrightPasswordsGuessed": (
+        "The audit lines `login` with these reasons have `peer` and `provider`; they have no user name. One address: "
+        "block it at the proxy. Many: the budgets keep guessing slow, and users log in from addresses that they have "
+        "used before. If the `peer` is your proxy, set `issuer.trustedProxies`: without it, all users share one "
+        "budget."
+    ),
     "ScopewrightNoLeader": (
         "Check that operator Pods exist and are ready. Their log has the reason if not: permissions (`a right is "
         "missing`), CRDs, or the API server. `kubectl -n <namespace> get lease scopewright-operator -o yaml` "
@@ -314,9 +403,11 @@ def issuer() -> list[Exported]:
 def issuer_families() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
     registry.providers.put(Provider(IdentityProviderRecord("company", "1", "Company", "https://login.example")))
-    return IssuerMetrics(
+    metrics = IssuerMetrics(
         registry, lambda: 1.0, last_activity=lambda kind: 1.0, last_contact=lambda: 1.0, shares_sessions=lambda: True
-    ).collect()
+    )
+    metrics.users.load = UserLoad
+    return metrics.collect()
 
 
 def names() -> set[str]:

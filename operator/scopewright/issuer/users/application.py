@@ -93,9 +93,9 @@ class UserApplication:
 
     async def answer(self, http: HttpRequest) -> Answer:
         """Answer a request that `serves` has accepted."""
-        begun = self._monotonic()
+        begun, handler = self._monotonic(), self.handler_of(http)
         answer, result = await self._pooled(http, self._path(http))
-        self._metrics.request(self.handler_of(http), result, self._monotonic() - begun)
+        self._metrics.request(handler, result, self._monotonic() - begun)
         return answer
 
     def _path(self, http: HttpRequest) -> str:

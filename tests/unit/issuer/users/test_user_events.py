@@ -17,6 +17,8 @@ from tests.harness.users import UsersHarness
 
 ISSUER_CODE = Path(scopewright.issuer.__file__).parent
 PAGE = Path(__file__).resolve().parents[4] / "docs/observability.md"
+OF_FAILURES = ("provider_unavailable", "session_store_not_shared", "store_unavailable")
+"""Reasons of `protocol.errors.from_failure`."""
 PROBLEMS = ("PageProblem", "UntrustedRequest", "PoolExhausted")
 
 
@@ -44,7 +46,7 @@ def documented(event: str) -> list[set[str]]:
 
 
 def test_each_reason_of_an_error_page_has_a_label() -> None:
-    reasons = literals(calls("users", *PROBLEMS), "reason") | {"busy", "timeout"}
+    reasons = literals(calls("users", *PROBLEMS), "reason") | {"busy", "timeout", "session_store_not_shared"}
     assert len(reasons) > 20
     assert reasons | {user_events.OTHER} == set(user_events.ERROR_PAGES)
 
@@ -53,7 +55,7 @@ def test_each_reason_of_a_refused_code_or_refresh_token_has_a_label() -> None:
     reasons = literals(calls("endpoints", "_invalid_grant", "invalid_grant"))
     known = {*user_events.CODE_REFUSALS, *user_events.REFRESH_REFUSALS, *user_events.GRANT_REFUSALS}
     assert len(reasons) > 10
-    assert known - reasons == {"provider_unavailable", "store_unavailable", user_events.OTHER}
+    assert known - reasons == {*OF_FAILURES, user_events.OTHER}
     assert reasons <= known
 
 
