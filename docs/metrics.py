@@ -43,6 +43,7 @@ OPEN: Final = {
     "object_namespace": "namespaces of at most 100 objects",
     "object": "names of at most 100 objects",
     "problem": ", ".join(f"`{problem}`" for problem in ObjectProblem),
+    "error_reason": "[reasons of `user_error`](observability.md#audit-lines-about-users), or `other`",
     "condition_reason": "[reasons of a status](configuration.md#status-conditions), causes of a rotation, or empty",
     "version": "the version of this package",
     "provider": "names of at most 64 identity providers in force",
@@ -150,8 +151,8 @@ REMEDIES: Final = {
     ),
     "scopewright_issuer_logins": (
         "See [ScopewrightLoginsFailing](#scopewrightloginsfailing) and "
-        "[ScopewrightPasswordsGuessed](#scopewrightpasswordsguessed); [observability.md](observability.md#audit-lines-"
-        "about-users) has the reasons."
+        "[ScopewrightPasswordsGuessed](#scopewrightpasswordsguessed). The reasons are in the "
+        "[list of audit lines](observability.md#audit-lines-about-users)."
     ),
     "scopewright_issuer_user_decisions": (
         "Events of audit lines ([list](observability.md#audit-lines-about-users)). Many `access refused`: users lack a "
@@ -315,7 +316,7 @@ RUN_BOOKS: Final = {
         "The audit lines with this `reason` have `client`, `subject`, `sid` and `peer`. The user must log in again. "
         "One application, again and again: it does not store the new refresh token of each answer, or refreshes in "
         "several processes more than 30 s apart; tell its owners. Otherwise suspect theft: compare `peer` with that "
-        "of earlier `token` lines of this `sid`, and [end all logins of the user](operations.md#user-offboarded)."
+        "of earlier `token` lines of this `sid`, and end the logins of the user: `scopewright users end`."
     ),
     "ScopewrightPasswordsGuessed": (
         "The audit lines `login` with these reasons have `peer` and `provider`; they have no user name. One address: "

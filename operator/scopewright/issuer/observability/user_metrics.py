@@ -52,7 +52,7 @@ _ERROR_PAGES: Final = Counts(
     _SECONDS.end,
     "scopewright_issuer_user_error_pages",
     "Error pages, by reason: those of the audit event user_error.",
-    ("reason",),
+    ("error_reason",),
     ((reason,) for reason in user_events.ERROR_PAGES),
 )
 _LOGINS: Final = Counts(
