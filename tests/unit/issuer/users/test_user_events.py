@@ -46,7 +46,7 @@ def documented(event: str) -> list[set[str]]:
 
 
 def test_each_reason_of_an_error_page_has_a_label() -> None:
-    reasons = literals(calls("users", *PROBLEMS), "reason") | {"busy", "timeout", "session_store_not_shared"}
+    reasons = literals(calls("users", *PROBLEMS), "reason") | {"busy", "timeout", "store", "session_store_not_shared"}
     assert len(reasons) > 20
     assert reasons | {user_events.OTHER} == set(user_events.ERROR_PAGES)
 
