@@ -316,7 +316,7 @@ RUN_BOOKS: Final = {
         "The audit lines with this `reason` have `client`, `subject`, `sid` and `peer`. The user must log in again. "
         "One application, again and again: it does not store the new refresh token of each answer, or refreshes in "
         "several processes more than 30 s apart; tell its owners. Otherwise suspect theft: compare `peer` with that "
-        "of earlier `token` lines of this `sid`, and end the logins of the user: `scopewright users end`."
+        "of earlier `token` lines of this `sid`, and [end the logins of the user](operations.md#a-user-leaves)."
     ),
     "ScopewrightPasswordsGuessed": (
         "The audit lines `login` with these reasons have `peer` and `provider`; they have no user name. One address: "
