@@ -84,6 +84,30 @@ def test_a_user_logs_in_and_stays_logged_in_when_the_pod_is_replaced(users: Syst
     assert files["sessions.db"] == (65532, 0o600)
 
 
+def test_an_operator_of_the_platform_finds_and_ends_the_user_in_the_pod(users: System) -> None:
+    """`scopewright users` takes its settings from the environment of the container, and its audit line is in the log."""
+    client_id, secret = credential(users)
+    with logins.Visitor(VALUES["issuer"]["url"], client_id, secret) as user:
+        tokens = user.log_in()
+        sub = tokens.claims["sub"]
+        (found,) = json.loads(in_pod(users, "find", sub, "--output", "json"))
+        assert tokens.claims["sid"] in {session["sid"] for session in found["sessions"]}
+        assert sub in in_pod(users, "list")
+        assert "every access token of the user" in in_pod(users, "end", sub, "--yes")
+        until(lambda: salary(tokens.access_token) == 401)
+        user.log_in()
+        assert user.passwords_asked == 2
+    log = users.kubectl("logs", f"--namespace={NAMESPACE}", f"deployment/{DEPLOYMENT}", "--container=issuer")
+    (line,) = (json.loads(line) for line in log.splitlines() if '"event":"users_end"' in line)
+    assert (line["result"], line["subject"]) == ("ended", sub)
+
+
+def in_pod(system: System, *arguments: str) -> str:
+    """What `scopewright users` prints in the container of the issuer."""
+    where = (f"--namespace={NAMESPACE}", f"deployment/{DEPLOYMENT}", "--container=issuer")
+    return system.kubectl("exec", *where, "--", "scopewright", "users", *arguments)
+
+
 def answers() -> bool:
     with contextlib.suppress(httpx.ConnectError):
         return httpx.get(f"{VALUES['issuer']['url']}/.well-known/openid-configuration", timeout=30).is_success

@@ -1,7 +1,7 @@
 """Users of whom the session store has sessions or refresh tokens, and what it has."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.issuer.state.clients import ClientIndex
@@ -73,6 +73,11 @@ class StoredUsers:
     clients: ClientIndex
     providers: ProviderIndex
     unreadable: int = 0
+    _client_ids: dict[str, str] = field(init=False)
+    """By hash of the UID, as the clients are now: not looked up anew for each of many users."""
+
+    def __post_init__(self) -> None:
+        self._client_ids = {client.uid_hash: client.client_id for client in self.clients}
 
     async def every(self) -> AsyncIterator[StoredUser]:
         """Each user with a session or refresh token once, in no order, as they are found. Users who log in meanwhile
@@ -132,13 +137,12 @@ class StoredUsers:
             stored.subject,
             tuple(reversed(browsers)),
             tuple(sessions[sid] for sid in offline),
-            tuple(applications_of(stored.record, self.clients)),
+            tuple(applications_of(stored.record, self._client_ids)),
         )
 
 
-def applications_of(record: UserRecord, clients: ClientIndex) -> Iterator[Application]:
-    """In the order of their names, those of deleted clients last."""
-    names = {client.uid_hash: client.client_id for client in clients}
+def applications_of(record: UserRecord, names: Mapping[str, str]) -> Iterator[Application]:
+    """In the order of their names, those of deleted clients last. `names` are the ids of clients by `uid_hash`."""
     former = {consent.client_uid_hash: consent.client_id for consent in record.consents}
     hashes = dict.fromkeys([*former, *(family.client_uid_hash for family in record.families)])
     for uid_hash in sorted(hashes, key=lambda each: (each not in names, names.get(each) or former.get(each, ""), each)):
