@@ -128,15 +128,15 @@ class ProviderWalk:
     def logins_of_an_app(self) -> None:
         """Log in to the app with a password, and at the OpenID provider; cancel there, and return to the app."""
         chromium, app = self.chromium, self.installation.app
-        for provider, log_in in (
-            ("emergency", lambda: self._enter("grace", PASSWORD)),
-            ("company", self._log_in_at_provider),
-        ):
+        for provider in PROVIDERS:
             chromium.forget_cookies()
             request = app.request(scope="openid payroll.read", prompt="consent")
             chromium.open(request.url)
             chromium.click(f"provider-{provider}")
-            log_in()
+            if provider == "company":
+                self._log_in_at_provider()
+            else:
+                self._enter("grace", PASSWORD)
             self.seen(f"consent-app-{provider}")
             away = Away(chromium.click_away("allow"))
             assert not chromium.complaints(), provider
