@@ -119,6 +119,11 @@ class OpenIDProvider:
         """Return the parameters of the authorization response."""
         return dict(parse_qsl(urlsplit(self.visit(url)).query))
 
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """The keys that are published."""
+        return {"keys": [key.as_dict(private=False) for key in self.keys]}
+
     def rotate(self, *, keep: bool = False) -> None:
         """Sign with a new key. Without `keep`, the earlier ones are not published any more."""
         kid = f"key-{secrets.token_hex(4)}"
@@ -181,7 +186,7 @@ class OpenIDProvider:
         return reply_json(_changed(document, self.metadata))
 
     def _jwks(self, request: Received) -> Reply:
-        return reply_json({"keys": [key.as_dict(private=False) for key in self.keys]})
+        return reply_json(self.jwks)
 
     def _authorize(self, request: Received) -> Reply:
         asked = request.parameters

@@ -24,6 +24,7 @@ from scopewright.core.records.names import (
 from scopewright.stores.directory.store import DirectoryStore
 from tests.harness.openid_provider import OpenIDProvider
 from tests.harness.samples import ISSUER, NAMESPACE
+from tests.harness.waiting import until
 
 APPLICATIONS = """
 apiVersion: scopewright.dev/v1alpha1
@@ -110,8 +111,7 @@ class Settled:
         return f"{ready.status} {ready.reason}" if ready else ""
 
     async def until(self, provider_condition: str) -> None:
-        while self.provider_condition() != provider_condition:  # noqa: ASYNC110 (there is no event for it)
-            await asyncio.sleep(0.02)
+        await until(lambda: self.provider_condition() == provider_condition)
 
     async def provider_secret(self) -> bytes:
         found = await self.store.read(PROVIDER_RECORD)

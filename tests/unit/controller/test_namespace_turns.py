@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from scopewright.controller.queue import Queue
 from scopewright.core.objects import Ref
+from tests.harness.waiting import until
 
 MANY = [Ref("OAuthClient", "greedy", f"c{n}") for n in range(1000)]
 ONE = Ref("OAuthClient", "modest", "c")
@@ -25,9 +26,7 @@ async def test_a_thousand_objects_of_one_namespace_do_not_delay_the_one_of_anoth
     for key in (*MANY, ONE):
         queue.add(key)
     task = asyncio.create_task(queue.run())
-    async with asyncio.timeout(30):
-        while not queue.idle:  # noqa: ASYNC110 (there is no event for what it waits for)
-            await asyncio.sleep(0.001)
+    await until(lambda: queue.idle)
     queue.stop()
     await task
     assert seen.index(ONE) == 1
@@ -48,9 +47,7 @@ async def test_an_object_of_another_namespace_is_next_while_one_is_busy() -> Non
     for key in MANY:
         queue.add(key)
     task = asyncio.create_task(queue.run())
-    async with asyncio.timeout(30):
-        while ONE not in seen:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await until(lambda: ONE in seen)
     queue.stop()
     await task
     assert seen.index(ONE) < 105

@@ -14,6 +14,7 @@ from scopewright.core.providers.view import CheckResult, CheckTarget
 from scopewright.upstream import UpstreamFailed
 from tests.harness.openid_provider import OpenIDProvider
 from tests.harness.samples import NAMESPACE
+from tests.harness.waiting import until
 
 SOON = 5.0
 
@@ -59,9 +60,7 @@ class Providers:
         return await asyncio.wait_for(self.changed.get(), SOON)
 
     async def until(self, name: str, times: int) -> None:
-        async with asyncio.timeout(SOON):
-            while self.checked[target(name).issuer_url] < times:  # noqa: ASYNC110 (there is no event for it)
-                await asyncio.sleep(0.005)
+        await until(lambda: self.checked[target(name).issuer_url] >= times)
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

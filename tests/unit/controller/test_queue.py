@@ -14,6 +14,7 @@ from scopewright.controller import object_backoff
 from scopewright.controller.queue import Queue
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
+from tests.harness.waiting import until
 
 KEYS = [Ref("OAuthClient", "leave", f"c{n}") for n in range(6)]
 KEY = KEYS[0]
@@ -33,12 +34,6 @@ async def running(work: Work, workers: int = 4) -> AsyncIterator[Queue]:
     finally:
         queue.stop()
         await asyncio.wait_for(task, 2)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
-        while not true():  # noqa: ASYNC110 (there is no event for what it waits for)
-            await asyncio.sleep(0.001)
 
 
 async def test_a_key_that_waits_is_not_queued_twice() -> None:

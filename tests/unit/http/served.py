@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 
 from scopewright.http import Answer, Certificate, HttpLimits, HttpRequest, HttpServer
@@ -13,15 +13,6 @@ GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def post(body: bytes, path: bytes = b"/echo") -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait at most ten seconds for the condition."""
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("timed out")
 
 
 @dataclass

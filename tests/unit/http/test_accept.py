@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from scopewright.http.accept import Acceptor
-from tests.unit.http.served import until
+from tests.harness.waiting import until
 
 
 class CountingListener:

@@ -8,7 +8,8 @@ import pytest
 
 from scopewright.http import HttpLimits, connection
 from scopewright.http.connection import Connection
-from tests.unit.http.served import GET, Wire, post, serving, until
+from tests.harness.waiting import until
+from tests.unit.http.served import GET, Wire, post, serving
 
 
 async def test_incomplete_request_times_out_with_408() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from scopewright.http import HttpLimits
 from scopewright.http.parser import RequestParser
-from tests.unit.http.served import GET, Served, post, serving, until
+from tests.harness.waiting import until
+from tests.unit.http.served import GET, Served, post, serving
 
 LIMITS = HttpLimits(target=200, headers=600, header_count=10, body=1000, pipelined=20)
 

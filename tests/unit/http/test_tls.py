@@ -10,7 +10,8 @@ from scopewright.core.failures import Rejected
 from scopewright.http import Certificate, HttpLimits
 from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST
 from tests.controlplane.certificates import Authority
-from tests.unit.http.served import GET, Served, Wire, post, serving, until
+from tests.harness.waiting import until
+from tests.unit.http.served import GET, Served, Wire, post, serving
 
 
 def install(authority: Authority, folder: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -22,6 +21,7 @@ from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores.contact import Contact
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import ISSUER, PAYROLL, SECRET, client_record, key_record
+from tests.harness.waiting import until
 
 
 async def test_readiness_lists_what_is_missing() -> None:
@@ -132,14 +132,6 @@ async def test_watch_that_fails_is_repeated_until_all_records_are_read(
 @pytest.fixture
 def no_restart_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scopewright.issuer.serving.supervise.RESTART_PAUSES_SECONDS", (0.0,))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(20_000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("timed out")
 
 
 async def test_task_that_raises_is_restarted(

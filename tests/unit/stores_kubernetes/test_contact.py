@@ -21,6 +21,7 @@ from scopewright.stores.contact import (
 from scopewright.stores.kubernetes.api import WATCH_GRACE, WATCH_SECONDS, WATCHES_PER_SECOND, Api, watch_seconds
 from scopewright.stores.kubernetes.sockets import DEAD_AFTER_SECONDS, KubeClient, kept_alive
 from tests.black_hole import BlackHole
+from tests.harness.waiting import until
 
 
 @contextlib.asynccontextmanager
@@ -62,8 +63,7 @@ async def test_request_on_a_dead_connection_fails_at_the_reconnect_and_the_next_
                 watching = asyncio.create_task(watched(api))
                 await api.get("/x")
                 await api.ping(5)
-                while hole.accepted < 3:  # noqa: ASYNC110 (another thread counts)
-                    await asyncio.sleep(0.01)
+                await until(lambda: hole.accepted >= 3)
                 hole.swallow(new_pass=True)
                 waiting = [watching, asyncio.create_task(api.get("/x"))]
                 with pytest.raises(Unavailable):

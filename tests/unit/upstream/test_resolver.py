@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scopewright.upstream.resolver import Resolver
+from tests.harness.waiting import until
 
 
 @pytest.fixture
@@ -77,9 +78,7 @@ async def test_names_of_several_providers_that_get_no_answer_delay_no_others(
 ) -> None:
     names = [f"{endpoint}.provider-{number}.example" for number in range(4) for endpoint in ("a", "b", "c", "d")]
     waiting = [asyncio.create_task(resolver(name, 443)) for name in (*names, "login.example")]
-    async with asyncio.timeout(5):
-        while "login.example" not in slow.questions:  # noqa: ASYNC110  # another thread adds it
-            await asyncio.sleep(0.01)
+    await until(lambda: "login.example" in slow.questions)
     slow.may_answer.set()
     await asyncio.gather(*waiting)
 

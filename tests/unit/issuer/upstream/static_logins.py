@@ -1,8 +1,6 @@
 """A static provider for tests, and `Passwords` whose computations a test counts and holds."""
 
-import asyncio
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +13,7 @@ from scopewright.issuer.upstream.password_budgets import PasswordBudgets
 from scopewright.issuer.upstream.passwords import Passwords
 from tests.harness.clock import Clock
 from tests.harness.users import provider_of, static_user
+from tests.harness.waiting import until
 
 RIGHT = "correct horse"
 ADDRESS = "192.0.2.1"
@@ -26,13 +25,6 @@ def static_provider(*users: Any, name: str = "staff", **changes: Any) -> Provide
     claims = ClaimMappings(groups_prefix="staff:", groups_allow=("hr-*",))
     fields = {"oidc": None, "subject_domain": f"static:{name}", "claims": claims, "users": data} | changes
     return provider_of(name, **fields)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what threads do."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # threads set no event of asyncio
-            await asyncio.sleep(0.001)
 
 
 @dataclass

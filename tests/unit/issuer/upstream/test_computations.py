@@ -12,7 +12,7 @@ import pytest
 from scopewright.issuer.upstream.computations import CONCURRENCY, NICE, QUEUE, Computations
 from scopewright.issuer.upstream.login import PasswordsBusy
 from tests.harness.issuer import settle
-from tests.unit.issuer.upstream.static_logins import until
+from tests.harness.waiting import until
 
 
 class Held:

@@ -12,6 +12,7 @@ from scopewright.issuer.upstream.refetched import RETRY_SECONDS
 from scopewright.issuer.upstream.slots import RequestSlots
 from scopewright.upstream import UpstreamFailed
 from tests.harness.openid_replies import Reply, reply_json, reply_slowly, replying
+from tests.harness.waiting import until
 from tests.unit.issuer.upstream.support import LoginHarness, new_request
 
 AWAY = replying(Reply(503))
@@ -135,12 +136,10 @@ async def test_logins_at_once_fetch_a_new_key_once(login: LoginHarness) -> None:
 async def test_key_that_is_published_during_a_fetch_is_fetched_at_once(login: LoginHarness) -> None:
     """The fetch in progress has the keys of before, and is not the one that an unknown key causes."""
     await login.login()
-    keys_before = {"keys": [key.as_dict(private=False) for key in login.openid.keys]}
-    login.openid.replies["jwks"] = replying(replace(reply_json(keys_before), delay=0.5))
+    login.openid.replies["jwks"] = replying(replace(reply_json(login.openid.jwks), delay=0.5))
     login.seconds += KEYS_SECONDS
     await login.login()
-    while login.openid.count("jwks") < 2:  # noqa: ASYNC110  # the provider runs in a thread
-        await asyncio.sleep(0.01)
+    await until(lambda: login.openid.count("jwks") == 2)
     del login.openid.replies["jwks"]
     login.openid.rotate()
     await asyncio.gather(*(login.login() for _ in range(3)))
@@ -172,8 +171,7 @@ async def test_withdrawn_key_is_not_used_after_the_next_fetch(login: LoginHarnes
     await login.login()
     withdrawn = login.openid.keys
     login.openid.rotate()
-    jwks = {"keys": [key.as_dict(private=False) for key in login.openid.keys]}
-    login.openid.replies["jwks"] = replying(reply_json(jwks))
+    login.openid.replies["jwks"] = replying(reply_json(login.openid.jwks))
     login.openid.keys = withdrawn
     login.seconds += KEYS_SECONDS
     await login.login()

@@ -16,7 +16,8 @@ from scopewright.issuer.upstream.passwords import MAX_USERNAME, MAX_WAITING, Pas
 from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS
 from tests.harness.clock import START
 from tests.harness.users import static_user
-from tests.unit.issuer.upstream.static_logins import ADDRESS, RIGHT, PasswordsHarness, static_provider, until
+from tests.harness.waiting import until
+from tests.unit.issuer.upstream.static_logins import ADDRESS, RIGHT, PasswordsHarness, static_provider
 
 
 async def test_a_real_hash_lets_its_password_in_and_no_other() -> None:

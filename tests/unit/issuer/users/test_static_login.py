@@ -23,6 +23,7 @@ from tests.harness.html_page import Page
 from tests.harness.issuer import settle
 from tests.harness.samples import SECRET
 from tests.harness.users import CLIENT_ID, REDIRECT_URI, VERIFIER, UsersHarness, provider_of, static_user, web_record
+from tests.harness.waiting import until
 
 PASSWORD: Final = "correct horse"  # of a test
 HASH: Final = hashed(PASSWORD)
@@ -68,9 +69,7 @@ class StaticLogins:
             return await self.send(await self.form(browser), username, password, browser=browser, address=address)
 
     async def until_checked(self, count: int) -> None:
-        async with asyncio.timeout(5):
-            while len(self.checked) < count:  # noqa: ASYNC110  # threads set no event of asyncio
-                await asyncio.sleep(0.001)
+        await until(lambda: len(self.checked) >= count)
 
 
 @asynccontextmanager
