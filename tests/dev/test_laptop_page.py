@@ -4,8 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import yaml
 
 from tests.doc_checks import PART
 from tests.documents import ROOT, Block, document
+from tests.harness.waiting import poll
 from tests.pages.page import Page
 from tests.ports import free_port
 from tests.running import Running, hr_example
@@ -60,13 +60,6 @@ def blocks() -> list[Block]:
     return [block for block in _PAGE.blocks if first < block.line <= last]
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
 def serving(laptop: Laptop) -> Iterator[int]:
     """The service of docs/call/shell.md, on a free port."""
@@ -85,7 +78,7 @@ def serving(laptop: Laptop) -> Iterator[int]:
 def test_every_method_is_tried_as_on_the_page(laptop: Laptop) -> None:
     key_pair, token, dpop, caller, account, projected = blocks()
     laptop.apply(key_pair)
-    until((laptop.secret / "private_key.jwk").exists)
+    poll((laptop.secret / "private_key.jwk").exists)
     laptop.run(token)
 
     laptop.apply(dpop)
@@ -103,12 +96,12 @@ def test_every_method_is_tried_as_on_the_page(laptop: Laptop) -> None:
             )
             return done.stdout
 
-        until(lambda: answer() == "{'caller': 'staff.hr-desk'}\n")
+        poll(lambda: answer() == "{'caller': 'staff.hr-desk'}\n")
         plain = program.replace(", dpop=True", "")
         refused = subprocess.run([sys.executable, "-c", plain], cwd=laptop.folder, capture_output=True, check=False)
         assert b"DPoP" in refused.stderr
 
     laptop.apply(Block(dpop.document, dpop.line, dpop.language, dpop.text.replace("true", "false")))
     laptop.apply(account)
-    until(lambda: not (laptop.secret / "private_key.jwk").exists())
+    poll(lambda: not (laptop.secret / "private_key.jwk").exists())
     laptop.run(projected)

@@ -1,8 +1,11 @@
 """Waits for what no event of asyncio tells: the work of threads, processes and other tasks."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 _LIMIT_SECONDS: Final = 30
 """Only a failure takes as long."""
@@ -13,3 +16,12 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(_LIMIT_SECONDS):
         while not condition():  # noqa: ASYNC110  # there is no event for it
             await asyncio.sleep(0.005)
+
+
+def poll(look: Callable[[], T], seen: Callable[[], object] = lambda: "", seconds: float = 20) -> T:
+    """The same outside of asyncio: wait until `look` returns a true value, and return it. A timeout shows `seen()`."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, f"still false after {seconds} s\n{seen()}"
+        time.sleep(0.02)
+    return found

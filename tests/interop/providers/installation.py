@@ -11,6 +11,7 @@ import yaml
 
 from tests.harness.login_issuer import application, manifest
 from tests.harness.relying_party import RelyingParty
+from tests.harness.waiting import poll
 from tests.running import Running
 
 SYSTEM: Final = "scopewright-system"
@@ -56,23 +57,19 @@ class Installation(Running):
     def ready_of(self, provider: str, reason: str, seconds: float = 20.0) -> str:
         """The message of the condition Ready of the provider, once it has this reason."""
         file = self.state / "status" / "identityprovider" / SYSTEM / f"{provider}.yaml"
-        end, found = time.monotonic() + seconds, None
-        while time.monotonic() < end:
+
+        def ready() -> dict[str, str]:
             status = yaml.safe_load(file.read_text()) if file.exists() else {}
             conditions = (status.get("status") or status).get("conditions", [])
-            found = next((c for c in conditions if c["type"] == "Ready"), None)
-            if found is not None and found["reason"] == reason:
-                return str(found["message"])
-            time.sleep(0.1)
-        raise AssertionError(f"{provider} is not {reason}, but {found}\n{self.printed()}")
+            return next((c for c in conditions if c["type"] == "Ready"), {})
+
+        poll(lambda: ready().get("reason") == reason, lambda: f"{ready()}\n{self.printed()}", seconds)
+        return ready()["message"]
 
     def wait_for_record(self, provider: str, entry: str, part: str, seconds: float = 20.0) -> None:
         """Wait until the entry of the provider's record, which issuers follow, has this part."""
         file = self.state / "secrets" / SYSTEM / f"identityprovider.{provider}" / entry
-        end = time.monotonic() + seconds
-        while not file.exists() or part not in file.read_text():
-            assert time.monotonic() < end, self.printed()
-            time.sleep(0.05)
+        poll(lambda: file.exists() and part in file.read_text(), self.printed, seconds)
         time.sleep(0.5)  # the issuer follows it at once, but in a task of its own
 
     def move_clock(self, seconds: float) -> None:

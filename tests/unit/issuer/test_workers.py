@@ -6,14 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.harness.samples import ISSUER, SECRET
+from tests.harness.waiting import poll
 
 PROGRAM = """
 import contextlib, sys
@@ -81,13 +81,6 @@ class Issuer:
         return float(found[1])
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def running_issuer(folder: Path, *arguments: str) -> Iterator[Issuer]:
     running = Issuer(folder, *arguments)
@@ -115,14 +108,14 @@ def test_killed_worker_is_restarted_while_the_other_serves(issuer: Issuer) -> No
     assert {issuer.token() for _ in range(10)} == {200}
     killed = min(before)
     os.kill(killed, signal.SIGKILL)
-    until(lambda: killed not in issuer.workers())
+    poll(lambda: killed not in issuer.workers())
     assert {issuer.token() for _ in range(10)} == {200}
-    until(lambda: len(issuer.workers()) == 2)
+    poll(lambda: len(issuer.workers()) == 2)
     assert {issuer.token() for _ in range(20)} == {200}
-    until(lambda: issuer.metric("scopewright_issuer_ready_workers") == 2)
+    poll(lambda: issuer.metric("scopewright_issuer_ready_workers") == 2)
     assert issuer.metric("scopewright_issuer_workers") == 2
     assert f"(process {killed}) was killed by SIGKILL, restarting in 0.1 s" in issuer.log.read_text()
-    until(lambda: issuer.metric('scopewright_issuer_requests_total{handler="token",result="issued"}') == 40, seconds=5)
+    poll(lambda: issuer.metric('scopewright_issuer_requests_total{handler="token",result="issued"}') == 40, seconds=5)
 
 
 def test_metrics_have_a_separate_port_and_sum_over_all_workers(issuer: Issuer) -> None:
@@ -142,8 +135,8 @@ def test_hung_worker_is_killed_and_replaced(tmp_path: Path) -> None:
         assert issuer.line() == ISSUER
         hung = min(issuer.workers())
         os.kill(hung, signal.SIGSTOP)
-        until(lambda: hung not in issuer.workers(), seconds=60)
-        until(lambda: len(issuer.workers()) == 2)
+        poll(lambda: hung not in issuer.workers(), seconds=60)
+        poll(lambda: len(issuer.workers()) == 2)
         assert f"(process {hung}): no heartbeat for" in issuer.log.read_text()
         assert f"(process {hung}) was killed by SIGKILL" in issuer.log.read_text()
         assert {issuer.token() for _ in range(10)} == {200}
@@ -166,7 +159,7 @@ def test_workers_end_with_their_parent(issuer: Issuer) -> None:
     workers = issuer.workers()
     issuer.process.kill()
     issuer.process.wait(10)
-    until(lambda: not any(_runs(pid) for pid in workers))
+    poll(lambda: not any(_runs(pid) for pid in workers))
 
 
 def _runs(pid: int) -> bool:
