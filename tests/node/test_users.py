@@ -17,6 +17,7 @@ from tests.chart import logins
 from tests.chart.helm import NAMESPACE, merged
 from tests.cluster.kube import Manifest
 from tests.cluster.waiting import until
+from tests.harness.relying_party import TokenResponse
 
 from .node import Node
 from .system import RELEASE, TIMEOUT_SECONDS, VALUES, System
@@ -80,24 +81,22 @@ def test_a_user_logs_in_and_stays_logged_in_when_the_pod_is_replaced(users: Syst
         assert again.claims["auth_time"] == first.claims["auth_time"]
         assert salary(again.access_token) == 200
         assert salary(user.refreshed(first).access_token) == 200
+        end_in_pod(users, user, again)
     files = {file.name: (file.stat().st_uid, file.stat().st_mode & 0o777) for file in (tmp_path / "sessions").iterdir()}
     assert files["sessions.db"] == (65532, 0o600)
 
 
-def test_an_operator_of_the_platform_finds_and_ends_the_user_in_the_pod(users: System) -> None:
-    """`scopewright users` takes its settings from the environment of the container, and its audit line is in the log."""
-    client_id, secret = credential(users)
-    with logins.Visitor(VALUES["issuer"]["url"], client_id, secret) as user:
-        tokens = user.log_in()
-        sub = tokens.claims["sub"]
-        (found,) = json.loads(in_pod(users, "find", sub, "--output", "json"))
-        assert tokens.claims["sid"] in {session["sid"] for session in found["sessions"]}
-        assert sub in in_pod(users, "list")
-        assert "every access token of the user" in in_pod(users, "end", sub, "--yes")
-        until(lambda: salary(tokens.access_token) == 401)
-        user.log_in()
-        assert user.passwords_asked == 2
-    log = users.kubectl("logs", f"--namespace={NAMESPACE}", f"deployment/{DEPLOYMENT}", "--container=issuer")
+def end_in_pod(system: System, user: logins.Visitor, tokens: TokenResponse) -> None:
+    """`scopewright users` takes its settings from the environment of the container; its audit line is in the log."""
+    sub = tokens.claims["sub"]
+    (found,) = json.loads(in_pod(system, "find", sub, "--output", "json"))
+    assert tokens.claims["sid"] in {session["sid"] for session in found["sessions"]}
+    assert sub in in_pod(system, "list")
+    assert "every access token of the user" in in_pod(system, "end", sub, "--yes")
+    asked = user.passwords_asked
+    user.log_in()
+    assert user.passwords_asked == asked + 1
+    log = system.kubectl("logs", f"--namespace={NAMESPACE}", f"deployment/{DEPLOYMENT}", "--container=issuer")
     (line,) = (json.loads(line) for line in log.splitlines() if '"event":"users_end"' in line)
     assert (line["result"], line["subject"]) == ("ended", sub)
 
