@@ -19,10 +19,18 @@ from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.memory_sessions import MemorySessions
 from tests.harness.samples import BANK, NAMESPACE, PAYROLL, PAYROLL_SERVICE, SECRET
-from tests.unit.issuer.users.logins import CALLBACK, CLIENT_ID, Logins, running_logins, web_client
+from tests.unit.issuer.users.logins import CALLBACK, CLIENT_ID, VERIFIER, Logins, running_logins, s256, web_client
 from tests.unit.issuer.users.test_user_exchange import MANAGER, install
 
 BOTH = ("client_credentials", "authorization_code", "refresh_token")
+PUSHED = {
+    "response_type": "code",
+    "client_id": CLIENT_ID,
+    "redirect_uri": CALLBACK,
+    "scope": "openid",
+    "code_challenge": s256(VERIFIER),
+    "code_challenge_method": "S256",
+}
 ADVICE = "set users.sessions.valkey, or run one replica of the issuer"
 
 
@@ -85,6 +93,7 @@ async def user_requests(logins: Logins, tokens: dict[str, Any], code: str) -> di
         "consent": await http.post("/consent"),
         "logout": await http.get("/logout"),
         "account": await http.get("/account"),
+        "par": await logins.post(PUSHED, SECRET, path="/par"),
         "userinfo": await http.get("/userinfo", headers={"authorization": f"Bearer {tokens['userinfo']}"}),
         "code": await logins.redeem(code),
         "refresh": await logins.refresh(tokens["refresh_token"]),
@@ -117,6 +126,7 @@ async def test_users_are_refused_with_what_to_do_and_go_on_afterwards(logins: Lo
     await guard_of(logins.harness).check()
     answers = await user_requests(logins, tokens, code)
     assert [name for name, answer in answers.items() if answer.status_code == 503] == []
+    assert answers["par"].status_code == 201
     assert {answers[name].status_code for name in ("userinfo", "code", "refresh", "exchange", "revoke")} == {200}, (
         "nothing was used up"
     )
