@@ -53,7 +53,9 @@ class Pair:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
+    while True:
+        if await condition():
+            return
         await asyncio.sleep(0.02)
 
 
