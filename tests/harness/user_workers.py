@@ -26,6 +26,7 @@ from scopewright.core.providers.static_users import encode_static_users
 from scopewright.core.records.identity_provider import ClaimMappings
 from scopewright.issuer import IssuerSettings, run, run_workers
 from tests.harness.samples import NAMESPACE
+from tests.harness.shared_records import SharedRecords
 from tests.harness.users import UsersHarness, provider_of, static_user
 
 issuer = UsersHarness(Path(sys.argv[1])).issuer
@@ -35,7 +36,8 @@ issuer.put_provider(provider_of(oidc=None, claims=claims, users=encode_static_us
 
 @contextlib.asynccontextmanager
 async def open_store():
-    yield issuer.store
+    records = os.environ["SCOPEWRIGHT_RECORDS"]
+    yield SharedRecords(Path(records)) if records else issuer.store
 
 users = user_endpoints(os.environ["SCOPEWRIGHT_SESSIONS"], NAMESPACE)
 
@@ -67,13 +69,18 @@ class ToPorts(httpx.BaseTransport):
 
 
 class Workers:
-    """`sessions` is that of `--sessions`; default: a file in `folder`."""
+    """`sessions` is that of `--sessions`; default: a file in `folder`. `records` is the folder of `SharedRecords`;
+    default: own records, with which the static user can log in.
+    """
 
-    def __init__(self, folder: Path, sessions: str = "") -> None:
+    def __init__(self, folder: Path, sessions: str = "", records: Path | None = None) -> None:
         self.folder = folder
         argon2id = Argon2id(salt=b"of this test ...", length=32, iterations=2, lanes=1, memory_cost=19456)
         command = [sys.executable, "-c", PROGRAM, str(folder), argon2id.derive_phc_encoded(PASSWORD.encode())]
-        environment = os.environ | {"SCOPEWRIGHT_SESSIONS": sessions or str(folder / "sessions.db")}
+        environment = os.environ | {
+            "SCOPEWRIGHT_SESSIONS": sessions or str(folder / "sessions.db"),
+            "SCOPEWRIGHT_RECORDS": str(records or ""),
+        }
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=Path.cwd(), env=environment
@@ -81,6 +88,10 @@ class Workers:
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
         assert self.process.stdout.readline().strip() == ISSUER, (folder / "log").read_text()
+
+    def refuses_users(self) -> bool:
+        """Whether a page for users is answered with 503, on a connection of its own."""
+        return httpx.get(f"http://127.0.0.1:{self.port}/account", trust_env=False, timeout=30).status_code == 503
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
