@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scopewright.core.records.names import KEY_ENTRY, previous_key_entry
+from scopewright.core.records.resource_server import UserGrant
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_ATTEMPTS, MAX_COOKIE_BYTES, Attempts, PendingLogin
 from scopewright.issuer.users.sessions import UserSessions
@@ -22,7 +23,7 @@ from scopewright.stores.sessions.sealed import SealedSessions
 from tests.harness.html_page import Page
 from tests.harness.issuer import settle
 from tests.harness.samples import ISSUER
-from tests.harness.users import REDIRECT_URI, UsersHarness, parameters
+from tests.harness.users import REDIRECT_URI, UsersHarness, delegating_record, parameters
 
 EVIL = "https://evil.example/"
 
@@ -189,6 +190,20 @@ async def test_a_consent_is_to_what_the_page_showed(users: UsersHarness) -> None
     large = await users.follow(await users.authorize(scope="openid email payroll.read"))
     token = dict(Page(small).forms["consent"].fields)["csrf"]
     assert (await users.submit(large, "consent", "allow", csrf=token)).status_code == 403
+
+
+async def test_a_consent_is_not_to_what_was_granted_after_the_page(users: UsersHarness) -> None:
+    page = await at_consent(users, scope="openid payroll.read payroll.write")
+    grant = UserGrant(("payroll.read", "payroll.write"), groups=("hr-staff",), namespaces=("hr",))
+    users.issuer.put(delegating_record(user_grants=(grant,)))
+    await settle()
+    assert (await users.submit(page, "consent", "allow")).status_code == 403
+
+
+async def test_a_consent_is_that_of_the_user_who_saw_the_page(users: UsersHarness) -> None:
+    page = await at_consent(users, scope="openid")
+    await users.log_in("eve", scope="openid", prompt="login")
+    assert (await users.submit(page, "consent", "allow")).status_code == 403
 
 
 # Session fixation
