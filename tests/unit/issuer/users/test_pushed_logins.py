@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from scopewright.core.failures import Unavailable
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.users import push_bounds
 from scopewright.issuer.users.codes import Codes
 from scopewright.issuer.users.push_bounds import BroughtBounds
@@ -315,6 +316,12 @@ async def test_a_client_that_must_push_logs_users_in(users: UsersHarness) -> Non
     await users.put_web(pushed_requests_required=True)
     assert users.error_of(await users.authorize()) == "invalid_request"
     assert users.parameters_of(await users.decide(await users.bring(await users.request_uri())))["code"]
+
+
+async def test_with_the_profile_fapi2_every_client_must_push(users: UsersHarness) -> None:
+    users.issuer.put(IssuerRecord(ISSUER, profile="FAPI2"))
+    await users.put_web(method="PrivateKeyJWT")
+    assert "push+the+request" in (await users.authorize()).headers["location"]
 
 
 async def test_a_login_that_began_without_a_push_ends_when_one_is_required(users: UsersHarness) -> None:
