@@ -9,10 +9,11 @@ from scopewright.cli.user_output import as_json, details
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.client import Login
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
-from scopewright.issuer.users.sessions import UserSessions
+from scopewright.issuer.users.sessions import UserSessions, save_session
+from scopewright.issuer.users.user_record import session_handle
 from scopewright.issuer.users_admin.stored_users import StoredUser
 from scopewright.stores.sessions import Delete, Put
-from scopewright.stores.sessions.sealed import SealedSessions, SessionKeys
+from scopewright.stores.sessions.sealed import Forget, SealedSessions, SessionKeys
 from tests.harness.users import provider_of
 from tests.unit.issuer.users.logins import CALLBACK, other_client, user, web_client
 from tests.unit.issuer.users_admin.admins import OFFLINE, Admin, admin_of, running_admin
@@ -115,6 +116,14 @@ async def test_other_installations_on_the_server_are_not_shown(admin: Admin) -> 
     await sessions_at("https://other.example", b"x" * 32).begin(EVE)
     assert await admin.every() == {}
     assert admin.users.unreadable > 0
+
+
+async def test_a_session_of_another_installation_does_not_stand_in_for_one_of_this(admin: Admin) -> None:
+    session, keys = await admin.logins.session(ADA), SessionKeys(b"s" * 32)
+    other = SealedSessions(admin.store, lambda: "https://other.example", lambda: keys, admin.logins.harness.clock)
+    await other.write(save_session(session, 0, admin.logins.harness.clock()))
+    await admin.sealed.write(Forget(session_handle(session.sid)))
+    assert await admin.every() == {}
 
 
 async def test_a_value_that_poses_as_a_session_is_not_listed(admin: Admin) -> None:
