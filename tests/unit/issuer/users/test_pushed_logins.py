@@ -383,7 +383,10 @@ async def test_two_issuers_with_one_file_give_one_code(tmp_path: Path) -> None:
             await users.log_in()
             uri = await users.request_uri()
             cookies = "; ".join(f"{name}={value}" for name, value in users.browser.cookies.items())
-            at_second = {"params": {"client_id": CLIENT_ID, "request_uri": uri}, "headers": {"cookie": cookies}}
+            at_second: dict[str, Any] = {
+                "params": {"client_id": CLIENT_ID, "request_uri": uri},
+                "headers": {"cookie": cookies},
+            }
             answers = await asyncio.gather(
                 *(users.bring(uri) for _ in range(10)),
                 *(second.http.get("/authorize", **at_second) for _ in range(10)),
@@ -412,7 +415,7 @@ async def test_at_a_provider_while_the_store_is_away(tmp_path: Path) -> None:
     async with running_providers(tmp_path, COMPANY) as logins:
         users = logins.users
         back = await users.follow(await users.bring(await users.request_uri()))
-        get, users.store.get = users.store.get, away  # type: ignore[assignment]
+        get, users.store.get = users.store.get, away  # type: ignore[method-assign]
         assert (await logins.back(back)).status_code == 503
         users.store.get = get  # type: ignore[method-assign]
         assert users.parameters_of(await users.decide(await logins.back(back)))["code"]
@@ -422,8 +425,7 @@ async def test_with_a_password(tmp_path: Path) -> None:
     async with running_providers(tmp_path, STAFF) as logins:
         users = logins.users
         page = await users.follow(await users.bring(await users.request_uri()))
-        form = {"username": "ada", "password": "correct horse"}
-        answer = await users.submit(page, "password-form", "log-in", **form)
+        answer = await users.submit(page, "password-form", "log-in", username="ada", password="correct horse")
         assert users.parameters_of(await users.decide(answer))["code"]
 
 
