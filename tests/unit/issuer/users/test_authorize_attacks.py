@@ -200,12 +200,6 @@ async def test_a_consent_is_not_to_what_was_granted_after_the_page(users: UsersH
     assert (await users.submit(page, "consent", "allow")).status_code == 403
 
 
-async def test_a_consent_is_that_of_the_user_who_saw_the_page(users: UsersHarness) -> None:
-    page = await at_consent(users, scope="openid")
-    await users.log_in("eve", scope="openid", prompt="login")
-    assert (await users.submit(page, "consent", "allow")).status_code == 403
-
-
 # Session fixation
 
 
