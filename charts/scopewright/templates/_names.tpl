@@ -94,6 +94,7 @@ labels:
 /.well-known/oauth-authorization-server{{ $path }}
 {{- if .Values.users.enabled }}
 {{ $path }}/authorize
+{{ $path }}/par
 {{ $path }}/login/
 {{ $path }}/consent/
 {{ $path }}/callback/
