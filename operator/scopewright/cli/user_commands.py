@@ -13,7 +13,7 @@ from scopewright.cli import options
 from scopewright.cli.event_loop import run_loop
 from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, UsageError, fail
 from scopewright.cli.settings import set_up_logging
-from scopewright.cli.user_store import Opened, Place, opened_users
+from scopewright.cli.user_store import OpenedUsers, Place, opened_users
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.users import subject_of
 
@@ -66,7 +66,7 @@ def list_users(
             return False
         return not reference or any(application.client == client for application in user.applications)
 
-    async def run(opened: Opened) -> int:
+    async def run(opened: OpenedUsers) -> int:
         from scopewright.cli.user_output import print_json, print_table
 
         show = print_json if output is Output.json else print_table
@@ -103,7 +103,7 @@ def find(
     if (text is None) is (subject is None) or (provider is None) is not (subject is None):
         raise UsageError("pass a TEXT, or both --provider and --subject")
 
-    async def run(opened: Opened) -> int:
+    async def run(opened: OpenedUsers) -> int:
         from scopewright.cli.user_output import print_details, print_json
 
         sub = _subject_at(opened, provider, subject) if provider and subject else text or ""
@@ -150,7 +150,7 @@ def end(
     if not yes and not sys.stdin.isatty():
         raise UsageError("standard input is not a terminal, so nobody can be asked: pass --yes")
 
-    async def run(opened: Opened) -> int:
+    async def run(opened: OpenedUsers) -> int:
         hashes = await _hashes_of(opened, sub, client_id) if client_id else ()
         if not yes and not await _is_confirmed(opened, sub, session, client):
             return fail(REFUSED, "nothing was ended")
@@ -165,7 +165,7 @@ def end(
     _run(Place(source, namespace, kubeconfig, sessions, state), run)
 
 
-def _run(place: Place, work: Callable[[Opened], Awaitable[int]]) -> None:
+def _run(place: Place, work: Callable[[OpenedUsers], Awaitable[int]]) -> None:
     """Run the command and exit."""
     set_up_logging("text", "critical")  # what fails is raised
 
@@ -186,7 +186,7 @@ async def _matching(users: "StoredUsers", is_wanted: "Callable[[StoredUser], boo
             yield user
 
 
-async def _one(opened: Opened, sub: str) -> "AsyncIterator[StoredUser]":
+async def _one(opened: OpenedUsers, sub: str) -> "AsyncIterator[StoredUser]":
     yield await opened.users.one(sub)
 
 
@@ -196,7 +196,7 @@ def _note_unreadable(users: "StoredUsers") -> None:
         typer.echo(f"not shown: {users.unreadable} stored values that cannot be opened: {keys}", err=True)
 
 
-def _subject_at(opened: Opened, provider: str, upstream: str) -> str:
+def _subject_at(opened: OpenedUsers, provider: str, upstream: str) -> str:
     from scopewright.issuer.users.developer_login import DEVELOPER_DOMAIN
     from scopewright.issuer.users.login_policy import DEVELOPER
 
@@ -216,7 +216,7 @@ def _client_id(reference: str) -> str:
     return f"{match['namespace']}.{match['name']}"
 
 
-async def _hashes_of(opened: Opened, sub: str, client_id: str) -> tuple[str, ...]:
+async def _hashes_of(opened: OpenedUsers, sub: str, client_id: str) -> tuple[str, ...]:
     """Of the client, and of earlier ones of its name to which the user has consented."""
     client = opened.records.registry.clients.get(client_id)
     reference = client_id.replace(".", "/", 1)
@@ -229,7 +229,7 @@ async def _hashes_of(opened: Opened, sub: str, client_id: str) -> tuple[str, ...
     return tuple(sorted(hashes))
 
 
-async def _is_confirmed(opened: Opened, sub: str, session: str | None, client: str | None) -> bool:
+async def _is_confirmed(opened: OpenedUsers, sub: str, session: str | None, client: str | None) -> bool:
     from scopewright.cli.user_output import details
 
     try:

@@ -16,7 +16,7 @@ from scopewright.cli.library_commands import write_output
 from scopewright.cli.printable import printable
 from scopewright.issuer.users.stored import Session
 from scopewright.issuer.users_admin.end import Ended
-from scopewright.issuer.users_admin.stored_users import Application, StoredUser, StoredUsers
+from scopewright.issuer.users_admin.stored_users import StoredApplication, StoredUser, StoredUsers
 
 MAX_NAME: Final = 60
 """Characters of a name or an address in text."""
@@ -165,12 +165,12 @@ def _row(user: StoredUser, stored: StoredUsers) -> tuple[str, ...]:
     )
 
 
-def _name(application: Application) -> str:
+def _name(application: StoredApplication) -> str:
     name = printable(application.client) or "an application"
     return f"{name} (deleted)" if application.is_deleted else name
 
 
-def _what(application: Application) -> Iterator[str]:
+def _what(application: StoredApplication) -> Iterator[str]:
     if application.refresh_tokens:
         yield _counted(application.refresh_tokens, "refresh token")
     if application.offline_sids:

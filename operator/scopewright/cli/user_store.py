@@ -33,14 +33,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedUsers:
     records: "Records"
     users: "StoredUsers"
     end: "EndUsers"
 
 
 @asynccontextmanager
-async def opened_users(place: Place) -> AsyncIterator[Opened]:
+async def opened_users(place: Place) -> AsyncIterator[OpenedUsers]:
     from scopewright.issuer.users_admin.end import EndUsers
     from scopewright.issuer.users_admin.records import read_records
     from scopewright.issuer.users_admin.stored_users import StoredUsers
@@ -58,7 +58,7 @@ async def opened_users(place: Place) -> AsyncIterator[Opened]:
             registry = records.registry
             sealed = SealedSessions(store, lambda: records.issuer_url, lambda: registry.session_keys, time.time)
             users = StoredUsers(sealed, registry.clients, registry.providers)
-            yield Opened(records, users, EndUsers(records, sealed, time.time))
+            yield OpenedUsers(records, users, EndUsers(records, sealed, time.time))
     finally:
         await store.close()
 

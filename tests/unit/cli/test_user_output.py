@@ -14,7 +14,7 @@ from scopewright.issuer.state.clients import ClientIndex
 from scopewright.issuer.state.providers import Provider, ProviderIndex
 from scopewright.issuer.users.user_record import Consent
 from scopewright.issuer.users_admin.end import Ended
-from scopewright.issuer.users_admin.stored_users import Application, StoredUser, StoredUsers
+from scopewright.issuer.users_admin.stored_users import StoredApplication, StoredUser, StoredUsers
 from scopewright.stores.sessions.sealed import SealedSessions, SessionKeys
 from tests.documents import ROOT
 from tests.harness.memory_sessions import MemorySessions
@@ -31,7 +31,7 @@ STORED = StoredUsers(SEALED, ClientIndex(), ProviderIndex())
 def hostile() -> StoredUser:
     eve = user("eve", HOSTILE)
     session = session_of(eve, name=HOSTILE, email=HOSTILE, preferred_username=HOSTILE)
-    return StoredUser(eve.subject, (session,), (), (Application(HOSTILE, "hash", False, 1, (HOSTILE,)),))
+    return StoredUser(eve.subject, (session,), (), (StoredApplication(HOSTILE, "hash", False, 1, (HOSTILE,)),))
 
 
 async def each(*users: StoredUser) -> AsyncIterator[StoredUser]:
@@ -131,7 +131,7 @@ async def test_the_run_book_shows_what_is_printed(capsys: pytest.CaptureFixture[
         Consent("hr.hr-web", "hash", "", ("openid", "email", "offline_access"), BEGUN),
         Consent("hr.hr-web", "hash", "", ("payroll.read",), BEGUN, "payroll/payroll-api"),
     )
-    web = Application("hr/hr-web", "hash", False, 1, (offline.sid,), consents)
+    web = StoredApplication("hr/hr-web", "hash", False, 1, (offline.sid,), consents)
     users = (
         StoredUser(ada.subject, (browser,), (offline,), (web,)),
         StoredUser(grace.subject, (session_of(replace(grace, provider="company"), name="Grace Hopper"),), (), ()),

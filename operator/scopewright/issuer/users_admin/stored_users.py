@@ -21,7 +21,7 @@ _OF_SESSION: Final = b'"secret_sha256"'
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
+class StoredApplication:
     """A client with refresh tokens or consents of a user."""
 
     client: str
@@ -42,7 +42,7 @@ class StoredUser:
     subject: str
     sessions: tuple[Session, ...]
     offline: tuple[Session, ...]
-    applications: tuple[Application, ...]
+    applications: tuple[StoredApplication, ...]
 
     @property
     def latest(self) -> Session | None:
@@ -141,13 +141,13 @@ class StoredUsers:
         )
 
 
-def applications_of(record: UserRecord, names: Mapping[str, str]) -> Iterator[Application]:
+def applications_of(record: UserRecord, names: Mapping[str, str]) -> Iterator[StoredApplication]:
     """In the order of their names, those of deleted clients last. `names` are the ids of clients by `uid_hash`."""
     former = {consent.client_uid_hash: consent.client_id for consent in record.consents}
     hashes = dict.fromkeys([*former, *(family.client_uid_hash for family in record.families)])
     for uid_hash in sorted(hashes, key=lambda each: (each not in names, names.get(each) or former.get(each, ""), each)):
         families = [family for family in record.families if family.client_uid_hash == uid_hash]
-        yield Application(
+        yield StoredApplication(
             client_reference(names.get(uid_hash) or former.get(uid_hash, "")),
             uid_hash,
             uid_hash not in names,
