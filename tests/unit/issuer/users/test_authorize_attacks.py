@@ -121,7 +121,14 @@ async def test_every_redirect_names_the_issuer(users: UsersHarness) -> None:
     assert [users.parameters_of(answer)["iss"] for answer in answers] == [ISSUER] * 4
 
 
-@pytest.mark.parametrize("changes", [{"code_challenge": None}, {"code_challenge_method": "plain"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_challenge": None},
+        {"code_challenge": None, "code_challenge_method": None},
+        {"code_challenge_method": "plain"},
+    ],
+)
 async def test_a_challenge_cannot_be_stripped_from_a_request(users: UsersHarness, changes: dict[str, Any]) -> None:
     await users.log_in("ada")
     assert users.error_of(await users.authorize(**changes)) == "invalid_request"
