@@ -1,7 +1,7 @@
 """`FailingSessions`: a session store that a test makes fail."""
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.sessions import Delete, Found, Page, Put
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage
 from tests.harness.memory_sessions import MemorySessions
 
 
@@ -20,7 +20,7 @@ class FailingSessions(MemorySessions):
             raise Unavailable("away")
         return await super().get(*keys)
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         if self.is_away:
             raise Unavailable("away")
         return await super().scan(start)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage, Stored
 
 MAX_BYTES: Final = 64 << 20
 PAGE_ENTRIES: Final = 25
@@ -46,12 +46,12 @@ class MemorySessions:
         self._entries = after
         return True
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         now = self._clock()
         keys = sorted(key for key in self._entries if key > bytes.fromhex(start))
         page = keys[:PAGE_ENTRIES]
         values = ((key, stored) for key in page if (stored := self._stored(key, now)))
-        return Page(now, tuple(values), page[-1].hex() if len(keys) > PAGE_ENTRIES else "")
+        return ScanPage(now, tuple(values), page[-1].hex() if len(keys) > PAGE_ENTRIES else "")
 
     async def store_id(self) -> str:
         return self._id

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import replace
 from typing import Final
 
-from scopewright.stores.sessions import Delete, Found, Page, Put
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage
 from scopewright.stores.sessions.valkey import ValkeySessions
 from tests.harness.clock import Clock
 from tests.harness.valkey_server import ValkeyServer
@@ -34,7 +34,7 @@ class MovedSessions:
             *(replace(change, ttl=change.ttl * SLOWER) if isinstance(change, Put) else change for change in changes)
         )
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         await self._move()
         return replace(await self._sessions.scan(start), now=self._clock())
 

@@ -12,14 +12,20 @@ from typing import Any, Final
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs
 from scopewright.issuer.endpoints.base import Outcome
-from scopewright.issuer.protocol.errors import SLOWED, ErrorCode, OAuthError, invalid_request, whole_seconds
+from scopewright.issuer.protocol.errors import (
+    SLOWED,
+    AuthorizationErrorCode,
+    ErrorCode,
+    OAuthError,
+    invalid_request,
+    whole_seconds,
+)
 from scopewright.issuer.protocol.request import ClientRequest, Form
 from scopewright.issuer.protocol.responses import json_answer
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request
 from scopewright.issuer.users.authorization_request import (
-    AuthorizationErrorCode,
     HintedSubject,
     RefusedRequest,
     UntrustedRequest,

@@ -24,15 +24,8 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN, require_grant_type
 from scopewright.issuer.tokens.signer import Signer
 from scopewright.issuer.upstream.login import LoginRefused
-from scopewright.issuer.users.codes import (
-    CODE_SECONDS,
-    Codes,
-    FoundCode,
-    grant_id_of,
-    proves_challenge,
-    redeemed,
-    with_redeemed,
-)
+from scopewright.issuer.users import codes
+from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
@@ -153,7 +146,7 @@ class UserGrants:
             raise invalid_grant("code_replayed")
         session = await self._confirm(grant, code.redirect_uri, found.session, found.store_now)
         user = await self._user(grant, code.delegated, session)
-        user, forgotten = with_redeemed(user, found)
+        user, forgotten = codes.with_redeemed(user, found)
         family = None
         if REFRESH_TOKEN in client.grant_types:
             family = self._begin_family(grant, found, session, jkt, user, await self._shared_login(code, session))
@@ -163,7 +156,9 @@ class UserGrants:
         redemption = Redemption(family.family_id if family else "")
         seconds = family.session.end_time - user.now if family else issued.token.expires_in
         writes = family.writes if family else (user.save(user.record),)
-        await save_or_lose(self._store, redeemed(found, redemption, max(CODE_SECONDS, seconds)), *writes, *forgotten)
+        await save_or_lose(
+            self._store, codes.redeemed(found, redemption, max(CODE_SECONDS, seconds)), *writes, *forgotten
+        )
         return issued
 
     async def _user(self, grant: _Grant, delegated: DelegatedAccess, session: Session) -> VersionedUser:

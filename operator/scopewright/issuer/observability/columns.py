@@ -14,7 +14,7 @@ Cells: TypeAlias = "memoryview[float]"
 """Of one process; the ranges here begin at 0."""
 
 
-class Counts:
+class CounterColumns:
     """A counter. `rows` are the values of its labels, all that there are."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Counts:
         return family
 
 
-class Levels:
+class GaugeColumns:
     """A gauge that each process writes."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Levels:
         return family
 
 
-class Durations:
+class HistogramColumns:
     """A histogram in seconds, with one label."""
 
     def __init__(

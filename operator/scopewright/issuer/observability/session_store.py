@@ -9,7 +9,7 @@ from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability.tracing import Spans
 from scopewright.issuer.observability.user_metrics import StoreOperation, StoreResult, UserMetrics
 from scopewright.issuer.rate_budget import Clock
-from scopewright.stores.sessions import Delete, Found, Page, Put, SessionStore
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage, SessionStore
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class MeasuredSessions:
     async def write(self, *changes: Put | Delete) -> bool:
         return await self._measured("write", lambda: self._store.write(*changes), lambda done: done)
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         return await self._measured("scan", lambda: self._store.scan(start))
 
     async def store_id(self) -> str:

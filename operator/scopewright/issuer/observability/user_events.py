@@ -6,36 +6,23 @@ docs/observability.md lists the events, results and reasons; tests compare.
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
+from scopewright.issuer.protocol.errors import AuthorizationErrorCode
 from scopewright.issuer.upstream.login import RefusedReason
 from scopewright.upstream import FailureReason
 
-Event = Literal["login", "consent", "access", "authorize", "logout", "session", "user_error"]
+UserEvent = Literal["login", "consent", "access", "authorize", "logout", "session", "user_error"]
 """Of an audit line about a user, beside those of the endpoints for clients."""
 
-RESULTS: Final[Mapping[Event, tuple[str, ...]]] = {
+RESULTS: Final[Mapping[UserEvent, tuple[str, ...]]] = {
     "login": ("accepted", "access_denied", "temporarily_unavailable"),
     "consent": ("allowed", "denied", "withdrawn"),
     "access": ("refused",),
-    "authorize": (
-        "issued",
-        "invalid_request",
-        "unauthorized_client",
-        "access_denied",
-        "unsupported_response_type",
-        "invalid_scope",
-        "invalid_target",
-        "server_error",
-        "login_required",
-        "consent_required",
-        "interaction_required",
-        "request_not_supported",
-        "request_uri_not_supported",
-    ),
+    "authorize": ("issued", *get_args(AuthorizationErrorCode)),
     "logout": ("ended", "ended_everywhere"),
     "session": ("ended",),
     "user_error": ("invalid_request", "server_error"),
 }
-"""Results by event. Those of `authorize` are `issued` and the errors that a client gets."""
+"""Results by event."""
 
 Way = Literal["openid", "static", "developer"]
 """How a user logs in: the kind of provider, not which."""

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability import user_events
-from scopewright.issuer.observability.columns import Counts, Durations, Levels
+from scopewright.issuer.observability.columns import CounterColumns, GaugeColumns, HistogramColumns
 from scopewright.issuer.observability.user_events import OTHER, CheckResult
 from scopewright.issuer.protocol.errors import OAuthError, from_failure
 from scopewright.issuer.serving.counters import WorkerCounters
@@ -33,14 +33,14 @@ ISSUED: Final = "issued"
 _PAGE_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STORE_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-_REQUESTS: Final = Counts(
+_REQUESTS: Final = CounterColumns(
     0,
     "scopewright_issuer_user_requests",
     "Requests of browsers, by page and result.",
     ("handler", "result"),
     ((handler, result) for handler in HANDLERS for result in get_args(PageResult)),
 )
-_SECONDS: Final = Durations(
+_SECONDS: Final = HistogramColumns(
     _REQUESTS.end,
     "scopewright_issuer_user_request_seconds",
     "Duration of requests of browsers, with the waits for providers and passwords.",
@@ -48,14 +48,14 @@ _SECONDS: Final = Durations(
     HANDLERS,
     _PAGE_BOUNDS,
 )
-_ERROR_PAGES: Final = Counts(
+_ERROR_PAGES: Final = CounterColumns(
     _SECONDS.end,
     "scopewright_issuer_user_error_pages",
     "Error pages, by reason: those of the audit event user_error.",
     ("error_reason",),
     ((reason,) for reason in user_events.ERROR_PAGES),
 )
-_LOGINS: Final = Counts(
+_LOGINS: Final = CounterColumns(
     _ERROR_PAGES.end,
     "scopewright_issuer_logins",
     "Logins by kind of provider and by result: accepted, or the reason of the refusal.",
@@ -66,7 +66,7 @@ _LOGINS: Final = Counts(
         for result in (user_events.ACCEPTED, *reasons, OTHER)
     ),
 )
-_DECISIONS: Final = Counts(
+_DECISIONS: Final = CounterColumns(
     _LOGINS.end,
     "scopewright_issuer_user_decisions",
     "Audit lines about users, by event and result, without logins and error pages.",
@@ -78,7 +78,7 @@ _DECISIONS: Final = Counts(
         for result in results
     ),
 )
-_GRANTS: Final = Counts(
+_GRANTS: Final = CounterColumns(
     _DECISIONS.end,
     "scopewright_issuer_user_grants",
     "Codes and refresh tokens of authenticated clients at the token endpoint: issued, or the reason of the refusal.",
@@ -88,14 +88,14 @@ _GRANTS: Final = Counts(
         *((REFRESH_TOKEN, r) for r in (ISSUED, *user_events.REFRESH_REFUSALS, *user_events.GRANT_REFUSALS)),
     ),
 )
-_CHECKS: Final = Counts(
+_CHECKS: Final = CounterColumns(
     _GRANTS.end,
     "scopewright_issuer_user_checks",
     "Questions to OpenID providers about users of sessions, by result.",
     ("result",),
     ((result,) for result in get_args(CheckResult)),
 )
-_STORE: Final = Counts(
+_STORE: Final = CounterColumns(
     _CHECKS.end,
     "scopewright_issuer_session_store_requests",
     "Requests to the session store.",
@@ -107,7 +107,7 @@ _STORE: Final = Counts(
         if result != "conflict" or operation == "write"
     ),
 )
-_STORE_SECONDS: Final = Durations(
+_STORE_SECONDS: Final = HistogramColumns(
     _STORE.end,
     "scopewright_issuer_session_store_seconds",
     "Time until the session store answered, or its failure was noticed.",
@@ -115,17 +115,17 @@ _STORE_SECONDS: Final = Durations(
     get_args(StoreOperation),
     _STORE_BOUNDS,
 )
-_POOL: Final = Levels(
+_POOL: Final = GaugeColumns(
     _STORE_SECONDS.end,
     "scopewright_issuer_user_requests_in_progress",
     "Requests of browsers that are handled now, in all processes.",
 )
-_POOL_LIMIT: Final = Levels(
+_POOL_LIMIT: Final = GaugeColumns(
     _POOL.end,
     "scopewright_issuer_user_requests_limit",
     "Requests of browsers that all processes handle at once at most. Beyond it they get 503.",
 )
-_PASSWORDS: Final = Levels(
+_PASSWORDS: Final = GaugeColumns(
     _POOL_LIMIT.end,
     "scopewright_issuer_password_computations",
     "Passwords of static users that are computed now, or wait for that. Each process computes 2 and lets 20 wait.",
@@ -137,7 +137,7 @@ _STORE_DOWN: Final = _PASSWORDS.end
 COLUMNS: Final = _STORE_DOWN + 1
 """Number of columns in the counters."""
 
-_COUNTERS: Final[tuple[Counts | Durations, ...]] = (
+_COUNTERS: Final[tuple[CounterColumns | HistogramColumns, ...]] = (
     _REQUESTS,
     _SECONDS,
     _ERROR_PAGES,
@@ -148,7 +148,7 @@ _COUNTERS: Final[tuple[Counts | Durations, ...]] = (
     _STORE,
     _STORE_SECONDS,
 )
-_LEVELS: Final = (_POOL, _POOL_LIMIT, _PASSWORDS)
+_GAUGES: Final = (_POOL, _POOL_LIMIT, _PASSWORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class UserMetrics:
             return
         totals = self._counters.shared.totals()[self._first : self._first + COLUMNS]
         yield from (counter.family(totals) for counter in _COUNTERS)
-        yield from (level.family(totals) for level in _LEVELS)
+        yield from (gauge.family(totals) for gauge in _GAUGES)
         yield GaugeMetricFamily(
             "scopewright_issuer_session_store_up",
             "1 if the session store answered the last request of every process, which is at most 20 s old.",

@@ -1,4 +1,4 @@
-"""The OAuth errors of the issuer (RFC 6749 §5.2)."""
+"""The OAuth errors of the issuer: those of answers (RFC 6749 §5.2) and those of redirects (§4.1.2.1)."""
 
 import math
 import re
@@ -25,6 +25,22 @@ ErrorCode = Literal[
     "temporarily_unavailable",
     "server_error",
 ]
+
+AuthorizationErrorCode = Literal[
+    "invalid_request",
+    "unauthorized_client",
+    "access_denied",
+    "unsupported_response_type",
+    "invalid_scope",
+    "invalid_target",
+    "server_error",
+    "login_required",
+    "consent_required",
+    "interaction_required",
+    "request_not_supported",
+    "request_uri_not_supported",
+]
+"""Of redirects to a client: RFC 6749 §4.1.2.1, RFC 8707 §2, OpenID Connect Core §3.1.2.6."""
 
 SLOWED: Final = "slowed"
 """The result, in metrics and audit lines only, of a 503 after too many refusals: any caller can cause it."""

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import OPENID_SCOPES
-from scopewright.issuer.observability.user_events import Event
+from scopewright.issuer.observability.user_events import UserEvent
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import texts
@@ -151,7 +151,7 @@ class Account:
     def _logged_out(self) -> Response:
         return page_response(LoggedOutPage(), set_cookies=[self._cookies.delete(self._cookies.session)])
 
-    def _audit(self, http: Request, event: Event, result: str, session: Session, **more: str) -> None:
+    def _audit(self, http: Request, event: UserEvent, result: str, session: Session, **more: str) -> None:
         self.log(http, event, result, {"subject": session.subject, "sid": session.sid, **more})
 
     @property

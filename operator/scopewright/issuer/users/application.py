@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from scopewright.core.failures import Unavailable
 from scopewright.core.session_stores import NOT_SHARED
 from scopewright.issuer.observability import audit
-from scopewright.issuer.observability.user_events import Event
+from scopewright.issuer.observability.user_events import UserEvent
 from scopewright.issuer.observability.user_metrics import PageResult, UserMetrics
 from scopewright.issuer.protocol.errors import OAuthError, from_failure, whole_seconds
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
@@ -45,10 +45,10 @@ class UserLog:
         self._clock = clock
         self._metrics = metrics
 
-    def __call__(self, http: Request, event: Event, result: str, more: Mapping[str, Any]) -> None:
+    def __call__(self, http: Request, event: UserEvent, result: str, more: Mapping[str, Any]) -> None:
         self.write(http.client.host if http.client else "", event, result, more)
 
-    def write(self, peer: str, event: Event, result: str, more: Mapping[str, Any]) -> None:
+    def write(self, peer: str, event: UserEvent, result: str, more: Mapping[str, Any]) -> None:
         """`peer` is empty for what happens without a request of a browser."""
         self._metrics.decided(event, result, more)
         chosen = {name: audit.printable(more[name][:MAX_DETAIL]) for name in _CHOSEN if name in more}

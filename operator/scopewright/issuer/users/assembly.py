@@ -102,9 +102,13 @@ class UserState:
         metrics: UserMetrics,
         guard: SessionStoreGuard | None = None,
     ) -> "UserState":
-        sealed = SealedSessions(settings.store, lambda: _installation(registry), lambda: registry.session_keys, clock)
-        if guard is not None:
-            sealed.require_shared = guard.require_shared
+        sealed = SealedSessions(
+            settings.store,
+            lambda: _installation(registry),
+            lambda: registry.session_keys,
+            clock,
+            guard.require_shared if guard else lambda: None,
+        )
 
         async def end(sid: str, subject: str) -> None:
             if await sessions.end(sid, subject):

@@ -8,11 +8,12 @@ redirect to the client (`RefusedRequest`).
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from scopewright.api import redirect_uris
 from scopewright.core.profile import allows_method
 from scopewright.core.records.client import Login, RequestedAccess
+from scopewright.issuer.protocol.errors import AuthorizationErrorCode
 from scopewright.issuer.protocol.request import Form, parameter, repeated_parameters
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -46,22 +47,6 @@ PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
 _NOT_PUSHED: Final = "push the request (RFC 9126), and send the browser with client_id and request_uri only"
 _SHA256: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
-
-AuthorizationErrorCode = Literal[
-    "invalid_request",
-    "unauthorized_client",
-    "access_denied",
-    "unsupported_response_type",
-    "invalid_scope",
-    "invalid_target",
-    "server_error",
-    "login_required",
-    "consent_required",
-    "interaction_required",
-    "request_not_supported",
-    "request_uri_not_supported",
-]
-"""RFC 6749 §4.1.2.1, RFC 8707 §2, OpenID Connect Core §3.1.2.6."""
 
 HintedSubject = Callable[[str], str | None]
 """Returns the `sub` of an ID token of this issuer, expired or not; None if it is not one."""

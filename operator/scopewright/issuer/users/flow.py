@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.users import User
+from scopewright.issuer.protocol.errors import AuthorizationErrorCode
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.users.authorization_request import AuthorizationErrorCode, AuthorizationRequest
+from scopewright.issuer.users.authorization_request import AuthorizationRequest
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.stored import DelegatedAccess, Session
 

@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
-from scopewright.issuer.users.authorization_request import AuthorizationErrorCode, ResponseTarget
+from scopewright.issuer.protocol.errors import AuthorizationErrorCode
+from scopewright.issuer.users.authorization_request import ResponseTarget
 from scopewright.issuer.users.page_headers import SECURITY_HEADERS, content_security_policy
 from scopewright.issuer.users.pages import Page
 from scopewright.issuer.users.rendering import render

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scopewright.issuer.observability.user_events import Event
+from scopewright.issuer.observability.user_events import UserEvent
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request
@@ -25,7 +25,7 @@ from scopewright.issuer.users.responses import page_response
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session
 
-Log = Callable[[Request, Event, str, Mapping[str, Any]], None]
+Log = Callable[[Request, UserEvent, str, Mapping[str, Any]], None]
 """Writes an audit line: the request, the event, its result, and more."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.sessions import Delete, Found, Page, Put, SessionStore
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage, SessionStore
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class SessionsInTurns:
     async def write(self, *changes: Put | Delete) -> bool:
         return await self._then_turn(self._store.write(*changes))
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         return await self._store.scan(start)
 
     async def store_id(self) -> str:

@@ -48,7 +48,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ScanPage:
     """Some of the values that a store holds, by key, and where the next page begins; empty: there is none.
 
     `now` is the clock of the store, in seconds since the epoch.
@@ -68,7 +68,7 @@ class SessionStore(Protocol):
     async def write(self, *changes: Put | Delete) -> bool:
         """Make all changes if every `if_version` is right, else none. Return whether they were made."""
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         """Read a page of all values: the first one, or the one that begins at `following` of the page before.
 
         A page takes the store a few milliseconds, and may be empty though others follow. A value that is stored during

@@ -109,6 +109,8 @@ class SealedSessions:
 
     `keys` returns None until the issuer has read the Secret; then every method raises `Unavailable`. `installation`
     returns the issuer's URL, or raises it: installations that share a server have different records of the same user.
+    `require_shared` raises `Unavailable` while another replica has another store, and then so does every method but
+    `close`.
     """
 
     def __init__(
@@ -117,13 +119,13 @@ class SealedSessions:
         installation: Callable[[], str],
         keys: Callable[[], SessionKeys | None],
         clock: Callable[[], float] = time.time,
+        require_shared: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._installation = installation
         self._keys = keys
         self._clock = clock
-        self.require_shared: Callable[[], None] = lambda: None
-        """Raises `Unavailable` while another replica has another store."""
+        self.require_shared: Final = require_shared
         self._logged: set[str] = set()
 
     async def read(self, *handles: str) -> Read:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage, Stored
 from scopewright.stores.sessions.sqlite_file import Identity, failure_of, identity, open_file
 
 log: Final = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class SqliteSessions:
     async def write(self, *changes: Put | Delete) -> bool:
         return await self._run(lambda connection, now: _write(connection, changes, now), writes=True)
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         after = bytes.fromhex(start)
         return await self._run(lambda connection, now: _page(connection, after, now))
 
@@ -254,7 +254,7 @@ def _stored(connection: sqlite3.Connection, key: bytes, now: float) -> Stored | 
     return Stored(row[0], row[1]) if row else None
 
 
-def _page(connection: sqlite3.Connection, after: bytes, now: float) -> Page:
+def _page(connection: sqlite3.Connection, after: bytes, now: float) -> ScanPage:
     """In the order of the keys. Rows that have ended are counted too: many of them must not make a page slow."""
     query = "SELECT key, version, end, value FROM entries WHERE key > ? ORDER BY key LIMIT ?"
     values, rows, size = list[tuple[bytes, Stored]](), 0, 0
@@ -263,8 +263,8 @@ def _page(connection: sqlite3.Connection, after: bytes, now: float) -> Page:
         if now < end:
             values.append((key, Stored(version, value)))
         if size >= PAGE_BYTES:
-            return Page(now, tuple(values), after.hex())
-    return Page(now, tuple(values), after.hex() if rows == PAGE_ROWS else "")
+            return ScanPage(now, tuple(values), after.hex())
+    return ScanPage(now, tuple(values), after.hex() if rows == PAGE_ROWS else "")
 
 
 def _write(connection: sqlite3.Connection, changes: Sequence[Put | Delete], now: float) -> bool:

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.sessions import Delete, Found, Page, Put, Stored
+from scopewright.stores.sessions import Delete, Found, Put, ScanPage, Stored
 from scopewright.stores.sessions.valkey_commands import Commands, Part, Script
 from scopewright.stores.sessions.valkey_server import INFO_SECTIONS, UNFIT, failure_of, require_fit
 from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, Connection, client_of
@@ -84,7 +84,7 @@ class ValkeySessions:
         script = _WRITE if any(isinstance(change, Put) for change in changes) else _DELETE
         return bool(await self._run(script, self._names([change.key for change in changes]), arguments))
 
-    async def scan(self, start: str = "") -> Page:
+    async def scan(self, start: str = "") -> ScanPage:
         """The user of the URL must be permitted to call `scan`, which issuers do not need."""
         match = self._prefix + b"?" * _KEY_LENGTH
         command = ("SCAN", start or "0", "MATCH", match, "COUNT", PAGE_KEYS, "TYPE", "string")
@@ -95,7 +95,7 @@ class ValkeySessions:
             seconds, microseconds, *entries = await self._run(_READ, some, [MAX_ENTRY_BYTES])
             now = int(seconds) + int(microseconds) / 1e6
             values += [found for name, entry in zip(some, entries, strict=True) if (found := self._found(name, entry))]
-        return Page(now, tuple(values), cursor.decode() if cursor != b"0" else "")
+        return ScanPage(now, tuple(values), cursor.decode() if cursor != b"0" else "")
 
     async def store_id(self) -> str:
         made = secrets.token_hex(16)
