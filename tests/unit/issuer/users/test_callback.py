@@ -17,7 +17,13 @@ from scopewright.issuer.upstream.login import LoginRefused, RefusedReason, Upstr
 from scopewright.issuer.users import texts, upstream_visit
 from scopewright.issuer.users.application import MAX_DETAIL
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, MAX_COOKIE_BYTES, PendingLogin, attempt_of_state
-from scopewright.issuer.users.pool import MAX_SLOW_REQUESTS, MAX_SLOW_REQUESTS_EACH, TIMEOUT_SECONDS
+from scopewright.issuer.users.pool import (
+    MAX_SLOW_REQUESTS,
+    MAX_SLOW_REQUESTS_EACH,
+    TIMEOUT_SECONDS,
+    PoolExhausted,
+    SharedPlaces,
+)
 from scopewright.upstream import UpstreamFailed
 from tests.harness.html_page import Page
 from tests.harness.issuer import settle
@@ -364,6 +370,15 @@ async def test_slow_providers_do_not_take_all_room_for_logins(
     release.set()
     assert {answer.status_code for answer in await asyncio.gather(*running)} == {403}
     assert (await two.back(away)).status_code == 403
+
+
+def test_many_slow_providers_share_the_room_of_all() -> None:
+    places = SharedPlaces(count=3, each=2)
+    with places.one("one"), places.one("two"):
+        with places.one("three"), pytest.raises(PoolExhausted), places.one("four"):
+            pass
+        with places.one("four"):
+            pass
 
 
 async def test_a_slow_provider_does_not_take_the_room_of_another(
