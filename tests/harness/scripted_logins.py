@@ -70,7 +70,10 @@ class ScriptedLogins:
         return user_at(provider, self.user, *self.groups, **self.changes)
 
     def log_in(self, user: AuthenticatedUser) -> AuthenticatedUser:
-        """Return the user with a refresh token of a new login at the provider."""
+        """Return the user with a refresh token of a new login at the provider, or with the tokens that they have."""
+        if user.upstream is not None:
+            self.users[user.subject] = user
+            return user
         login = f"login-{len(self.current)}"
         self.current[login] = f"{login}.0"
         self.users[user.subject] = user
@@ -78,6 +81,10 @@ class ScriptedLogins:
 
     async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
         self.asked.append(tokens.refresh_token)
+        if not tokens.refresh_token:
+            await self.may_answer.wait()
+            self._fail()
+            return replace(self.users[subject], upstream=tokens)
         login, _, generation = tokens.refresh_token.partition(".")
         if self.failure is None and self.current[login] != tokens.refresh_token:
             self.replayed.append(tokens.refresh_token)

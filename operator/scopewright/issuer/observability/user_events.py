@@ -39,9 +39,9 @@ LOGIN_REASONS: Final[Mapping[Way, tuple[str, ...]]] = {
 }
 """Reasons of refused logins."""
 
-EndReason = Literal["provider", "too_many", "other_user"]
-"""Of `session`: the provider does not know the user any more, the user has too many sessions, or another user has
-logged in in the same browser.
+EndReason = Literal["provider", "not_confirmed", "too_many", "other_user"]
+"""Of `session`: the provider does not know the user any more, it has not confirmed the user for `maxAge` and cannot be
+asked without a new login, the user has too many sessions, or another user has logged in in the same browser.
 """
 
 OTHER: Final = "other"

@@ -68,6 +68,10 @@ class CheckFailed(UpstreamFailed):
         self.tokens: Final = tokens
 
 
+class LoginUnconfirmable(CheckFailed):
+    """The provider has not ended the login, but no later question can confirm its user either: only a new login can."""
+
+
 class LoginEnded(Exception):
     """The provider has ended the login, or its answer is about another user: the session ends."""
 
@@ -88,9 +92,9 @@ class UpstreamLogins(Protocol):
     async def confirm(self, provider: Provider, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
         """Return the user with the groups, claims and tokens as they are now. `subject` is that of the session.
 
-        Raises `LoginEnded`, or `LoginRefused` with `too_many_groups`. That and `CheckFailed` have the tokens to store:
-        a provider that rotates refresh tokens has ended the earlier one. It must not be cancelled for the same reason;
-        each of its three requests ends by itself.
+        Raises `LoginEnded`, `LoginUnconfirmable`, or `LoginRefused` with `too_many_groups`. That and `CheckFailed` have
+        the tokens to store: a provider that rotates refresh tokens has ended the earlier one. It must not be cancelled
+        for the same reason; each of its three requests ends by itself.
         """
         ...
 

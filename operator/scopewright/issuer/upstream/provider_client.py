@@ -13,7 +13,13 @@ from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, Up
 from scopewright.issuer.upstream.claims import UpstreamClaims, lacks_mapped_claim, user_of
 from scopewright.issuer.upstream.connection import ProviderConnection
 from scopewright.issuer.upstream.id_token import IdTokenRules, parse_id_token, verify_id_token
-from scopewright.issuer.upstream.login import CheckFailed, LoginEnded, LoginRefused, UpstreamRequest
+from scopewright.issuer.upstream.login import (
+    CheckFailed,
+    LoginEnded,
+    LoginRefused,
+    LoginUnconfirmable,
+    UpstreamRequest,
+)
 from scopewright.issuer.upstream.provider_endpoints import MAX_TOKEN, ProviderEndpoints, TokenAnswer
 from scopewright.issuer.upstream.response import code_of
 from scopewright.upstream import UpstreamFailed
@@ -92,21 +98,25 @@ class ProviderClient:
         return replace(user, upstream=self._kept(answer, metadata))
 
     async def confirm(self, subject: str, tokens: UpstreamTokens) -> AuthenticatedUser:
-        """Raises `LoginEnded`, or `LoginRefused` with `too_many_groups`. See `UpstreamLogins.confirm`."""
+        """Raises `LoginEnded`, `LoginUnconfirmable`, or `LoginRefused` with `too_many_groups`.
+
+        See `UpstreamLogins.confirm`.
+        """
+        if not tokens.refresh_token and not tokens.access_token:
+            message = "the provider gave no token to ask again with; add offline_access to scopes"
+            raise LoginUnconfirmable("Refused", message, tokens)
         metadata = await self._connection.metadata()
         endpoints = ProviderEndpoints(self._provider, self._connection, metadata)
         if tokens.refresh_token:
             answer = await endpoints.refresh(tokens.refresh_token)
             kept = UpstreamTokens(refresh_token=answer.refresh_token or tokens.refresh_token)
-        elif tokens.access_token:
+        else:
             answer = TokenAnswer(None, tokens.access_token, "")
             kept = tokens
-        else:
-            raise UpstreamFailed(
-                "Refused", "the provider gave no token to ask again with; add offline_access to scopes"
-            )
         try:
-            user = await self._confirmed(endpoints, metadata, answer)
+            user = await self._confirmed(endpoints, metadata, answer, kept)
+        except LoginUnconfirmable:
+            raise
         except UpstreamFailed as failure:
             raise CheckFailed(failure.reason, failure.message, kept) from None
         except LoginRefused as refused:
@@ -118,18 +128,23 @@ class ProviderClient:
         return replace(user, upstream=kept)
 
     async def _confirmed(
-        self, endpoints: ProviderEndpoints, metadata: ProviderMetadata, answer: TokenAnswer
+        self, endpoints: ProviderEndpoints, metadata: ProviderMetadata, answer: TokenAnswer, kept: UpstreamTokens
     ) -> AuthenticatedUser:
-        """The user of an answer after the login, which may have no ID token (OpenID Connect Core §12.2)."""
+        """The user of an answer after the login, which may have no ID token (OpenID Connect Core §12.2).
+
+        Raises `LoginUnconfirmable` with the tokens `kept`.
+        """
         id_token: Mapping[str, Any] = {}
         if answer.id_token is not None:
             rules = IdTokenRules(metadata.issuer, self._oidc.client_id, self._clock(), access_token=answer.access_token)
             id_token = await self._verified(answer, rules)
             userinfo = await self._userinfo(endpoints, metadata, answer, id_token)
         elif answer.access_token and self._has_userinfo(metadata):
-            userinfo = await endpoints.userinfo(answer.access_token)
+            ask = endpoints.userinfo if kept.refresh_token else endpoints.userinfo_after_login
+            userinfo = await ask(answer.access_token)
         else:
-            raise UpstreamFailed("Refused", "the provider answers a refresh with neither an ID token nor userinfo")
+            message = "the provider answers a refresh with neither an ID token nor userinfo"
+            raise LoginUnconfirmable("Refused", message, kept)
         return user_of(self._provider.record, UpstreamClaims(id_token, userinfo), auth_time=0)
 
     async def _verified(self, answer: TokenAnswer, rules: IdTokenRules) -> dict[str, Any]:

@@ -110,9 +110,9 @@ class UserState:
             guard.require_shared if guard else lambda: None,
         )
 
-        async def end(sid: str, subject: str) -> None:
+        async def end(sid: str, subject: str, reason: EndReason) -> None:
             if await sessions.end(sid, subject):
-                report(subject, sid, "provider")
+                report(subject, sid, reason)
 
         def report(subject: str, sid: str, reason: EndReason) -> None:
             log.write("", "session", "ended", {"subject": subject, "sid": sid, "reason": reason})

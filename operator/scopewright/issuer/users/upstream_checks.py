@@ -17,10 +17,17 @@ from itertools import chain, repeat
 from typing import Final
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.observability.user_events import CheckResult
+from scopewright.issuer.observability.user_events import CheckResult, EndReason
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import CHECK_SECONDS, CheckFailed, LoginEnded, LoginRefused, UpstreamLogins
+from scopewright.issuer.upstream.login import (
+    CHECK_SECONDS,
+    CheckFailed,
+    LoginEnded,
+    LoginRefused,
+    LoginUnconfirmable,
+    UpstreamLogins,
+)
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
@@ -45,7 +52,7 @@ CLOSE_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
 _SAVE_PAUSES_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
-EndSession = Callable[[str, str], Awaitable[None]]
+EndSession = Callable[[str, str, EndReason], Awaitable[None]]
 """Ends a session, given by `sid` and `sub`."""
 
 
@@ -155,13 +162,16 @@ class UpstreamChecks:
         try:
             user = await self._ask(check.provider, asked.login)
         except LoginEnded:
-            self._count("ended")
-            await self._until_stored(check, lambda: self._over(check, asked.login))
+            await self._end_login(check, asked.login, "provider")
         except LoginRefused as refused:
             self._count("refused")
             _fail(check, refused)
             await self._pause(check, asked, "too_many_groups", refused.tokens)
         except (UpstreamFailed, TimeoutError) as failure:
+            is_usable = is_recent(asked.login.checked_time, check.provider.record.check_max_age, asked.now)
+            if isinstance(failure, LoginUnconfirmable) and not is_usable:
+                await self._end_login(check, asked.login, "not_confirmed")
+                return
             self._count("no_answer")
             _fail(check, NotConfirmed())
             await self._pause(check, asked, "no_answer", failure.tokens if isinstance(failure, CheckFailed) else None)
@@ -236,14 +246,18 @@ class UpstreamChecks:
         await save_or_lose(self._store, found.save(login), *sessions)
         return login if session is not None else None
 
-    async def _over(self, check: _Check, asked: UpstreamLogin) -> UpstreamLogin | None:
+    async def _end_login(self, check: _Check, asked: UpstreamLogin, reason: EndReason) -> None:
+        self._count("ended")
+        await self._until_stored(check, lambda: self._over(check, asked, reason))
+
+    async def _over(self, check: _Check, asked: UpstreamLogin, reason: EndReason) -> UpstreamLogin | None:
         """End all sessions of the login, unless another process got another answer in the meantime."""
         _, found, _ = await self._read(check)
         if found is not None and found.login.checked_time != asked.checked_time:
             return found.login
         user = await read_user(self._store, asked.subject)
         for sid in {check.sid, *user.record.sids_of_login(check.login_sid)}:
-            await self._end(sid, asked.subject)
+            await self._end(sid, asked.subject, reason)
         return None
 
     async def _pause(

@@ -6,7 +6,7 @@ import pytest
 
 from scopewright.core.records.identity_provider import ClaimMappings
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser, UpstreamTokens
-from scopewright.issuer.upstream.login import CheckFailed, LoginEnded, LoginRefused
+from scopewright.issuer.upstream.login import CheckFailed, LoginEnded, LoginRefused, LoginUnconfirmable
 from scopewright.upstream import FailureReason, UpstreamFailed
 from tests.harness.openid_replies import Reply, reply_json, replying
 from tests.unit.issuer.upstream.support import LoginHarness
@@ -86,7 +86,9 @@ async def test_answer_that_says_nothing_of_the_user(login: LoginHarness) -> None
     login.oidc["userinfo"] = "Never"
     user = await login.login()
     login.openid.token = {"id_token": None}
-    assert (await failure(login, user)).reason == "Refused"
+    failed = await failure(login, user)
+    assert isinstance(failed, LoginUnconfirmable)
+    assert failed.tokens.refresh_token in login.openid.tokens.refresh
 
 
 async def test_access_token_for_userinfo(login: LoginHarness) -> None:
@@ -98,15 +100,55 @@ async def test_access_token_for_userinfo(login: LoginHarness) -> None:
 
 
 async def test_access_token_that_has_expired(login: LoginHarness) -> None:
-    """The login may go on at the provider, so the session does not end."""
+    """The login may go on at the provider, so the session does not end at once."""
     user = await without_refresh_token(login)
     login.openid.end_grants()
-    assert (await failure(login, user)).reason == "Refused"
+    failed = await failure(login, user)
+    assert isinstance(failed, LoginUnconfirmable)
+    assert failed.tokens == user.upstream
+
+
+@pytest.mark.parametrize(
+    ("status", "is_final"), [(400, True), (401, True), (403, True), (404, False), (429, False), (503, False)]
+)
+async def test_userinfo_that_does_not_answer_the_access_token(login: LoginHarness, status: int, is_final: bool) -> None:
+    user = await without_refresh_token(login)
+    login.openid.replies["userinfo"] = replying(Reply(status))
+    assert isinstance(await failure(login, user), LoginUnconfirmable) == is_final
+
+
+async def test_userinfo_that_refuses_a_token_which_a_refresh_gave(login: LoginHarness) -> None:
+    """The next refresh gives another one."""
+    user = await login.login()
+    login.openid.token = {"id_token": None}
+    login.openid.replies["userinfo"] = replying(Reply(401))
+    failed = await failure(login, user)
+    assert isinstance(failed, CheckFailed)
+    assert not isinstance(failed, LoginUnconfirmable)
+
+
+async def test_access_token_when_userinfo_is_not_used_any_more(login: LoginHarness) -> None:
+    user = await without_refresh_token(login)
+    login.oidc["userinfo"] = "Never"
+    assert isinstance(await failure(login, user), LoginUnconfirmable)
+
+
+@pytest.mark.parametrize("error", ["interaction_required", "login_required", "consent_required"])
+async def test_provider_that_wants_to_see_the_user(login: LoginHarness, error: str) -> None:
+    user = await login.login()
+    login.openid.replies["token"] = replying(reply_json({"error": error}, 400))
+    failed = await failure(login, user)
+    assert isinstance(failed, LoginUnconfirmable)
+    assert failed.tokens == user.upstream
 
 
 async def test_no_token_to_ask_with(login: LoginHarness) -> None:
+    """Nobody has to be there to know it."""
     user = replace(await login.login(), upstream=UpstreamTokens())
-    assert "offline_access" in (await failure(login, user)).message
+    login.openid.replies["metadata"] = replying(Reply(503))
+    failed = await failure(login, user)
+    assert isinstance(failed, LoginUnconfirmable)
+    assert "offline_access" in failed.message
 
 
 async def test_id_token_of_another_user(login: LoginHarness) -> None:
@@ -152,7 +194,9 @@ async def test_id_token_is_verified(login: LoginHarness, changes: dict[str, obje
 async def test_only_invalid_grant_ends_a_session(login: LoginHarness, reply: Reply, reason: FailureReason) -> None:
     user = await login.login()
     login.openid.replies["token"] = replying(reply)
-    assert (await failure(login, user)).reason == reason
+    failed = await failure(login, user)
+    assert failed.reason == reason
+    assert not isinstance(failed, LoginUnconfirmable)
 
 
 async def test_too_many_groups_now(login: LoginHarness) -> None:

@@ -13,7 +13,7 @@ from scopewright.core.records.resource_server import UserGrant
 from scopewright.core.users import subject_of
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.client import OpenIDLogins
-from scopewright.issuer.upstream.login import CheckFailed, LoginEnded, LoginRefused
+from scopewright.issuer.upstream.login import LoginEnded, LoginRefused, LoginUnconfirmable
 from scopewright.upstream import UpstreamFailed
 from tests.harness.clock import Clock
 from tests.harness.html_page import Page
@@ -190,7 +190,7 @@ async def test_google_without_a_refresh_token_is_asked_for_an_hour(logins: OpenI
         assert not user.upstream.refresh_token
         assert (await confirm(logins, at, user)).groups == user.groups
         at.openid.tokens.access.clear()
-        with pytest.raises(CheckFailed):
+        with pytest.raises(LoginUnconfirmable):
             await confirm(logins, at, user)
 
 
