@@ -1,7 +1,7 @@
 """The audit line of `scopewright users end`, in the log of the issuer's Pod.
 
-The output of `kubectl exec` is no part of that log. But the issuer is process 1 of the container, so its standard
-output is `/proc/1/fd/1`.
+The output of `kubectl exec` is not part of that log. The issuer is process 1 of the container, so its standard output
+is `/proc/1/fd/1`.
 """
 
 import os
@@ -23,7 +23,7 @@ def write_audit(result: str, more: dict[str, Any], log: Path = POD_LOG) -> None:
 
 
 def _append(log: Path, line: bytes) -> bool:
-    """In one write, which no line of the issuer interrupts. It does not wait for a log that nobody reads."""
+    """In one write, which no line of the issuer interrupts. It does not wait for a reader of the log."""
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

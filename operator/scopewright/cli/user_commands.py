@@ -98,7 +98,7 @@ def find(
     """Show users, their sessions and their applications.
 
     With --provider and --subject, print the `sub` that the user has or will have here, such as for `toUsers.subjects`,
-    and what is stored of them. Exit codes: as `list`; 1 too if nobody is found.
+    and what is stored of them. Exit codes: as `list`; 1 also if no user is found.
     """
     if (text is None) is (subject is None) or (provider is None) is not (subject is None):
         raise UsageError("pass a TEXT, or both --provider and --subject")
@@ -140,7 +140,7 @@ def end(
 
     The user can log in again, unless the identity provider refuses it. Exit codes: 0: all of it has ended, now or
     before. 1: refused, or not confirmed. 2: wrong arguments. 3: the session store or the API server is unavailable; the
-    text says what has ended and what has not. Repeat the command then: what has ended before stays so.
+    text says what has ended and what has not. Repeat the command then: what has ended stays ended.
     """
     if not _SUBJECT.fullmatch(sub):
         raise UsageError("SUB must be `u-` and 26 characters: scopewright users find shows it")
@@ -148,7 +148,7 @@ def end(
         raise UsageError("pass one of --session, --client and --forget")
     client_id = _client_id(client) if client else ""
     if not yes and not sys.stdin.isatty():
-        raise UsageError("standard input is not a terminal, so nobody can be asked: pass --yes")
+        raise UsageError("standard input is not a terminal, so there is no confirmation; pass --yes")
 
     async def run(opened: OpenedUsers) -> int:
         hashes = await _hashes_of(opened, sub, client_id) if client_id else ()

@@ -27,7 +27,7 @@ _COLUMNS: Final = ("user", "name", "provider", "login", "last seen", "sessions",
 
 
 def console() -> Console:
-    """For standard output; of lines that are long enough if that is no terminal."""
+    """For standard output; with long lines if it is not a terminal."""
     wide = Console(highlight=False)
     return wide if wide.is_terminal else Console(width=200, highlight=False)
 

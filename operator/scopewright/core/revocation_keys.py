@@ -34,7 +34,7 @@ def namespace_key(namespace: str) -> str:
 
 
 def session_key(sid: str) -> str:
-    """Return the key of a session. The issuer chooses `sid` at random, so nobody can make two of one key."""
+    """Return the key of a session. The issuer chooses `sid` at random, so a caller cannot make two of one key."""
     return _key(sid)
 
 

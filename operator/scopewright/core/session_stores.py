@@ -2,7 +2,7 @@
 
 Each store has one report, which every issuer that uses the store keeps there. Two stores are in use at once if the
 issuers of each have read a report of the other one. A report that was left behind, as by a Pod that crashed, names no
-store that was reported later. So no clocks of nodes are compared, and there is no limit of age.
+store that was reported later. So no clocks of nodes are compared, and no report is too old to count.
 
 While reports of two stores are there, issuers repeat theirs in rounds. A report that stays the same for SILENT_ROUNDS
 was left behind, and is removed. While there is one, nothing is written.
@@ -109,7 +109,7 @@ class KnownStores:
         is_round: bool,
     ) -> bool:
         own = stores.get(self.own)
-        if is_round and others and self._rounds(self.own) != 0:  # nobody has repeated it since the last round
+        if is_round and others and self._rounds(self.own) != 0:  # no issuer has repeated it since the last round
             return True
         if own is None:
             # With many stores, each write removes a report: outside of rounds there would be no end of writes.

@@ -55,7 +55,7 @@ def shrink_users(record: RevocationRecord, now: float) -> RevocationRecord:
 
     A user with too many ended sessions gets a not-before time instead, and so does a client with too many revoked
     tokens of users. If there are still too many entries, the users and clients with most of them do, and finally all
-    users: nobody alone ends the tokens of others.
+    users: no user alone ends the tokens of others.
     """
     if not _count(record):
         return record

@@ -92,8 +92,8 @@ def login_allowed(view: ClientView, record: ClientRecord | None) -> tuple[Condit
         return (ConditionUpdate(LOGIN_ALLOWED, "True", "Allowed", what),)
     message = "; ".join(why.message for why in refused)
     named = declared.identity_providers or ()
-    nobody = without_provider and view.providers.isdisjoint(named)
-    if decision.login is None or forbidden or without_key or nobody:
+    no_provider = without_provider and view.providers.isdisjoint(named)
+    if decision.login is None or forbidden or without_key or no_provider:
         message = f"no user can log in: {message}"
     reason = refused[0].reason
     waits = reason in _TRANSIENT

@@ -54,7 +54,7 @@ class IssuerRecord:
     dpop_algorithms: tuple[str, ...] = ()
     """Algorithms of DPoP proofs at the token endpoint. Empty: all that the profile allows."""
     session_idle_timeout: Annotated[int, _unless(SESSION_IDLE_TIMEOUT)] = SESSION_IDLE_TIMEOUT
-    """Time without a login, after which a browser's session logs in nobody without asking."""
+    """Time without a login, after which a browser's session logs no user in without asking."""
     session_max_lifetime: Annotated[int, _unless(SESSION_MAX_LIFETIME)] = SESSION_MAX_LIFETIME
     """Time after the login at which a session ends."""
     version: Literal[1] = 1

@@ -78,7 +78,7 @@ def no_spans(name: str, attributes: Attributes) -> AbstractContextManager[None]:
 
 
 def child_spans(tracing: Tracing | None) -> Spans:
-    """Outside a request there is no span: the work of no request has no trace to belong to."""
+    """Outside a request there is no span: background work belongs to no trace."""
     if tracing is None:
         return no_spans
 

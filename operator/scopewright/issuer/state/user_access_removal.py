@@ -39,7 +39,7 @@ def users_lost_access(before: ResourceServerRecord, after: ResourceServerRecord,
     Each entry of before must be covered: for each of its scopes and roles, and for each group and subject, by entries
     that reach all of its clients. An entry with an earlier end covers another one as long as its tokens live. True if
     that would take more than MAX_COMPARISONS: one change of a label may change every entry of a long record, and the
-    issuer answers nobody meanwhile.
+    issuer answers no request meanwhile.
     """
     if (after.user_grants, after.scopes, after.roles) == (before.user_grants, before.scopes, before.roles):
         return False

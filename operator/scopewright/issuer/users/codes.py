@@ -68,7 +68,7 @@ class Codes:
 def redeemed(found: FoundCode, redemption: Redemption, seconds: float) -> Save:
     """The write that uses the code up, remembered for `seconds`. It fails if the code was used in the meantime.
 
-    The nonce goes, which may be long.
+    The nonce may be long and is not needed any more, so it is not kept.
     """
     code = replace(found.code, redemption=redemption, nonce="")
     return Save(_key(found.handle), encode_stored(code), seconds, found.version)

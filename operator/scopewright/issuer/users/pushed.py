@@ -143,7 +143,7 @@ def names_pushed(form: Form) -> bool:
 
 
 def _used(found: FoundPushed) -> Save:
-    """The parameters go. The rest stays as long as other tabs may ask."""
+    """Without the parameters, and stored as long as other tabs may ask."""
     used = replace(found.pushed, parameters={}, used=True)
     return Save(_key(found.handle), encode_stored(used), ATTEMPT_SECONDS, found.version)
 

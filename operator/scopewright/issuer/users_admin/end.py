@@ -46,7 +46,7 @@ class Ended:
     is_stored_ended: bool = False
     """Whether the session store was changed, or had nothing to end."""
     are_tokens_ended: bool = False
-    """Whether the revocation record is written. It is not for `dev`, and that is no failure."""
+    """Whether the revocation record is written. For `dev` it is not, which is not a failure."""
     accepted_until: float = 0.0
     """The `exp` of the last access token at the latest, in seconds since the epoch, where the feed is not followed."""
     newer: int = 0

@@ -55,7 +55,7 @@ class _Job:
         self._resolve(lambda: self.future.set_exception(error))
 
     def _resolve(self, resolve: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the event loop is closed: nobody waits
+        with suppress(RuntimeError):  # the event loop is closed: no task waits
             self.loop.call_soon_threadsafe(lambda: None if self.future.done() else resolve())
 
 
