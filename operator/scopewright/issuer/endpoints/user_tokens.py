@@ -40,6 +40,7 @@ from scopewright.issuer.users.refresh_tokens import (
 )
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Code, DelegatedAccess, Redemption, Session
+from scopewright.issuer.users.turns import in_line
 from scopewright.issuer.users.upstream_logins import VersionedLogin, read_login
 from scopewright.issuer.users.user_authorisation import authorise_user
 from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
@@ -88,7 +89,8 @@ class UserGrants:
         self._metrics = metrics
 
     async def serve(self, authenticated: Authenticated, request: UserGrantRequest, now: float) -> Outcome:
-        with self._metrics.grant(request.grant_type):
+        line = in_line("codes" if request.grant_type == AUTHORIZATION_CODE else "others")
+        with line, self._metrics.grant(request.grant_type):
             return await self._serve(authenticated, request, now)
 
     async def _serve(self, authenticated: Authenticated, request: UserGrantRequest, now: float) -> Outcome:

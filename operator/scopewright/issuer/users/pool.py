@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
-from scopewright.issuer.users.turns import Turns
+from scopewright.issuer.users.turns import Turns, in_line
 
 MAX_REQUESTS: Final = 64
 TIMEOUT_SECONDS: Final = 10.0
@@ -55,8 +55,9 @@ class UserPool:
         self._body_bytes -= size
         try:
             async with asyncio.timeout(self._timeout):
-                await self._turns.one()
-                return await handle()
+                with in_line("pages"):
+                    await self._turns.one()
+                    return await handle()
         except TimeoutError:
             raise PoolExhausted("timeout") from None
         finally:

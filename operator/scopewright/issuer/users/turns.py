@@ -3,41 +3,67 @@
 A client's token is decided as soon as its request has been read. A user's request runs in steps, between waits for the
 session store, and the longest step signs an ID token, which takes milliseconds. Without turns, all steps whose answers
 from the store have arrived would run before the next client's request is read.
+
+Steps wait in lines, which go in turn: pages, codes, and all others. A refresh takes one turn and a login about twelve,
+so in one line a flood of refreshes, even of one application, would keep every login waiting until its time is over.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, Literal, TypeVar
 
 from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Delete, Found, Put, ScanPage, SessionStore
 
 T = TypeVar("T")
+Line = Literal["pages", "codes", "others"]
+
+_LINE: Final[ContextVar[Line]] = ContextVar("line", default="others")
+
+
+@contextmanager
+def in_line(line: Line) -> Iterator[None]:
+    """Steps of the caller wait in `line` during the block."""
+    token = _LINE.set(line)
+    try:
+        yield
+    finally:
+        _LINE.reset(token)
 
 
 class Turns:
     """One for all users' requests of a process. It costs nothing while one request is served at a time."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[Line, deque[asyncio.Future[None]]] = {}
+        """The line whose turn is next is the first. None is empty."""
         self._taken = False
         """Whether a step runs in this turn of the event loop."""
 
     async def one(self) -> None:
-        """Wait until a step may run: until the next wait of the caller. The first that waits is the first to run."""
+        """Wait until a step may run: until the next wait of the caller.
+
+        In each line, the first that waits is the first to run.
+        """
         loop = asyncio.get_running_loop()
         if not self._taken:
             self._taken = True
             loop.call_soon(self._next, loop)
             return
         future = loop.create_future()
-        self._waiting.append(future)
+        self._waiting.setdefault(_LINE.get(), deque()).append(future)
         await future
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
-            future = self._waiting.popleft()
+            line = next(iter(self._waiting))
+            waiting = self._waiting.pop(line)
+            future = waiting.popleft()
+            if waiting:
+                self._waiting[line] = waiting
             if not future.done():  # not cancelled
                 future.set_result(None)
                 loop.call_soon(self._next, loop)

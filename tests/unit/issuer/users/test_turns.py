@@ -3,15 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.users.pool import UserPool
 from scopewright.issuer.users.settings import UserEndpointSettings
-from scopewright.issuer.users.turns import SessionsInTurns, Turns
+from scopewright.issuer.users.turns import Line, SessionsInTurns, Turns, in_line
 from tests.harness.clock import Clock
 from tests.harness.failing_sessions import FailingSessions
 from tests.harness.memory_sessions import MemorySessions
+from tests.unit.issuer.users.logins import running_logins
+
+FLOOD = 1000
+"""Steps that wait at any time."""
 
 
 class Loop:
@@ -114,3 +121,61 @@ async def test_pages_begin_in_turns() -> None:
     async with loop.counting():
         await asyncio.gather(*(pool.run(HttpRequest("GET", "/authorize"), page) for _ in range(20)))
     assert len(set(ran)) == 20
+
+
+@contextlib.asynccontextmanager
+async def flooded(turns: Turns, line: Line) -> AsyncIterator["count[int]"]:
+    """Steps that wait in the line during the block, as many as FLOOD at any time. Counts those that have run."""
+    ran = count()
+
+    async def repeat() -> None:
+        with in_line(line):
+            while True:
+                await turns.one()
+                next(ran)
+
+    flood = [asyncio.create_task(repeat()) for _ in range(FLOOD)]
+    await asyncio.sleep(0)
+    try:
+        yield ran
+    finally:
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("flooding", "other"), [("others", "pages"), ("pages", "codes"), ("codes", "others")])
+async def test_a_flood_in_one_line_takes_one_turn_before_each_step_of_another(flooding: Line, other: Line) -> None:
+    turns = Turns()
+    async with flooded(turns, flooding) as ran:
+        before = next(ran)
+        with in_line(other):
+            await turns.one()
+        assert next(ran) - before <= 2
+
+
+async def test_logins_go_on_while_refreshes_flood() -> None:
+    """In one line, each of their steps would wait for FLOOD others."""
+    async with running_logins() as logins:
+        assert logins.harness.users is not None
+        code = await logins.code(await logins.session())
+        async with flooded(logins.harness.users.turns, "others") as ran:
+            before = next(ran)
+            page = await logins.harness.http.get("/authorize", params={"client_id": "unknown"})
+            redeemed = await logins.redeem(code)
+            assert next(ran) - before < FLOOD
+        assert (page.status_code, redeemed.status_code) == (400, 200)
+
+
+async def test_refreshes_wait_in_another_line_than_codes() -> None:
+    async with running_logins() as logins:
+        assert logins.harness.users is not None
+        tokens = await logins.tokens()
+        code = await logins.code(await logins.session())
+        async with flooded(logins.harness.users.turns, "codes") as ran:
+            before = next(ran)
+            assert (await logins.refresh(tokens["refresh_token"])).status_code == 200
+            assert next(ran) - before < FLOOD
+            before = next(ran)
+            assert (await logins.redeem(code)).status_code == 200
+            assert next(ran) - before > FLOOD
