@@ -162,19 +162,45 @@ def test_an_audit_line_says_what_was_ended(issuer: LoginIssuer) -> None:
         (("find", "--provider", "company"), "pass a TEXT"),
         (("find", "ada", "--subject", "x", "--provider", "y"), "pass a TEXT"),
         (("list", "--client", "hr-web"), "NAMESPACE/NAME"),
+        (("end", "u-" + "a" * 26, "--yes", "--session", "nzCYx8cicqbb2V8I"), "--session must be 22 characters"),
+        (("list", "--sessions", "other.db"), "--state stands for both"),
+        (("list", "--source", "other"), "--state stands for both"),
     ],
 )
 def test_wrong_arguments(issuer: LoginIssuer, arguments: tuple[str, ...], problem: str) -> None:
     assert problem in run(issuer, *arguments, expect=2)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("end", "u-" + "a" * 26, "--yes", "--session", ""),
+        ("end", "u-" + "a" * 26, "--yes", "--client", ""),
+        ("find", ""),
+        ("find", " "),
+        ("find", "--provider", "", "--subject", "x"),
+        ("list", "--provider", ""),
+        ("list", "--client", ""),
+    ],
+)
+def test_an_empty_variable_of_the_shell_is_not_everything(issuer: LoginIssuer, arguments: tuple[str, ...]) -> None:
+    assert "is empty: pass a value" in run(issuer, *arguments, expect=2)
+
+
+def test_a_list_of_a_name_that_does_not_exist_says_so(issuer: LoginIssuer) -> None:
+    assert "no IdentityProvider in force has the name 'compnay'" in run(issuer, "list", "--provider", "compnay")
+    assert "there is no OAuthClient hr/none" in run(issuer, "list", "--client", "hr/none")
+    assert "OAuthClient" not in run(issuer, "list", "--client", "hr/hr-web")
+
+
 def test_nobody_is_found(issuer: LoginIssuer) -> None:
     assert "no user who is logged in" in run(issuer, "find", "nobody@hr.example", expect=1)
-    assert json.loads(run(issuer, "list", "--provider", "company", "--output", "json")) == []
+    listed = run(issuer, "list", "--provider", "developer login", "--client", "hr/none", "--output", "json")
+    assert json.loads(listed.partition("there is no")[0]) == []
 
 
 def test_a_state_without_sessions_is_refused_and_stays_as_it_is(issuer: LoginIssuer, tmp_path: Path) -> None:
-    assert "there is no file" in run(issuer, "list", state=tmp_path, expect=1)
+    assert "pass the --state of a `scopewright dev`" in run(issuer, "list", state=tmp_path, expect=1)
     assert not [*tmp_path.iterdir()]
 
 

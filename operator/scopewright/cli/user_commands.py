@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scopewright.issuer.users_admin.stored_users import StoredUser, StoredUsers
 
 _SUBJECT: Final = re.compile(r"u-[a-z2-7]{26}")
+_SID: Final = re.compile(r"[\w-]{22}", re.ASCII)
 _CLIENT: Final = re.compile(r"(?P<namespace>[a-z0-9-]{1,63})/(?P<name>[a-z0-9-]{1,63})")
 
 
@@ -32,7 +33,7 @@ class Output(StrEnum):
 
 State = Annotated[
     Path | None,
-    typer.Option("--state", metavar="STATE", help="STATE of `dev`: for --source and --sessions."),
+    typer.Option("--state", metavar="STATE", help="STATE of `dev`, in place of --source and --sessions."),
 ]
 Provider = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="Users of this IdentityProvider only.")
@@ -59,6 +60,7 @@ def list_users(
     In the issuer's Pod, the issuer's environment says where they are. Exit codes: 0: listed. 1: refused. 2: wrong
     arguments. 3: the session store or the API server is unavailable, so the list is not complete.
     """
+    _refuse_empty({"--provider": provider, "--client": client})
     reference = _client_id(client) if client else ""
 
     def is_wanted(user: "StoredUser") -> bool:
@@ -73,6 +75,8 @@ def list_users(
         shown = await show(_matching(opened.users, is_wanted), opened.users)
         if not shown and output is Output.text:
             typer.echo("no user is logged in" if not (provider or client) else "no such user is logged in", err=True)
+        if not shown:
+            _note_unknown(opened, provider, reference)
         _note_unreadable(opened.users)
         return GOOD
 
@@ -102,6 +106,7 @@ def find(
     """
     if (text is None) is (subject is None) or (provider is None) is not (subject is None):
         raise UsageError("pass a TEXT, or both --provider and --subject")
+    _refuse_empty({"TEXT": text, "--provider": provider, "--subject": subject})
 
     async def run(opened: OpenedUsers) -> int:
         from scopewright.cli.user_output import print_details, print_json
@@ -142,10 +147,13 @@ def end(
     before. 1: refused, or not confirmed. 2: wrong arguments. 3: the session store or the API server is unavailable; the
     text says what has ended and what has not. Repeat the command then: what has ended stays ended.
     """
+    _refuse_empty({"--session": session, "--client": client})
     if not _SUBJECT.fullmatch(sub):
         raise UsageError("SUB must be `u-` and 26 characters: scopewright users find shows it")
     if sum(map(bool, (session, client, forget))) > 1:
         raise UsageError("pass one of --session, --client and --forget")
+    if session and not _SID.fullmatch(session):
+        raise UsageError("--session must be 22 characters: scopewright users find shows it")
     client_id = _client_id(client) if client else ""
     if not yes and not sys.stdin.isatty():
         raise UsageError("standard input is not a terminal, so there is no confirmation; pass --yes")
@@ -196,6 +204,27 @@ def _note_unreadable(users: "StoredUsers") -> None:
         typer.echo(f"not shown: {users.unreadable} stored values that cannot be opened: {keys}", err=True)
 
 
+def _refuse_empty(arguments: dict[str, str | None]) -> None:
+    """An empty shell variable must not widen a command to all users, or to everything of a user."""
+    for name, value in arguments.items():
+        if value is not None and not value.strip():
+            raise UsageError(f"{name} is empty: pass a value")
+
+
+def _note_unknown(opened: OpenedUsers, provider: str | None, client_id: str) -> None:
+    """That nobody is listed may be due to a wrong name."""
+    from scopewright.issuer.users.login_policy import DEVELOPER
+
+    if provider and provider != DEVELOPER and opened.records.registry.providers.by_name(provider) is None:
+        typer.echo(f"no IdentityProvider in force has the name {provider!r}: {_names_of_providers(opened)}", err=True)
+    if client_id and opened.records.registry.clients.get(client_id) is None:
+        typer.echo(f"there is no OAuthClient {client_id.replace('.', '/', 1)}", err=True)
+
+
+def _names_of_providers(opened: OpenedUsers) -> str:
+    return ", ".join(each.name for each in opened.records.registry.providers) or "there is none"
+
+
 def _subject_at(opened: OpenedUsers, provider: str, upstream: str) -> str:
     from scopewright.issuer.users.developer_login import DEVELOPER_DOMAIN
     from scopewright.issuer.users.login_policy import DEVELOPER
@@ -204,8 +233,8 @@ def _subject_at(opened: OpenedUsers, provider: str, upstream: str) -> str:
         return subject_of(DEVELOPER_DOMAIN, upstream)
     found = opened.records.registry.providers.by_name(provider)
     if found is None:
-        names = ", ".join(each.name for each in opened.records.registry.providers) or "there is none"
-        raise Rejected("NoProvider", f"no IdentityProvider in force has the name {provider!r}: {names}")
+        message = f"no IdentityProvider in force has the name {provider!r}: {_names_of_providers(opened)}"
+        raise Rejected("NoProvider", message)
     return subject_of(found.record.subject_domain, upstream)
 
 

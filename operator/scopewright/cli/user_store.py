@@ -46,10 +46,7 @@ async def opened_users(place: Place) -> AsyncIterator[OpenedUsers]:
     from scopewright.issuer.users_admin.stored_users import StoredUsers
     from scopewright.stores.sessions.sealed import SealedSessions
 
-    source = str(place.state) if place.state else place.source
-    sessions = place.sessions
-    if place.state:
-        sessions = str(place.state / SESSIONS_FILE)
+    source, sessions = _source_and_sessions(place)
     namespace = place.namespace or "scopewright-system"
     store = _session_store(sessions, namespace)
     try:
@@ -61,6 +58,18 @@ async def opened_users(place: Place) -> AsyncIterator[OpenedUsers]:
             yield OpenedUsers(records, users, EndUsers(records, sealed, time.time))
     finally:
         await store.close()
+
+
+def _source_and_sessions(place: Place) -> tuple[str, str | None]:
+    if (state := place.state) is None:
+        return place.source, place.sessions
+    if place.sessions is not None or place.source not in ("kubernetes", str(state)):
+        message = "--state stands for both: pass it without --source and --sessions, and without their variables"
+        raise UsageError(message)
+    if not (path := state / SESSIONS_FILE).exists():
+        message = f"there is no file {path}: pass the --state of a `scopewright dev` at which users log in"
+        raise Rejected("NoSessions", message)
+    return str(state), str(path)
 
 
 def _session_store(sessions: str | None, namespace: str) -> "SessionStore":
