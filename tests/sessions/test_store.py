@@ -207,6 +207,20 @@ async def test_a_cancelled_request_leaves_no_answer_to_the_next_one(
         assert await one(store) == Stored(1, b"value")
 
 
+@pytest.mark.parametrize("unasked", [b"-ERR unasked\r\n", b"+OK\r\n", b"*0\r\n"])
+async def test_what_the_server_sends_unasked_is_not_the_answer_to_the_next_request(
+    server: ValkeyServer, store: ValkeySessions, unasked: bytes
+) -> None:
+    """Each later answer of the connection would be that of the request before."""
+    assert await store.write(put(), put(OTHER, value=b"other"))
+    for connection in store._commands._free:
+        assert connection._reader is not None
+        connection._reader.feed_data(unasked)
+    for key, value in ((KEY, b"value"), (OTHER, b"other")) * 3:
+        assert await one(store, key) == Stored(1, value)
+    assert not await store.write(put())
+
+
 async def test_a_killed_server_with_an_append_only_file_has_lost_nothing(tmp_path: Path) -> None:
     server = ValkeyServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     try:

@@ -54,8 +54,12 @@ class Commands:
         command = _packed(parts)
         async with self._place():
             while self._free:
+                connection = self._free.pop()
+                if not _is_in_step(connection):
+                    await connection.disconnect(nowait=True)
+                    continue
                 try:
-                    return await self._send(self._free.pop(), command)
+                    return await self._send(connection, command)
                 except ConnectionLost:  # the server has closed it, perhaps long ago
                     continue
             connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
@@ -89,6 +93,15 @@ class Commands:
         finally:
             if connection.is_connected:  # also after an answer that is an error
                 self._free.append(connection)
+
+
+def _is_in_step(connection: Connection) -> bool:
+    """Whether the next answer is that of the next command: the server has sent nothing unasked, and has not closed.
+
+    Proxies, and servers before they close, send errors that answer no command.
+    """
+    reader = connection._reader  # noqa: SLF001  # the library's own check waits for a turn of the event loop
+    return reader is not None and not reader._buffer and not reader.at_eof()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _packed(parts: tuple[Part, ...]) -> bytes:
