@@ -16,18 +16,24 @@ _NO_GROUPS: Final = (
 LOGIN_ADVICE: Final = {
     # At /authorize, as a page
     "client_id": "send client_id once",
-    "unknown_client": "no OAuthClient has this client_id, which is <namespace>.<name>; the Secret has it too",
+    "unknown_client": "no OAuthClient in force has this client_id, which is <namespace>.<name>; the Secret has it too. "
+    "If there is one, its condition Ready says what it lacks",
     "no_login": "add spec.login and grant type authorization_code to the OAuthClient",
     "profile": "the configuration has profile: FAPI2; set authentication.method of the OAuthClient to PrivateKeyJWT",
     "redirect_uri_missing": "send redirect_uri once",
     "redirect_uri_unregistered": "send it exactly as login.redirectURIs lists it, or list it there; localhost "
     "and 127.0.0.1 are two hosts, and / at the end counts",
+    # At /authorize, of a pushed request
+    "request_uri_malformed": "send the request_uri of the answer of /par once, and unchanged",
+    "request_uri_of_another_client": "send the client_id with which the request was pushed",
+    "request_uri_expired": "push when the user presses the button; the browser must come within 90 seconds",
+    "request_uri_used": "push a new request for each login",
     # At /token, as invalid_grant
     "unknown_code": "the code is not of this issuer, or older than 60 s; log in again",
     "code_replayed": "the code was used before, so its tokens have ended; redeem each code once, and log in again",
     "code_verifier": "it is missing, or not that of the code_challenge of this login; send the one you made for it",
     "redirect_uri": "it is not the redirect_uri that was sent to /authorize; send the same",
-    "dpop_key": "the proof is of another key than the code or refresh token; use the key of the login",
+    "dpop_key": "there is no DPoP proof, or it is of another key than that of the login; send one of that key",
     "unknown_refresh_token": "it is not of this issuer, or has ended, such as by a logout; log in again",
     "refresh_token_expired": "it was not used for too long, or the login is too old; log in again",
     "refresh_token_replayed": "a newer one has replaced it, so all tokens of this login at the client have ended; "

@@ -160,7 +160,12 @@ def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
     pages = re.findall(r'UntrustedRequest\([^)]*?reason="(\w+)"', text)
     assert {"unknown_client", "redirect_uri_unregistered"} <= set(pages)
     # An unbound token is one that an earlier method of the client left; "disabled" is its own advice.
-    reasons = {*pages, *re.findall(r'\binvalid_grant\("(\w+)"\)', text)} - {"unbound_refresh_token", "disabled"}
+    pushed = re.findall(r'PageProblem\([^)]*?reason="(\w+)"', (issuer / "users" / "pushed.py").read_text())
+    assert "request_uri_used" in pushed
+    reasons = {*pages, *pushed, *re.findall(r'\binvalid_grant\("(\w+)"\)', text)} - {
+        "unbound_refresh_token",
+        "disabled",
+    }
     # Other failures of a provider have their advice in `detail`.
     upstream = {*get_args(RefusedReason), "busy", "Unreachable", "CertificateInvalid", "Refused"}
     assert reasons | upstream == set(LOGIN_ADVICE)
