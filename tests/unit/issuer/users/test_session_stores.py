@@ -251,6 +251,32 @@ async def test_a_store_that_is_away_is_not_another_store(logins: Logins, monkeyp
     assert other.guard.is_shared
 
 
+async def test_a_report_of_a_store_that_was_emptied_meanwhile_refuses_nobody(
+    logins: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This issuer has asked for the id. Before it reports, the shared store is emptied and the other one has noticed."""
+    sessions = logins.harness.users.store if logins.harness.users else None
+    assert isinstance(sessions, MemorySessions)
+    other, asked = Replica(logins.harness, sessions), sessions.store_id
+
+    async def late() -> str:
+        former = await asked()
+        monkeypatch.undo()
+        sessions._id = "another id"
+        await other.look()
+        return former
+
+    monkeypatch.setattr(sessions, "store_id", late)
+    logins.harness.put_object("ConfigMap", USAGE_NAME, {ENTRY: encode(UsageRecord(START))}, label="usage")
+    await settle()
+    await guard_of(logins.harness).check()
+    await other.look()
+    assert other.guard.is_shared
+    await guard_of(logins.harness).check()
+    assert guard_of(logins.harness).is_shared
+    assert list(reports(logins.harness).session_stores) == [store_key("another id")]
+
+
 async def test_without_a_record_or_with_a_malformed_one_nothing_changes(logins: Logins) -> None:
     other = await part(logins)
     for entries in ({ENTRY: b"{"}, {}):
