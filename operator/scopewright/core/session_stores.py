@@ -15,7 +15,12 @@ from itertools import combinations
 from typing import Final
 
 from scopewright.core.objects import digest
-from scopewright.core.records.written_by_issuers import MAX_SESSION_STORES, SessionStoreReport, SessionStoreReports
+from scopewright.core.records.written_by_issuers import (
+    MAX_REPORT_TIME,
+    MAX_SESSION_STORES,
+    SessionStoreReport,
+    SessionStoreReports,
+)
 
 NOT_SHARED: Final = "SessionStoreNotShared"
 ADVICE: Final = (
@@ -96,7 +101,8 @@ class KnownStores:
             return None
         latest = sorted(others, key=lambda key: others[key].reported)[1 - MAX_SESSION_STORES :]
         named = {key: others[key].reported for key in sorted(latest) if key in read}
-        report = SessionStoreReport(max(now, 1 + max(own.reported if own else 0, self.since)), named)
+        later = max(now, 1 + max(own.reported if own else 0, self.since))
+        report = SessionStoreReport(min(later, MAX_REPORT_TIME), named)
         kept = {key: others[key] for key in latest} | {self.own: report}
         return {key: kept[key] for key in sorted(kept)}
 

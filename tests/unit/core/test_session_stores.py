@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.written_by_issuers import (
+    MAX_REPORT_TIME,
     MAX_SESSION_STORES,
     SessionStoreReport,
     SessionStoreReports,
     UsageRecord,
+    usage_key,
 )
 from scopewright.core.session_stores import SILENT_ROUNDS, KnownStores, apart_until, store_key
 
@@ -318,7 +321,8 @@ def test_replicas_with_two_stores_refuse_in_the_end(steps: list[str], chance: Ra
 def test_a_report_that_is_malformed_costs_neither_usage_nor_the_record() -> None:
     good = {"reported": 5, "others": {TWO: 4}, "later": True}
     malformed: list[Any] = [
-        {"x": good}, {ONE: 5}, {ONE: {}}, {ONE: {"reported": -1}}, {ONE: {"reported": 2**60}}, [], "x", None, 7,
+        {"x": good}, {ONE: 5}, {ONE: {}}, {ONE: {"reported": -1}}, {ONE: {"reported": MAX_REPORT_TIME + 1}},
+        [], "x", None, 7,
         {ONE: {"reported": 5, "others": {"x": 1}}}, {f"{n:016x}": good for n in range(500)},
     ]  # fmt: skip
     for stores in malformed:
@@ -326,6 +330,25 @@ def test_a_report_that_is_malformed_costs_neither_usage_nor_the_record() -> None
         assert decode(UsageRecord, json.dumps(text).encode()) == UsageRecord(SINCE, {"a": 1})
     text = {"since": "2026-11-22T12:00:00Z", "sessionStores": {ONE: good}}
     assert decode(UsageRecord, json.dumps(text).encode()).session_stores == {ONE: SessionStoreReport(5, {TWO: 4})}
+
+
+def test_the_last_times_of_reports_are_instants_and_lead_to_no_malformed_record(cluster: Cluster) -> None:
+    last = MAX_REPORT_TIME
+    named = {ONE: SessionStoreReport(last, {TWO: last}), TWO: SessionStoreReport(last, {ONE: last})}
+    assert apart_until(named) is not None
+    cluster.stores = {ONE: named[ONE]}
+    replica = cluster.start(["one"])
+    cluster.start(["two"])
+    cluster.rounds(2 * SILENT_ROUNDS)
+    record = UsageRecord(SINCE, session_stores=cluster.stores)
+    assert decode(UsageRecord, encode(record)).session_stores == cluster.stores != {}
+    assert replica.known.since == last
+
+
+def test_a_use_at_a_time_that_no_datetime_has_costs_no_record() -> None:
+    client = ClientRecord("leave", "worker", "uid")
+    for minutes in (10**12, 10**30, -(10**12)):
+        assert UsageRecord(SINCE, {usage_key(client.identity): minutes}).of(client).keys() == {client.identity}
 
 
 def test_a_record_without_reports_is_as_before() -> None:

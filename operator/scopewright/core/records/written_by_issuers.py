@@ -12,11 +12,13 @@ from scopewright.core.records.fields import NOT_IF_EMPTY, RECORD_CONFIG, Instant
 
 MAX_SESSION_STORES: Final = 16
 """In the usage record. Issuers that share a store report it together, so one is the rule and two are a mistake."""
-_MAX_REPORT_TIME: Final = 2**40
+MAX_REPORT_TIME: Final = 2**37
+"""In the year 6325, which every `datetime` can have."""
+_MAX_USE_MINUTES: Final = 2**31
 
 StoreKey = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 """Names a session store: 64 bits of the SHA-256 of its id."""
-ReportTime = Annotated[int, Field(ge=0, le=_MAX_REPORT_TIME)]
+ReportTime = Annotated[int, Field(ge=0, le=MAX_REPORT_TIME)]
 """Seconds since the epoch, by the reporter's clock. Each report of one store has a later one than the report before."""
 
 
@@ -69,7 +71,12 @@ class UsageRecord:
         """Return the reported last use of each of its credentials, and of its own credential, by SHA-256."""
         digests = (*(c.sha256 for c in client.credentials), client.identity)
         minutes = {sha256: self.used[key] for sha256 in digests if (key := usage_key(sha256)) in self.used}
-        return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}
+        return {sha256: _instant(value) for sha256, value in minutes.items()}
+
+
+def _instant(minutes: int) -> datetime:
+    """Of minutes since the epoch; the nearest one of a range that every `datetime` can have."""
+    return datetime.fromtimestamp(min(max(minutes, 0), _MAX_USE_MINUTES) * 60, UTC)
 
 
 def usage_key(sha256: str) -> str:

@@ -254,7 +254,7 @@ async def test_a_store_that_is_away_is_not_another_store(logins: Logins, monkeyp
 async def test_a_report_of_a_store_that_was_emptied_meanwhile_refuses_nobody(
     logins: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This issuer has asked for the id. Before it reports, the shared store is emptied and the other one has noticed."""
+    """This issuer has asked for the id. Before it reports, the shared store is emptied, and the other one notices."""
     sessions = logins.harness.users.store if logins.harness.users else None
     assert isinstance(sessions, MemorySessions)
     other, asked = Replica(logins.harness, sessions), sessions.store_id
