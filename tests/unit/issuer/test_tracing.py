@@ -1,7 +1,7 @@
 """Spans of requests: the attributes of the audit line, and no secret."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import orjson
 import pytest
@@ -20,19 +20,10 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 @pytest.fixture
-def exported() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    yield exporter
-    exporter.shutdown()
-
-
-@pytest.fixture
-async def traced(exported: InMemorySpanExporter) -> AsyncIterator[IssuerHarness]:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
+async def traced(traces: Tracing) -> AsyncIterator[IssuerHarness]:
     harness = IssuerHarness()
     harness.install_defaults()
-    harness.tracing = Tracing(provider)
+    harness.tracing = traces
     async with harness.running():
         yield harness
 

@@ -1,12 +1,11 @@
 """Spans of requests of users: one for each page, with children for the session store and the provider, and no user."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -21,23 +20,9 @@ AWAY = provider_of("company", oidc=UpstreamClient("https://127.0.0.1:1", "scopew
 
 
 @pytest.fixture
-def exported() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    yield exporter
-    exporter.shutdown()
-
-
-@pytest.fixture
-def tracing(exported: InMemorySpanExporter) -> Tracing:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    return Tracing(provider)
-
-
-@pytest.fixture
-async def traced(tmp_path: Path, tracing: Tracing) -> AsyncIterator[UsersHarness]:
+async def traced(tmp_path: Path, traces: Tracing) -> AsyncIterator[UsersHarness]:
     users = UsersHarness(tmp_path)
-    users.issuer.tracing = tracing
+    users.issuer.tracing = traces
     async with users.running() as users:
         yield users
 
@@ -97,10 +82,10 @@ async def test_text_of_the_request_is_in_no_span(traced: UsersHarness, exported:
 
 
 async def test_a_request_to_a_provider_is_a_child_that_failed(
-    tmp_path: Path, tracing: Tracing, exported: InMemorySpanExporter
+    tmp_path: Path, traces: Tracing, exported: InMemorySpanExporter
 ) -> None:
     users = UsersHarness(tmp_path)
-    users.issuer.tracing = tracing
+    users.issuer.tracing = traces
     users.issuer.put_provider(AWAY)
     users.issuer.put(web_record())
     async with users.running():
@@ -116,9 +101,9 @@ async def test_a_request_to_a_provider_is_a_child_that_failed(
 
 
 async def test_a_refresh_has_the_store_as_a_child_and_work_of_no_request_has_no_span(
-    tracing: Tracing, exported: InMemorySpanExporter
+    traces: Tracing, exported: InMemorySpanExporter
 ) -> None:
-    async with running_logins(tracing=tracing) as logins:
+    async with running_logins(tracing=traces) as logins:
         tokens = await logins.tokens()
         sessions = logins.harness.issuer.background.sessions
         assert sessions is not None
