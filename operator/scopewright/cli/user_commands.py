@@ -61,12 +61,12 @@ def list_users(
     arguments. 3: the session store or the API server is unavailable, so the list is not complete.
     """
     _refuse_empty({"--provider": provider, "--client": client})
-    reference = _client_id(client) if client else ""
+    client_id = _client_id(client) if client else ""
 
     def is_wanted(user: "StoredUser") -> bool:
         if provider and provider not in user.providers:
             return False
-        return not reference or any(application.client == client for application in user.applications)
+        return not client or any(application.client == client for application in user.applications)
 
     async def run(opened: OpenedUsers) -> int:
         from scopewright.cli.user_output import print_json, print_table
@@ -76,7 +76,7 @@ def list_users(
         if not shown and output is Output.text:
             typer.echo("no user is logged in" if not (provider or client) else "no such user is logged in", err=True)
         if not shown:
-            _note_unknown(opened, provider, reference)
+            _note_unknown(opened, provider, client_id)
         _note_unreadable(opened.users)
         return GOOD
 
@@ -168,7 +168,7 @@ def end(
             ended = await opened.end.end_client(sub, hashes)
         else:
             ended = await opened.end.end_all(sub, forget=forget)
-        return _report(ended, sub, session=session, client=client, forget=forget)
+        return _report(ended, sub, session=session, client_id=client_id, forget=forget)
 
     _run(Place(source, namespace, kubeconfig, sessions, state), run)
 
@@ -212,13 +212,14 @@ def _refuse_empty(arguments: dict[str, str | None]) -> None:
 
 
 def _note_unknown(opened: OpenedUsers, provider: str | None, client_id: str) -> None:
-    """That nobody is listed may be due to a wrong name."""
+    """Say why a list may be empty: a name is wrong."""
     from scopewright.issuer.users.login_policy import DEVELOPER
+    from scopewright.issuer.users_admin.stored_users import client_reference
 
     if provider and provider != DEVELOPER and opened.records.registry.providers.by_name(provider) is None:
         typer.echo(f"no IdentityProvider in force has the name {provider!r}: {_names_of_providers(opened)}", err=True)
     if client_id and opened.records.registry.clients.get(client_id) is None:
-        typer.echo(f"there is no OAuthClient {client_id.replace('.', '/', 1)}", err=True)
+        typer.echo(f"there is no OAuthClient {client_reference(client_id)}", err=True)
 
 
 def _names_of_providers(opened: OpenedUsers) -> str:
@@ -247,8 +248,9 @@ def _client_id(reference: str) -> str:
 
 async def _hashes_of(opened: OpenedUsers, sub: str, client_id: str) -> tuple[str, ...]:
     """Of the client, and of earlier ones of its name to which the user has consented."""
-    client = opened.records.registry.clients.get(client_id)
-    reference = client_id.replace(".", "/", 1)
+    from scopewright.issuer.users_admin.stored_users import client_reference
+
+    client, reference = opened.records.registry.clients.get(client_id), client_reference(client_id)
     stored = (await opened.users.one(sub)).applications
     hashes = {application.client_uid_hash for application in stored if application.client == reference}
     if client is not None:
@@ -270,18 +272,18 @@ async def _is_confirmed(opened: OpenedUsers, sub: str, session: str | None, clie
     return typer.confirm(f"End {what}?", err=True)
 
 
-def _report(ended: "Ended", sub: str, *, session: str | None, client: str | None, forget: bool) -> int:
+def _report(ended: "Ended", sub: str, *, session: str | None, client_id: str, forget: bool) -> int:
     """Print what has ended, write the audit line, and return the exit code."""
     from scopewright.cli.user_audit import write_audit
     from scopewright.cli.user_output import ended_lines
 
-    for line in ended_lines(ended, whole_user=not (session or client)):
+    for line in ended_lines(ended, whole_user=not (session or client_id)):
         typer.echo(line)
     for problem in ended.not_ended:
         typer.echo(f"scopewright: not ended: {problem}; repeat the command", err=True)
     result = "ended" if ended.is_complete else "partly" if ended.has_ended_anything else "failed"
     more = {"subject": sub, "sessions": ended.sessions, "refresh_tokens": ended.refresh_tokens}
-    more |= {"sid": session} if session else {"client": client.replace("/", ".", 1)} if client else {}
+    more |= {"sid": session} if session else {"client": client_id} if client_id else {}
     more |= {"forgotten": True} if forget else {}
     write_audit(result, more)
     return GOOD if ended.is_complete else UNAVAILABLE
