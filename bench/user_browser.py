@@ -74,7 +74,12 @@ class Connection:
         body = form.encode()
         if method == "POST":
             more += b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n" % len(body)
-        self.writer.write(b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method.encode(), target.encode(), _HEADERS, more, body))
+        request = b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method.encode(), target.encode(), _HEADERS, more, body)
+        return await self.exchange(request)
+
+    async def exchange(self, request: bytes) -> Response:
+        """Send the bytes of one request."""
+        self.writer.write(request)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length, location, cookies = 0, "", []

@@ -21,10 +21,13 @@ from bench.token_servers import install_oidc_provider
 from bench.user_load import CONNECTIONS, run_closed
 from bench.user_servers import RSA_BITS, Cores, SessionServer, Setup, UserServer
 from bench.users_beside_tokens import BesideTokens, Rates
+from bench.users_within_capacity import WithinCapacity
 
 _ALGORITHMS: Final = ("RS256", "ES256")
 """Of ID tokens. RS256 is what the operator makes; with ES256 the other work of a login shows."""
 _LOADS: Final = {"login": "logins", "refresh": "refreshes", "rotation": "refreshes with rotation"}
+_PARTS: Final = ("peer", "capacity", "tokens")
+"""Scopewright beside the peer, client tokens and users within the capacity of the server, and far above it."""
 _WARM_UP_SECONDS: Final = 1.0
 
 
@@ -37,7 +40,7 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--no-user-peer", action="store_true", help="do not run node oidc-provider")
     options.add_argument("--login-rate", type=count, default=100, metavar="N", help="beside tokens [%(default)s]")
     options.add_argument("--refresh-rate", type=count, default=500, metavar="N", help="beside tokens [%(default)s]")
-    options.add_argument("--users-part", choices=("peer", "tokens"), help="measure only the peer, or client tokens")
+    options.add_argument("--users-part", choices=_PARTS, help="measure only one part")
 
 
 def run(options: argparse.Namespace, display: ProgressDisplay) -> Figures:
@@ -45,7 +48,7 @@ def run(options: argparse.Namespace, display: ProgressDisplay) -> Figures:
     allowed = os.sched_getaffinity(0)
     try:
         with log_directory(options.logs) as folder:
-            if not options.no_user_peer and options.users_part != "tokens":
+            if not options.no_user_peer and "peer" in _chosen(options):
                 with display.step("installing node oidc-provider"):
                     install_oidc_provider(folder)
             return run_on_loop(_run(options, display, folder))
@@ -69,15 +72,22 @@ async def _run(options: argparse.Namespace, display: ProgressDisplay, folder: Pa
                 "seconds": options.user_seconds,
                 "rsa_bits": RSA_BITS,
             }
-            if options.users_part != "tokens":
+            if "peer" in _chosen(options):
                 figures |= await _BesidePeer(options, display, setup).run()
-            if options.users_part != "peer":
+            if "capacity" in _chosen(options):
+                within = WithinCapacity(setup, options.user_rounds, options.user_seconds, display)
+                figures["within_capacity"] = await within.run()
+            if "tokens" in _chosen(options):
                 rates = Rates(options.login_rate, options.refresh_rate)
                 beside = BesideTokens(setup, rates, options.user_rounds, options.user_seconds, display)
                 figures["beside_tokens"] = await beside.run()
             return figures
     finally:
         await asyncio.to_thread(store.kill)
+
+
+def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
+    return (options.users_part,) if options.users_part else _PARTS
 
 
 @contextlib.asynccontextmanager
@@ -190,18 +200,22 @@ def table(figures: Figures) -> Table:
     for load, about in _LOADS.items():
         for name, server in figures.get("servers", {}).items():
             shown.add_row(f"{about}: {server['about']}", *_row(server[load]), _shown_ratio(figures, name, load))
+    within = figures.get("within_capacity", {"states": {}})
+    for name, state in within["states"].items():
+        for load in ("tokens", "logins", "refreshes"):
+            if f"{load}_per_second" in state:
+                values = state[f"{load}_per_second"], state[f"{load}_p50_ms"], state[f"{load}_p99_ms"]
+                shown.add_row(f"{load} at {within['rates'][load]:,.0f} a second, {name}", *_shown(values), "", "", "")
     for name, state in figures.get("beside_tokens", {}).get("states", {}).items():
-        ratio = state["ratio"]
-        shown.add_row(
-            f"client tokens, {name}",
-            f"{state['per_second']:,.0f}",
-            f"{state['p50_ms']:.2f}",
-            f"{state['p99_ms']:.2f}",
-            "",
-            "",
-            f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f})",
-        )
+        ratio = f"{state['ratio']['median']:.2f} ({state['ratio']['min']:.2f}–{state['ratio']['max']:.2f})"
+        values = state["per_second"], state["p50_ms"], state["p99_ms"]
+        shown.add_row(f"client tokens in overload, {name}", *_shown(values), "", "", ratio)
     return shown
+
+
+def _shown(values: tuple[float, float, float]) -> list[str]:
+    per_second, p50_ms, p99_ms = values
+    return [f"{per_second:,.0f}", f"{p50_ms:.2f}", f"{p99_ms:.2f}"]
 
 
 def _row(load: dict[str, Any]) -> list[str]:

@@ -24,6 +24,8 @@ from bench.user_records import AWAY, TOKENS
 from bench.user_servers import Setup, UserServer
 
 _WARM_UP_SECONDS: Final = 1.0
+_LEAST_CPU: Final = 0.01
+"""The kernel counts CPU time in hundredths of a second: a short run may show none."""
 ALONE: Final = "alone"
 STATES: Final = {
     ALONE: "",
@@ -179,7 +181,7 @@ class BesideTokens:
 
 def _per_cpu_second(run: dict[str, float]) -> float:
     """Client tokens for each second of the server's CPU time: other programs of the machine change it little."""
-    return run["per_second"] / run["server_cpu"]
+    return run["per_second"] / max(run["server_cpu"], _LEAST_CPU)
 
 
 async def _begin_login(connection: Connection) -> None:

@@ -202,7 +202,7 @@ def test_users_writes_its_figures(tmp_path: Path) -> None:
     running = _bench("users", *few, "--out", str(tmp_path))
     out, errors = running.communicate(timeout=300)
     assert running.returncode == 0, errors
-    assert "client tokens, store killed" in out
+    assert "client tokens in overload, store killed" in out
     figures: dict[str, Any] = json.loads((tmp_path / "users.json").read_text())
     assert figures["ratios"] == {}, "nothing to compare with"
     assert figures["servers"].keys() == {"scopewright-rs256", "scopewright-es256", "scopewright-rs256-sqlite"}
@@ -210,6 +210,10 @@ def test_users_writes_its_figures(tmp_path: Path) -> None:
         for load in ("login", "refresh", "rotation"):
             assert server[load]["per_second"] > 0
             assert 0 < server[load]["p50_ms"] <= server[load]["p99_ms"]
+    within = figures["within_capacity"]
+    assert within["states"].keys() == {"alone", "with users"}
+    assert 0 < within["rates"]["tokens"] < within["capacity"]["tokens"]
+    assert all(within["states"]["with users"][f"{load}_per_second"] > 0 for load in within["rates"])
     states = figures["beside_tokens"]["states"]
     assert states.keys() == {"alone", "with users", "store hangs", "store killed", "provider hangs"}
     assert all(state["per_second"] > 0 for state in states.values())
