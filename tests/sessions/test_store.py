@@ -132,8 +132,8 @@ async def test_tls_and_a_user_with_few_permissions(tmp_path: Path) -> None:
         assert [key for key, _ in (await store.scan()).values] == [KEY]
         await store.close()
         for other, problem in {
-            "apps": "unavailable: ConnectionError",  # the authority is unknown
-            "hr": "must be permitted to call",
+            "apps": r"unavailable: ConnectionError \(SSLCertVerificationError\)",  # the authority is unknown
+            "hr": r"must be permitted to call .* with the keys scopewright:sessions:NAMESPACE:\*",
         }.items():
             store = ValkeySessions(url if other == "apps" else f"{url}?ssl_ca_certs={tmp_path / 'ca'}", other)
             with pytest.raises(Unavailable, match=problem):
@@ -143,10 +143,19 @@ async def test_tls_and_a_user_with_few_permissions(tmp_path: Path) -> None:
         server.stop()
 
 
+async def test_a_file_of_an_authority_that_does_not_exist_is_named_as_the_cause() -> None:
+    store = ValkeySessions(f"rediss://127.0.0.1:{free_port()}?ssl_ca_certs=/none", "apps")
+    with pytest.raises(Unavailable, match=r"is unavailable: ConnectionError \(FileNotFoundError\)"):
+        await store.get(KEY)
+    await store.close()
+
+
 def test_a_wrong_url_is_refused_and_not_shown() -> None:
     for url in (
         "reddis://:secret@host",
         "redis://:secret@host:port",
+        "redis://:secret@host/zero",
+        "redis://:secret@host/1/2",
         "redis://:secret@host?unknown=1",
         "rediss://:secret@host?ssl_ca_certs=/none&ssl_cert_reqs=sometimes",
     ):

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -27,6 +28,7 @@ def client_of(url: str, reason: str, what: str, on_connect: OnConnect | None = N
     password.
     """
     try:
+        _require_database(url)
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             max_connections=MAX_CONNECTIONS,
@@ -41,3 +43,10 @@ def client_of(url: str, reason: str, what: str, on_connect: OnConnect | None = N
             reason, f"{what} must be a URL such as redis://host:6379/0, or rediss://… for TLS, with known parameters"
         ) from None
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def _require_database(url: str) -> None:
+    """Raises ValueError if the path is not the number of a database: redis-py would use database 0."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
+        raise ValueError

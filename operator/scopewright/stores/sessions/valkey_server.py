@@ -20,7 +20,10 @@ UNFIT: Final = "SessionStoreUnfit"
 
 _SCRIPT_FLAGS_SINCE: Final = 7
 """The version of Redis whose scripts can say that they write, so that no replica runs them."""
-_PERMISSIONS: Final = "evalsha, eval, getrange, set, del, time, info and ping, and scan for `scopewright users`"
+_PERMISSIONS: Final = (
+    "evalsha, eval, getrange, set, del, time, info and ping, and scan for `scopewright users`, with the keys "
+    "scopewright:sessions:NAMESPACE:* of the issuer's namespace"
+)
 
 
 class SessionServerUnfit(RedisError):
@@ -67,7 +70,13 @@ def failure_of(error: RedisError | OSError) -> Unavailable:
         case ResponseError():
             return Unavailable(f"the session store refused a request: {_code(error)}", refused=True)
         case _:
-            return Unavailable(f"the session store is unavailable: {type(error).__name__}")
+            return Unavailable(f"the session store is unavailable: {_kinds(error)}")
+
+
+def _kinds(error: RedisError | OSError) -> str:
+    """Such as `ConnectionError (SSLCertVerificationError)`: the text of an error may have parts of the URL."""
+    kind, cause = type(error).__name__, error.__cause__ or error.__context__
+    return f"{kind} ({type(cause).__name__})" if isinstance(cause, OSError) else kind
 
 
 def _code(error: ResponseError) -> str:
