@@ -7,6 +7,7 @@ is `/proc/1/fd/1`.
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ def write_audit(result: str, more: dict[str, Any], log: Path = POD_LOG) -> None:
     """Write a line to the log of the Pod. Elsewhere, and if that fails, write it to standard error."""
     line = audit.line(audit.entry("users_end", time.time(), "", result, more)) + b"\n"
     if not ("KUBERNETES_SERVICE_HOST" in os.environ and _append(log, line)):
-        sys.stderr.write(f"audit: {line.decode()}")
+        with suppress(OSError, AttributeError):  # it is full, or closed (None)
+            sys.stderr.write(f"audit: {line.decode()}")
 
 
 def _append(log: Path, line: bytes) -> bool:

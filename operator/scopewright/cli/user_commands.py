@@ -11,7 +11,7 @@ import typer
 
 from scopewright.cli import options
 from scopewright.cli.event_loop import run_loop
-from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, UsageError, fail
+from scopewright.cli.library_commands import GOOD, REFUSED, UNAVAILABLE, UsageError, fail, write_output
 from scopewright.cli.settings import set_up_logging
 from scopewright.cli.user_store import OpenedUsers, Place, opened_users
 from scopewright.core.failures import Rejected, Unavailable
@@ -273,17 +273,20 @@ async def _is_confirmed(opened: OpenedUsers, sub: str, session: str | None, clie
 
 
 def _report(ended: "Ended", sub: str, *, session: str | None, client_id: str, forget: bool) -> int:
-    """Print what has ended, write the audit line, and return the exit code."""
+    """Write the audit line, print what has ended, and return the exit code. The line comes first: what has ended is
+    audited also if the output is closed, as after `kubectl exec` has lost its connection.
+    """
     from scopewright.cli.user_audit import write_audit
     from scopewright.cli.user_output import ended_lines
 
-    for line in ended_lines(ended, whole_user=not (session or client_id)):
-        typer.echo(line)
-    for problem in ended.not_ended:
-        typer.echo(f"scopewright: not ended: {problem}; repeat the command", err=True)
     result = "ended" if ended.is_complete else "partly" if ended.has_ended_anything else "failed"
     more = {"subject": sub, "sessions": ended.sessions, "refresh_tokens": ended.refresh_tokens}
     more |= {"sid": session} if session else {"client": client_id} if client_id else {}
     more |= {"forgotten": True} if forget else {}
     write_audit(result, more)
+    try:
+        write_output("".join(f"{line}\n" for line in ended_lines(ended, whole_user=not (session or client_id))))
+    finally:
+        for problem in ended.not_ended:
+            typer.echo(f"scopewright: not ended: {problem}; repeat the command", err=True)
     return GOOD if ended.is_complete else UNAVAILABLE

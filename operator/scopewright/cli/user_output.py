@@ -148,7 +148,9 @@ def _print_rows(to: Console, users: list[StoredUser], stored: StoredUsers) -> No
         table.add_column(heading, overflow="fold", no_wrap=heading == "user")
     for user in users:
         table.add_row(*(Text(cell or NOTHING) for cell in _row(user, stored)))  # not markup
-    to.print(table)
+    with to.capture() as capture:
+        to.print(table)
+    write_output(capture.get())
 
 
 def _row(user: StoredUser, stored: StoredUsers) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from scopewright.cli import user_commands
+from scopewright.cli.library_commands import UsageError
 from scopewright.cli.user_audit import write_audit
 from scopewright.cli.user_output import details, ended_lines, print_details, print_json, print_table
 from scopewright.issuer.state.clients import ClientIndex
@@ -119,6 +122,34 @@ def test_outside_a_pod_the_audit_line_is_shown(
     write_audit("ended", {"subject": "u-ada"}, log)
     assert '"subject":"u-ada"' in capsys.readouterr().err
     assert log.read_bytes() == b""
+
+
+@contextmanager
+def refused_output() -> Iterator[None]:
+    """Standard output cannot be written, as after `kubectl exec` has lost its connection."""
+    message = "standard output cannot be written"
+    with Path("/dev/full").open("w") as full, redirect_stdout(full), pytest.raises(UsageError, match=message):
+        yield
+
+
+def test_what_has_ended_is_audited_also_if_nobody_reads_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    ended = Ended(1, is_stored_ended=True, not_ended=("access tokens: away",))
+    with refused_output():
+        user_commands._report(ended, "u-ada", session=None, client_id="", forget=False)
+    audited, problem = capsys.readouterr().err.splitlines()
+    assert json.loads(audited.removeprefix("audit: "))["result"] == "partly"
+    assert "not ended: access tokens: away" in problem
+
+
+@pytest.mark.parametrize("show", [print_table, print_json, print_details])
+async def test_output_that_cannot_be_written_ends_a_list_with_a_message(
+    show: Callable[[AsyncIterator[StoredUser], StoredUsers], Awaitable[int]],
+) -> None:
+    with refused_output():
+        await show(each(hostile()), STORED)
 
 
 async def test_the_run_book_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
