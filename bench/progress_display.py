@@ -11,10 +11,15 @@ from rich.table import Table
 SetCompleted = Callable[[int], None]
 """Called with the amount of the step that is complete."""
 
+_WIDTH = 200
+"""Of a table in a file or a pipe, in characters. Rich takes 80 there, and names would be cut."""
+
 
 class ProgressDisplay:
     def __init__(self) -> None:
         self._console = Console(highlight=False)
+        if not self._console.is_terminal:
+            self._console = Console(highlight=False, width=_WIDTH)
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[SetCompleted]:
