@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from scopewright.core.session_stores import NOT_SHARED
 from scopewright.issuer.protocol.errors import ErrorCode
 from tests.doc_checks import broken_links, cited_in_code, inline_problems, missing_citations, sources
 from tests.documents import ROOT, Document, documents
@@ -131,6 +132,25 @@ def test_run_books_quote_existing_metrics_and_messages() -> None:
     for text in quoted:
         part = re.sub(r"_total$|(?<=the list of) \w+", "", text)
         assert part in code, text
+
+
+NO_CONDITIONS = {
+    "SealKeyConflict", "SessionKeyConflict",  # the operator does not start
+    "Invalid", "UnknownKind",  # of manifests that no API server has accepted
+    "MalformedRecord",  # of a record that another program wrote
+}  # fmt: skip
+
+
+def test_every_reason_of_a_condition_has_what_to_do() -> None:
+    """As far as a regular expression finds reasons: where they are raised."""
+    listed = (ROOT / "docs/configuration.md").read_text().partition("## Status conditions")[2]
+    reasons = set[str]()
+    for file in (ROOT / "operator/scopewright/core").rglob("*.py"):
+        text = file.read_text()
+        reasons |= set(re.findall(r'\b(?:Rejected|ready|waiting)\(\s*"([A-Z]\w+)"', text))
+    reasons.add(NOT_SHARED)
+    assert len(reasons) > 40
+    assert {reason for reason in reasons if f"`{reason}`" not in listed} <= NO_CONDITIONS
 
 
 def test_programs_that_log_users_in_are_those_of_the_tests() -> None:
