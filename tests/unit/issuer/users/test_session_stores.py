@@ -132,6 +132,18 @@ async def test_users_are_refused_with_what_to_do_and_go_on_afterwards(logins: Lo
     )
 
 
+async def test_an_issuer_that_stops_in_order_removes_its_report() -> None:
+    async with running_logins() as logins:
+        put_usage(logins.harness)
+        await settle()
+        await guard_of(logins.harness).check()
+        other = await part(logins)
+        assert len(reports(logins.harness).session_stores) == 2
+    assert list(reports(logins.harness).session_stores) == [store_key(await other.sessions.store_id())]
+    await other.look()
+    assert other.guard.is_shared
+
+
 async def test_clients_documents_and_readiness_do_not_depend_on_it(logins: Logins) -> None:
     harness, tokens = logins.harness, await logins.tokens()
     before = (await harness.http.get("/.well-known/openid-configuration")).content
@@ -246,9 +258,11 @@ async def test_a_store_that_is_away_is_not_another_store(logins: Logins, monkeyp
     await other.look()
     monkeypatch.setattr(other.sessions, "store_id", away)
     await guard_of(logins.harness).check()
+    before = reports(logins.harness)
     for _ in range(3):
         await other.look(is_round=True)
     assert other.guard.is_shared
+    assert reports(logins.harness) == before
 
 
 async def test_a_report_of_a_store_that_was_emptied_meanwhile_refuses_nobody(
