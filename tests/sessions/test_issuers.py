@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from scopewright.stores.sessions.valkey import ValkeySessions
+from scopewright.stores.sessions.valkey import PAUSE_SECONDS, ValkeySessions
 from tests.harness.user_workers import Workers, log_in_often
 from tests.harness.valkey_server import ValkeyServer
 from tests.unit.issuer.users.logins import Logins, public_client, running_logins, web_client
@@ -90,6 +90,7 @@ async def test_a_store_that_is_killed_in_between_costs_a_503_and_no_login(
         assert (away.status_code, away.json()["error"]) == (503, "temporarily_unavailable")
         assert (await logins.post({"grant_type": "client_credentials"}, "x")).status_code == 401, "clients go on"
     await asyncio.to_thread(own_server.start)
+    await asyncio.sleep(PAUSE_SECONDS)  # a server may start within it: issuers do not ask before it ends
     successors = {await refreshed(logins, token, kind) for logins in issuers}
     successors |= {response.json()["refresh_token"] for response in responses if response.status_code == 200}
     assert len(successors) == 1
