@@ -32,8 +32,8 @@ CHECK_SECONDS: Final = 60.0
 
 PAUSE_SECONDS: Final = 0.1
 """After a server could not be reached, requests fail at once for this long: attempts take time from client tokens."""
-PAGE_KEYS: Final = 200
-"""That the server looks at for a page, its own and those of others: less than a millisecond."""
+PAGE_KEYS: Final = 50
+"""That the server looks at for a page, its own and those of others. A page of the largest values has 25 MiB."""
 _KEYS_PER_READ: Final = 50
 _KEY_LENGTH: Final = 64
 """Of a key without its prefix, in hex."""
