@@ -2,9 +2,9 @@
 
 A question is due when the last answer is older than the provider's `check_interval`. At most one is on its way for a
 login, in all processes that share the store: the request that asks writes `pause_until` first, and only then sends the
-provider's refresh token, which the provider may rotate. Requests that come meanwhile use the stored groups. The request
-waits CHECK_SECONDS at most. The question goes on, because its answer may have the only valid refresh token, and it is
-stored as soon as the store takes it.
+provider's refresh token, which the provider may rotate. Requests that come meanwhile use the login's stored groups.
+The request waits CHECK_SECONDS at most. The question goes on, because its answer may have the only valid refresh token,
+and it is stored as soon as the store takes it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Final
 
@@ -29,9 +29,17 @@ from scopewright.issuer.upstream.login import (
     UpstreamLogins,
 )
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
+from scopewright.issuer.users.running_check import BeingChecked, NotConfirmed, RunningCheck, paused
 from scopewright.issuer.users.sessions import live_session, save_session
 from scopewright.issuer.users.stored import CheckProblem, Session, UpstreamLogin
-from scopewright.issuer.users.upstream_logins import VersionedLogin, confirmed_login, is_recent, login_of, with_login
+from scopewright.issuer.users.upstream_logins import (
+    VersionedLogin,
+    confirmed_login,
+    is_recent,
+    login_of,
+    read_login,
+    with_login,
+)
 from scopewright.issuer.users.user_record import login_handle, read_user, session_handle
 from scopewright.stores.sessions.sealed import SealedSessions
 from scopewright.upstream import UpstreamFailed
@@ -56,25 +64,6 @@ EndSession = Callable[[str, str, EndReason], Awaitable[None]]
 """Ends a session, given by `sid` and `sub`."""
 
 
-class NotConfirmed(Exception):
-    """The provider has not answered, or another process asks it."""
-
-
-class _BeingChecked(NotConfirmed):
-    """Another process asks."""
-
-
-@dataclass(slots=True, eq=False)
-class _Check:
-    """A question on its way. `answer` is None if the session is over. It may be there before it is stored."""
-
-    sid: str
-    login_sid: str
-    provider: Provider
-    answer: "asyncio.Future[UpstreamLogin | None]"
-    task: "asyncio.Task[None] | None" = field(default=None)
-
-
 class UpstreamChecks:
     """Of one process. `logins` is its client of providers, `end` ends a session, `count` counts the questions."""
 
@@ -89,7 +78,7 @@ class UpstreamChecks:
         self._logins = logins
         self._end = end
         self._count = count
-        self._checks: dict[str, _Check] = {}
+        self._checks: dict[str, RunningCheck] = {}
         """By `sid`."""
         self._of_provider = Counter[str]()
         """By UID of the provider."""
@@ -97,10 +86,15 @@ class UpstreamChecks:
     async def check(self, session: Session, provider: Provider, now: float) -> Session | None:
         """Return the session as its provider has last confirmed it; None if it is over.
 
-        Without an answer it is the stored one. Raises `LoginRefused` and, while the store is away, `Unavailable`.
+        Without an answer it is as its login is stored: another session of the login may have asked since this one did.
+        Raises `LoginRefused` and, while the store is away, `Unavailable`.
         """
         if not session.login or is_recent(session.checked_time, provider.record.check_interval, now):
             return session
+        last = await read_login(self._store, session.login)
+        if last is None:
+            return None
+        session = with_login(session, last.login)
         is_usable = is_recent(session.checked_time, provider.record.check_max_age, now)
         with suppress(NotConfirmed, TimeoutError):
             async with asyncio.timeout(CHECK_SECONDS):
@@ -124,12 +118,12 @@ class UpstreamChecks:
                 answer = self._joined(session, provider).answer
                 await asyncio.wait((answer,))  # others wait for it too: a timeout must not cancel it
                 return answer.result()
-            except _BeingChecked:
+            except BeingChecked:
                 if not wait:
                     raise
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _joined(self, session: Session, provider: Provider) -> _Check:
+    def _joined(self, session: Session, provider: Provider) -> RunningCheck:
         """The check of the session that is on its way, or a new one."""
         check = self._checks.get(session.sid)
         if check is None:
@@ -137,25 +131,25 @@ class UpstreamChecks:
                 self._count("not_asked")
                 raise NotConfirmed
             answer = asyncio.get_running_loop().create_future()
-            check = self._checks[session.sid] = _Check(session.sid, session.login, provider, answer)
+            check = self._checks[session.sid] = RunningCheck(session.sid, session.login, provider, answer)
             self._of_provider[provider.uid] += 1
             check.task = asyncio.create_task(self._run(check), name="upstream check")
         return check
 
-    async def _run(self, check: _Check) -> None:
+    async def _run(self, check: RunningCheck) -> None:
         try:
             await self._ask_and_store(check)
         except (NotConfirmed, LoginRefused, Unavailable) as failure:
-            _fail(check, failure)
+            check.fail(failure)
         except Exception:
             log.exception("a question to the provider %s failed", check.provider.name)
         finally:
-            _fail(check, NotConfirmed())
+            check.fail(NotConfirmed())
             del self._checks[check.sid]
             self._of_provider[check.provider.uid] -= 1
             self._of_provider += Counter()  # without zeros
 
-    async def _ask_and_store(self, check: _Check) -> None:
+    async def _ask_and_store(self, check: RunningCheck) -> None:
         asked = await retry_lost(lambda: self._reserve(check))
         if asked is None:
             return
@@ -165,7 +159,7 @@ class UpstreamChecks:
             await self._end_login(check, asked.login, "provider")
         except LoginRefused as refused:
             self._count("refused")
-            _fail(check, refused)
+            check.fail(refused)
             await self._pause(check, asked, "too_many_groups", refused.tokens)
         except (UpstreamFailed, TimeoutError) as failure:
             is_usable = is_recent(asked.login.checked_time, check.provider.record.check_max_age, asked.now)
@@ -173,7 +167,7 @@ class UpstreamChecks:
                 await self._end_login(check, asked.login, "not_confirmed")
                 return
             self._count("no_answer")
-            _fail(check, NotConfirmed())
+            check.fail(NotConfirmed())
             await self._pause(check, asked, "no_answer", failure.tokens if isinstance(failure, CheckFailed) else None)
         else:
             self._count("confirmed")
@@ -189,19 +183,19 @@ class UpstreamChecks:
 
     # Before the question
 
-    async def _reserve(self, check: _Check) -> VersionedLogin | None:
+    async def _reserve(self, check: RunningCheck) -> VersionedLogin | None:
         """The login to ask about, which no other process asks about now; None if the answer is known already."""
         session, found, version = await self._read(check)
         if session is None or found is None:
-            _answer(check, None)
+            check.settle(None)
             return None
         login, now = found.login, found.now
+        await self._copy(session, login, version, now)
         if is_recent(login.checked_time, check.provider.record.check_interval, now):
-            await self._copy(session, login, version, now)
-            _answer(check, login)
+            check.settle(login)
             return None
         if 0 < login.pause_until - now <= 2 * LEASE_SECONDS:  # beyond it, the clock was set back
-            raise _paused(login.problem)
+            raise paused(login.problem)
         reserved = replace(login, pause_until=int(now) + LEASE_SECONDS, problem="")
         try:
             await save_or_lose(self._store, found.save(reserved))
@@ -218,22 +212,25 @@ class UpstreamChecks:
     # After it
 
     async def _until_stored(
-        self, check: _Check, store: Callable[[], Awaitable[UpstreamLogin | None]], known: UpstreamLogin | None = None
+        self,
+        check: RunningCheck,
+        store: Callable[[], Awaitable[UpstreamLogin | None]],
+        known: UpstreamLogin | None = None,
     ) -> None:
         """Repeat `store` while the store takes no writes. Requests get `known` meanwhile; None: the session is over."""
         try:
             async with asyncio.timeout(SAVE_SECONDS):
                 for pause in chain(_SAVE_PAUSES_SECONDS, repeat(_SAVE_PAUSES_SECONDS[-1])):
                     try:
-                        return _answer(check, await retry_lost(store))
+                        return check.settle(await retry_lost(store))
                     except Unavailable:
-                        _answer(check, known)
+                        check.settle(known)
                     await asyncio.sleep(pause)
         except TimeoutError:
             log.warning("the answer of the provider %s could not be stored", check.provider.name)
 
     async def _save(
-        self, check: _Check, asked: UpstreamLogin, user: AuthenticatedUser, now: float
+        self, check: RunningCheck, asked: UpstreamLogin, user: AuthenticatedUser, now: float
     ) -> UpstreamLogin | None:
         """Store the answer in the login and in the session. A logout meanwhile is not undone."""
         session, found, version = await self._read(check)
@@ -246,11 +243,11 @@ class UpstreamChecks:
         await save_or_lose(self._store, found.save(login), *sessions)
         return login if session is not None else None
 
-    async def _end_login(self, check: _Check, asked: UpstreamLogin, reason: EndReason) -> None:
+    async def _end_login(self, check: RunningCheck, asked: UpstreamLogin, reason: EndReason) -> None:
         self._count("ended")
         await self._until_stored(check, lambda: self._over(check, asked, reason))
 
-    async def _over(self, check: _Check, asked: UpstreamLogin, reason: EndReason) -> UpstreamLogin | None:
+    async def _over(self, check: RunningCheck, asked: UpstreamLogin, reason: EndReason) -> UpstreamLogin | None:
         """End all sessions of the login, unless another process got another answer in the meantime."""
         _, found, _ = await self._read(check)
         if found is not None and found.login.checked_time != asked.checked_time:
@@ -261,7 +258,7 @@ class UpstreamChecks:
         return None
 
     async def _pause(
-        self, check: _Check, asked: VersionedLogin, problem: CheckProblem, tokens: UpstreamTokens | None
+        self, check: RunningCheck, asked: VersionedLogin, problem: CheckProblem, tokens: UpstreamTokens | None
     ) -> None:
         """The provider may have rotated the refresh token before it failed: `tokens` are the ones to use then.
 
@@ -281,25 +278,8 @@ class UpstreamChecks:
         with suppress(Unavailable):
             await retry_lost(attempt)
 
-    async def _read(self, check: _Check) -> tuple[Session | None, VersionedLogin | None, int]:
+    async def _read(self, check: RunningCheck) -> tuple[Session | None, VersionedLogin | None, int]:
         """The session, its login, and the version of the session."""
         read = await self._store.read(session_handle(check.sid), login_handle(check.login_sid))
         opened, login = read.values
         return live_session(opened, read.now), login_of(login, read.now), opened.version if opened else 0
-
-
-def _paused(problem: CheckProblem) -> Exception:
-    if problem == "too_many_groups":
-        return LoginRefused("too_many_groups", "the provider sends more groups than allowed; narrow groups.allow")
-    return NotConfirmed() if problem else _BeingChecked()
-
-
-def _answer(check: _Check, login: UpstreamLogin | None) -> None:
-    if not check.answer.done():
-        check.answer.set_result(login)
-
-
-def _fail(check: _Check, failure: Exception) -> None:
-    if not check.answer.done():
-        check.answer.set_exception(failure)
-        check.answer.exception()  # retrieved: the request that began it may have stopped waiting

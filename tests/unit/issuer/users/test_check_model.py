@@ -78,7 +78,7 @@ class ModelProvider:
         """What a refresh gives: the group of the token, `ended` or `away`."""
         if not session.is_alive(now):
             return "ended"
-        login = session.login
+        login, is_due = session.login, abs(now - session.checked_time) >= EVERY
         if self.asks(session, now):
             if not self.is_up:
                 login.pause_until = int(now) + RETRY_SECONDS
@@ -87,7 +87,7 @@ class ModelProvider:
                 return "ended"
             else:
                 login.group, login.checked_time, login.pause_until = self.group, int(now), 0
-        if abs(now - session.checked_time) >= EVERY and abs(now - login.checked_time) < EVERY:
+        if is_due:
             session.group, session.checked_time = login.group, login.checked_time
         return session.group if abs(now - session.checked_time) < MAX_AGE else "away"
 

@@ -5,11 +5,16 @@ import asyncio
 import pytest
 
 from scopewright.core.records.client import Login
+from scopewright.issuer.users import upstream_checks
+from tests.harness.users import provider_of
 from tests.unit.issuer.users.checked_sessions import (
     ADA,
+    BOTH,
+    DOWN,
     READ,
     CheckedSessions,
     refusal_of,
+    running_checked_sessions,
     scope_of,
 )
 from tests.unit.issuer.users.logins import CALLBACK, web_client
@@ -46,6 +51,45 @@ async def test_the_browser_and_its_offline_tokens_share_one_refresh_token_of_the
         stored = await at.logins.sessions.of_sid(token.split(".")[0])
         assert stored is not None
         assert stored.checked_time == int(at.clock()), "the answer to the other session"
+
+
+@pytest.mark.parametrize("not_asked", [False, True], ids=["no_answer", "not_asked"])
+async def test_without_an_answer_a_session_has_what_the_login_last_had(
+    monkeypatch: pytest.MonkeyPatch, not_asked: bool
+) -> None:
+    """Another session of the login asked. What this one had before is too old."""
+    async with running_checked_sessions((provider_of("company", check_max_age=4 * 3600),)) as at:
+        _, session = await at.log_in()
+        offline, browser = await at.refresh_token(session, offline=True), await at.refresh_token(session)
+        at.says("managers")
+        at.clock.advance(hours=3)
+        assert scope_of(await at.refresh(browser)) == BOTH
+        at.upstream.failure = DOWN
+        if not_asked:
+            monkeypatch.setattr(upstream_checks, "MAX_CHECKS_PER_PROVIDER", 0)
+        at.clock.advance(hours=2)
+        assert scope_of(await at.refresh(offline)) == BOTH
+        at.clock.advance(hours=2)
+        assert refusal_of(await at.refresh(offline)) == (503, "temporarily_unavailable")
+
+
+async def test_without_an_answer_a_session_has_no_group_that_its_login_lost(at: CheckedSessions) -> None:
+    """Its own copy is older, and still within `maxAge`."""
+    _, session = await at.log_in()
+    offline, browser = await at.refresh_token(session, offline=True), await at.refresh_token(session)
+    at.says("managers")
+    at.becomes_due()
+    assert {scope_of(await at.refresh(token)) for token in (offline, browser)} == {BOTH}
+    at.says("hr-staff")
+    at.becomes_due()
+    assert scope_of(await at.refresh(browser)) == READ
+    at.upstream.failure = DOWN
+    at.becomes_due()
+    refreshed = await at.refresh(offline)
+    assert scope_of(refreshed) == READ
+    stored = await at.logins.sessions.of_sid(offline.split(".")[0])
+    assert stored is not None
+    assert stored.groups == ("hr-staff",), "for userinfo and introspection too"
 
 
 @pytest.mark.parametrize("asks_offline", [False, True])
