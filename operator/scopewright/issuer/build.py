@@ -20,6 +20,7 @@ from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
 from scopewright.issuer.endpoints.token import TokenEndpoint
+from scopewright.issuer.endpoints.user_grant_conditions import UserGrantConditions
 from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.endpoints.userinfo import UserinfoEndpoint
 from scopewright.issuer.observability import audit
@@ -208,18 +209,9 @@ def build_issuer(
         users = TracedPages(pages, tracing) if tracing else pages
         families = RefreshTokenFamilies(state.sealed)
         subjects = SubjectUsers(state.sessions, policy.refusal_of)
+        conditions = UserGrantConditions(registry, policy, state.sealed, state.sessions, state.consents)
         user_grants = UserGrants(
-            registry,
-            policy,
-            state.sealed,
-            state.sessions,
-            state.consents,
-            families,
-            proofs,
-            signer,
-            revocations,
-            id_tokens,
-            metrics.users,
+            registry, state.sealed, conditions, families, proofs, signer, revocations, id_tokens, metrics.users
         )
         made = UserinfoEndpoint(
             *validation,

@@ -155,7 +155,7 @@ def test_users_without_passwords_stay_on_this_machine(
 
 def test_every_reason_that_a_refused_login_gives_has_advice() -> None:
     issuer = Path(scopewright.issuer.__file__).parent
-    sources = [issuer / "endpoints" / "user_tokens.py", issuer / "users" / "authorization_request.py"]
+    sources = [*(issuer / "endpoints").glob("user_*.py"), issuer / "users" / "authorization_request.py"]
     text = "".join(source.read_text() for source in sources)
     pages = re.findall(r'UntrustedRequest\([^)]*?reason="(\w+)"', text)
     assert {"unknown_client", "redirect_uri_unregistered"} <= set(pages)

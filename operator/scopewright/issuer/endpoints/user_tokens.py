@@ -7,29 +7,24 @@ refresh tokens on. Only after it is there an answer.
 
 from dataclasses import dataclass, field, replace
 
-from scopewright.api import redirect_uris
 from scopewright.core.records.client import Login
-from scopewright.core.revocations import MAX_LEEWAY_SECONDS
-from scopewright.core.users import OFFLINE_ACCESS
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
+from scopewright.issuer.endpoints.user_grant_conditions import UserGrantConditions, require_owner
 from scopewright.issuer.endpoints.user_grant_request import UserGrantRequest, invalid_grant
 from scopewright.issuer.observability.user_metrics import UserMetrics
-from scopewright.issuer.protocol.errors import OAuthError, unavailable
+from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN, require_grant_type
 from scopewright.issuer.tokens.signer import Signer
-from scopewright.issuer.upstream.login import LoginRefused
 from scopewright.issuer.users import codes
 from scopewright.issuer.users.codes import CODE_SECONDS, Codes, FoundCode, grant_id_of, proves_challenge
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
-from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.id_tokens import IdTokens
-from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import (
     BegunFamily,
     NewFamily,
@@ -38,12 +33,11 @@ from scopewright.issuer.users.refresh_tokens import (
     has_expired,
     use_token,
 )
-from scopewright.issuer.users.sessions import UserSessions
-from scopewright.issuer.users.stored import Code, DelegatedAccess, Redemption, Session
+from scopewright.issuer.users.stored import DelegatedAccess, Redemption, Session
 from scopewright.issuer.users.turns import in_line
-from scopewright.issuer.users.upstream_logins import VersionedLogin, read_login
+from scopewright.issuer.users.upstream_logins import VersionedLogin
 from scopewright.issuer.users.user_authorisation import authorise_user
-from scopewright.issuer.users.user_record import VersionedUser, read_user, with_tokens
+from scopewright.issuer.users.user_record import VersionedUser
 from scopewright.stores.sessions.sealed import SealedSessions
 
 
@@ -64,10 +58,8 @@ class UserGrants:
     def __init__(
         self,
         registry: Registry,
-        policy: LoginPolicy,
         store: SealedSessions,
-        sessions: UserSessions,
-        consents: Consents,
+        conditions: UserGrantConditions,
         families: RefreshTokenFamilies,
         dpop: DpopProofs,
         signer: Signer,
@@ -76,10 +68,8 @@ class UserGrants:
         metrics: UserMetrics,
     ) -> None:
         self._registry = registry
-        self._policy = policy
         self._store = store
-        self._sessions = sessions
-        self._consents = consents
+        self._conditions = conditions
         self._codes = Codes(store)
         self._families = families
         self._dpop = dpop
@@ -133,7 +123,7 @@ class UserGrants:
             raise invalid_grant("unknown_code")
         code = found.code
         grant.about = {"subject": code.delegated.subject, "sid": code.delegated.sid}
-        _check_owner(client, code.delegated)
+        require_owner(client, code.delegated)
         if request.redirect_uri != code.redirect_uri:
             raise invalid_grant("redirect_uri")
         # A code without a challenge may be older than the profile or the method.
@@ -146,12 +136,15 @@ class UserGrants:
             # This redemption has proven as much as the first one.
             await self._end_family(client, grant_id, code.redemption.family, code.delegated.subject)
             raise invalid_grant("code_replayed")
-        session = await self._confirm(grant, code.redirect_uri, found.session, found.store_now)
-        user = await self._user(grant, code.delegated, session)
+        session = await self._conditions.confirmed(
+            client, grant.login, code.redirect_uri, found.session, found.store_now
+        )
+        user = await self._conditions.consenting_user(client, grant.login, code.delegated, session)
         user, forgotten = codes.with_redeemed(user, found)
         family = None
         if REFRESH_TOKEN in client.grant_types:
-            family = self._begin_family(grant, found, session, jkt, user, await self._shared_login(code, session))
+            login = await self._conditions.shared_login(code.delegated, session)
+            family = self._begin_family(grant, found, session, jkt, user, login)
         issued = self._sign(grant, code.delegated, family.session if family else session, grant_id, jkt)
         self._add_id_token(issued, grant, session.sid, code.nonce)
         issued.refresh_token = family.token if family else ""
@@ -162,23 +155,6 @@ class UserGrants:
             self._store, codes.redeemed(found, redemption, max(CODE_SECONDS, seconds)), *writes, *forgotten
         )
         return issued
-
-    async def _user(self, grant: _Grant, delegated: DelegatedAccess, session: Session) -> VersionedUser:
-        """The record of the user who still consents, with the note that the session gets a token; raises OAuthError.
-
-        It is written with every redemption: a logout, or a withdrawal of the consent, that does not know of the token
-        then fails, and is repeated.
-        """
-        user = await read_user(self._store, delegated.subject)
-        self._check_unchanged(grant.client)
-        if grant.login.consent != "Skip" and not self._consents.covering(user, grant.client, delegated):
-            raise invalid_grant("consent_withdrawn")
-        if not user.record.lists_session(session.sid):
-            raise invalid_grant("session_ended")
-        until = int(user.now) + self._registry.require_issuer().max_token_lifetime
-        if REFRESH_TOKEN in grant.client.grant_types:
-            until = session.end_time
-        return replace(user, record=with_tokens(user.record, session.sid, until + MAX_LEEWAY_SECONDS))
 
     def _begin_family(
         self,
@@ -196,15 +172,6 @@ class UserGrants:
         new = NewFamily(delegated, session, grant_id_of(found.handle), code.redirect_uri, rotates=rotates, login=login)
         return self._families.begin(new, grant.login, user)
 
-    async def _shared_login(self, code: Code, session: Session) -> VersionedLogin | None:
-        """The stored login at the provider, for a refresh token that outlives the session of the browser."""
-        if OFFLINE_ACCESS not in code.delegated.scopes or not session.login:
-            return None
-        login = await read_login(self._store, session.login)
-        if login is None:
-            raise invalid_grant("session_ended")
-        return login
-
     # Refresh tokens
 
     async def _refresh(self, grant: _Grant) -> IssuedToUser:
@@ -215,7 +182,7 @@ class UserGrants:
             raise invalid_grant("unknown_refresh_token")
         family = found.family
         grant.about = {"subject": family.delegated.subject, "sid": family.login_sid}
-        _check_owner(client, family.delegated)
+        require_owner(client, family.delegated)
         jkt = await self._key(grant, family.delegated)
         if client.public and not family.secret and not family.delegated.jkt:
             raise invalid_grant("unbound_refresh_token")
@@ -225,7 +192,9 @@ class UserGrants:
         if refreshed.use is Use.REPLAYED:
             await self._end_family(client, family.grant_id, found.token.family_id, family.delegated.subject)
             raise invalid_grant("refresh_token_replayed")
-        session = await self._confirm(grant, family.redirect_uri, found.session, found.store_now)
+        session = await self._conditions.confirmed(
+            client, grant.login, family.redirect_uri, found.session, found.store_now
+        )
         issued = self._sign(grant, family.delegated, session, family.grant_id, jkt)
         self._add_id_token(issued, grant, family.login_sid)
         issued.refresh_token = refreshed.token
@@ -240,36 +209,6 @@ class UserGrants:
         self._revocations.end_grant(client.uid_hash, grant_id, subject)
         if family_id:
             await self._families.end(family_id, subject)
-
-    async def _confirm(self, grant: _Grant, redirect_uri: str, session: Session | None, now: float) -> Session:
-        """The session as its user is now, if it has not ended and the client may still have it; raises OAuthError.
-
-        The provider is asked if it last confirmed the user too long ago. `now` is the clock of the store.
-        """
-        client, login = grant.client, grant.login
-        if session is None:
-            raise invalid_grant("session_ended")
-        try:
-            session = await self._sessions.checks.confirmed(session, now)
-        except LoginRefused as refused:
-            raise OAuthError(
-                "invalid_grant",
-                "the identity provider's answer about the user is refused; the user must log in again, which shows why",
-                reason=refused.reason,
-            ) from None
-        self._check_unchanged(client)
-        if session is None:
-            raise invalid_grant("user_gone")
-        if not redirect_uris.is_registered(redirect_uri, login.redirect_uris, public=client.public):
-            raise invalid_grant("redirect_uri_withdrawn")
-        if self._policy.refusal_of(login, session):
-            raise invalid_grant("login_policy")
-        return session
-
-    def _check_unchanged(self, client: Client) -> None:
-        """The store was read since the client was authenticated."""
-        if self._registry.clients.get(client.client_id) is not client:
-            raise unavailable("the client has changed; try again", reason="client_changed")
 
     def _sign(
         self, grant: _Grant, delegated: DelegatedAccess, session: Session, grant_id: str, jkt: str
@@ -290,9 +229,3 @@ class UserGrants:
             issued.id_token = self._id_tokens.issue(
                 grant.client, issued.session, scopes, sid=sid, now=grant.now, access_token=token, nonce=nonce
             )
-
-
-def _check_owner(client: Client, delegated: DelegatedAccess) -> None:
-    """The client that the user delegated to, and not a new one of the same name."""
-    if not delegated.is_to(client.client_id, client.uid_hash):
-        raise invalid_grant("not_theirs")
