@@ -10,6 +10,7 @@ from rich.text import Text
 from scopewright.api import IdentityProvider, OAuthClient
 from scopewright.cli.user_store import SESSIONS_FILE
 from scopewright.controller.cache import Cache
+from scopewright.core.client.login import LOGIN_ALLOWED, PROVIDER_NOT_FOUND
 from scopewright.core.providers.plan import redirect_uri
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.issuer.users.developer_login import USERS_EXAMPLE, DeveloperLogin
@@ -72,6 +73,8 @@ class DevLogins:
     def _lines(self) -> tuple[str, ...]:
         providers = sorted(self._cache.all(IdentityProvider), key=lambda provider: provider.name)
         lines = [line for provider in providers for line in self._lines_of(provider)]
+        if providers:
+            lines += self._lines_of_missing_providers()
         if self.developer is None:
             return (*lines, *self._lines_without_login(has_provider=bool(providers)))
         if providers:
@@ -96,6 +99,16 @@ class DevLogins:
         elif ready is not None and ready.status == "True" and name in self._failed:
             lines.append(f"IdentityProvider {name} is ready")
         return lines
+
+    def _lines_of_missing_providers(self) -> list[str]:
+        """Logins at providers that do not exist. No event reports them: in a cluster the provider may follow."""
+        clients = sorted(self._cache.all(OAuthClient), key=lambda client: client.client_id)
+        conditions = ((client.client_id, client.condition(LOGIN_ALLOWED)) for client in clients)
+        return [
+            f"{client_id}: {allowed.message}"
+            for client_id, allowed in conditions
+            if allowed is not None and allowed.reason == PROVIDER_NOT_FOUND
+        ]
 
     def _lines_without_login(self, *, has_provider: bool) -> tuple[str, ...]:
         waiting = sorted(c.client_id for c in self._cache.all(OAuthClient) if c.spec.login)

@@ -41,8 +41,8 @@ FAILED_CHECK_SECONDS: Final = 5.0
 class LocalOperator:
     """Reconciles one directory of manifests while `run` does. No other process writes the STATE directory.
 
-    With `users` or an IdentityProvider, there is a SigningKey for ID tokens too. Without any IdentityProvider, the
-    developer login stands in.
+    With `users` or an IdentityProvider, there is a SigningKey for ID tokens too. With `users`, the developer login
+    stands in while no IdentityProvider is declared: a declared one that is not in force ends it.
     """
 
     def __init__(self, directory: Path, store: DirectoryStore, config: Config, *, users: bool = False) -> None:
@@ -50,7 +50,9 @@ class LocalOperator:
         self._store = store
         self._config = config
         self.cache = Cache(config.name, config.namespace, limits=config.limits, account_uid=service_account_uid)
-        dependencies = Dependencies(_now, generate_secret, make_key, sign_at_once=True, local=True)
+        dependencies = Dependencies(
+            _now, generate_secret, make_key, sign_at_once=True, local=True, developer_login=users
+        )
         self._checks = ProviderChecks(
             self._enqueue, allow_loopback=True, interval=CHECK_SECONDS, failed_interval=FAILED_CHECK_SECONDS
         )

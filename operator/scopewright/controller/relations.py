@@ -45,6 +45,8 @@ class Relations:
             keys |= self._index.referrers("ScopeGrant", ref_of(obj))
         elif isinstance(obj, ScopeGrant):
             keys.add(Ref("ResourceServer", obj.namespace, obj.spec.resource_server))
+        elif isinstance(obj, IdentityProvider) and self._declared[obj.KIND].keys() <= keys:
+            keys |= self._logins()  # with the first one the developer login ends, with the last one it begins
         return keys
 
     def of_all(self, refs: Keys) -> Keys:
@@ -137,8 +139,10 @@ class Relations:
 
     def _depending_on_providers(self) -> Keys:
         """The other providers, one of which may get a domain or groups now, and the clients with a login."""
-        logins = {ref_of(client) for client in all_of(self._declared, OAuthClient) if client.spec.login}
-        return {ref_of(provider) for provider in all_of(self._declared, IdentityProvider)} | logins
+        return {ref_of(provider) for provider in all_of(self._declared, IdentityProvider)} | self._logins()
+
+    def _logins(self) -> Keys:
+        return {ref_of(client) for client in all_of(self._declared, OAuthClient) if client.spec.login}
 
     def _signing_keys(self, ref: Ref) -> Keys:
         """For a key record: its SigningKey, and the ResourceServers and logins that use it. For a JWKS: its

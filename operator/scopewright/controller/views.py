@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import secret_of
 from scopewright.controller.key_generation import client_pair
@@ -32,8 +32,9 @@ class Dependencies:
     sign_at_once: bool = False
     """See `SigningView`."""
     local: bool = False
-    """Whether this is `scopewright dev`: identity providers may be on loopback, and without any of them the developer
-    login stands in."""
+    """Whether this is `scopewright dev`: identity providers may be on loopback."""
+    developer_login: bool = False
+    """Whether the developer login stands in for every provider while no IdentityProvider is declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class ViewBuilder:
             providers=frozenset(p.record.name for p in managed.providers.values())
             if client.spec.login
             else frozenset(),
-            developer_login=self._dependencies.local,
+            developer_login=self._dependencies.developer_login and not cache.declared[IdentityProvider.KIND],
             reporting_since=usage.since if usage else None,
             beyond_limits=cache.beyond_limits(ref_of(client)),
             events=progress.events,

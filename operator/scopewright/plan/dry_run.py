@@ -96,7 +96,7 @@ class _Installation:
         self.events: defaultdict[Ref, list[Event]] = defaultdict(list)
         placeholders = count(1)
         sources = Dependencies(
-            lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key, local=unknown_providers
+            lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key, developer_login=unknown_providers
         )
         self._reconciler = Reconciler(
             self._store, self._cache, config, sources, recorder=self, enqueue=lambda key: self._pending.add(key)

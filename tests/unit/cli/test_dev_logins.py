@@ -115,6 +115,18 @@ def test_a_provider_that_is_ready_again_is_printed_each_time(dev: Dev) -> None:
         assert dev.printed()[-1] == lines[status]
 
 
+def test_a_login_at_a_provider_that_does_not_exist_is_printed_once(dev: Dev) -> None:
+    logins = dev.logins(users=True)
+    missing = "no user can log in: IdentityProvider other does not exist"
+    allowed = ready("False")["conditions"][0] | {"type": "LoginAllowed", "reason": "IdentityProviderNotFound"}
+    web = manifest("OAuthClient", "hr", "web", LOGIN, status={"conditions": [allowed | {"message": missing}]})
+    dev.put(provider(), web)
+    logins.settled()
+    for _ in range(2):
+        logins.report()
+    assert [line for line in dev.printed() if "hr.web" in line] == [f"hr.web: {missing}"]
+
+
 async def test_a_mistake_in_users_that_are_ignored_is_not_printed(dev: Dev) -> None:
     logins = dev.logins(users=True)
     (dev.folder / "users.yaml").write_text("users: [{id: ada, passwordHash: x}]")

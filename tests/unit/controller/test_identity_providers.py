@@ -367,14 +367,26 @@ def test_a_login_follows_the_providers(harness: OperatorHarness) -> None:
     assert harness.condition(web, "LoginAllowed") == "False IdentityProviderNotFound"
 
 
-def test_the_developer_login_needs_no_provider(harness: OperatorHarness) -> None:
-    web = login_client(harness, idTokenSigningKey="default")
+@pytest.mark.parametrize("named", [{}, {"identityProviders": ["company"]}])
+def test_the_developer_login_stands_in_until_a_provider_is_declared_in_force_or_not(
+    harness: OperatorHarness, named: dict[str, Any]
+) -> None:
+    web = login_client(harness, idTokenSigningKey="default", **named)
     harness.settle()
     harness.clock.advance(days=2)
-    dependencies = Dependencies(lambda: harness.clock.now, harness.generate_secret, harness.generate_key, local=True)
+    dependencies = Dependencies(
+        lambda: harness.clock.now, harness.generate_secret, harness.generate_key, developer_login=True
+    )
     harness.reconciler = Reconciler(
         harness.store, harness.cache, harness.config, dependencies, harness, enqueue=lambda key: None
     )
     harness.reconciler.set_seal_key(harness.seal_key)
+    harness.settle()
+    assert harness.condition(web, "LoginAllowed") == "True Allowed"
+    refused = harness.apply_provider(oidc=SECRET)
+    harness.settle()
+    assert harness.condition(refused) == "False SecretNotFound"
+    assert harness.condition(web, "LoginAllowed") == "False NoIdentityProvider"
+    harness.delete(refused)
     harness.settle()
     assert harness.condition(web, "LoginAllowed") == "True Allowed"

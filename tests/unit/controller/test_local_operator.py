@@ -103,6 +103,10 @@ class Settled:
     def client(self, name: str) -> OAuthClient:
         return next(c for c in self.operator.cache.all(OAuthClient) if c.name == name)
 
+    def login_of(self, name: str) -> str:
+        allowed = self.client(name).condition("LoginAllowed")
+        return f"{allowed.status} {allowed.reason}" if allowed else ""
+
     def write(self, manifests: str) -> None:
         (self._directory / "manifests.yaml").write_text(manifests)
 
@@ -195,11 +199,24 @@ async def test_a_provider_that_goes_away_is_noticed(tmp_path: Path, monkeypatch:
             await settled.until("False ProviderUnreachable")
 
 
-async def test_an_application_needs_no_provider_in_dev(tmp_path: Path) -> None:
+async def test_an_application_needs_no_provider_in_dev_with_users(tmp_path: Path) -> None:
     async with Settled(tmp_path, manifests=APPLICATIONS) as settled:
-        allowed = settled.client("app").condition("LoginAllowed")
-        assert allowed
-        assert (allowed.status, allowed.reason) == ("True", "Allowed")
+        assert settled.login_of("app") == "True Allowed"
+
+
+async def test_without_users_and_providers_no_user_can_log_in(tmp_path: Path) -> None:
+    async with Settled(tmp_path, users=False, manifests=APPLICATIONS) as settled:
+        assert settled.login_of("app") == "False NoIdentityProvider"
+
+
+async def test_a_login_follows_a_provider_that_is_refused_and_removed(tmp_path: Path) -> None:
+    """The developer login does not stand in for a declared provider."""
+    refused = PROVIDER.format(issuer="https://company.example", secret="x").partition("---")[0]
+    async with Settled(tmp_path, manifests=APPLICATIONS) as settled, asyncio.timeout(30):
+        settled.write(f"{APPLICATIONS}---{refused}")
+        await until(lambda: settled.login_of("app") == "False NoIdentityProvider")
+        settled.write(APPLICATIONS)
+        await until(lambda: settled.login_of("app") == "True Allowed")
 
 
 async def test_the_log_does_not_repeat_the_problems_of_providers_that_dev_prints(

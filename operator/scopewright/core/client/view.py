@@ -79,7 +79,7 @@ class ClientView:
     providers: frozenset[str] = frozenset()
     """Names of the IdentityProviders in force."""
     developer_login: bool = False
-    """Whether users log in without any IdentityProvider too (`scopewright dev`)."""
+    """Whether the developer login of `scopewright dev` stands in for every IdentityProvider: none is declared."""
     reporting_since: datetime | None = None
     """Start of the issuers' reports of use. Without it, no client is reported as unused."""
     beyond_limits: Rejected | None = None
