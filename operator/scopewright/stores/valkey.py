@@ -10,9 +10,11 @@ from redis.exceptions import RedisError
 from scopewright.core.failures import Rejected
 
 CONNECTION_TIMEOUT_SECONDS: Final = 1.0
-"""For each step: to get a connection from the pool, to open it, and to receive a reply."""
+"""To get a connection from the pool, and to open it."""
 OPERATION_TIMEOUT_SECONDS: Final = 2.0
-"""For all steps together."""
+"""For all steps together. The caller bounds it: the client library's timeouts for each read and write take a fifth of
+the CPU time of a request.
+"""
 MAX_CONNECTIONS: Final = 32
 """Of one process, for each purpose. More would not help while the server hangs."""
 
@@ -33,7 +35,7 @@ def client_of(url: str, reason: str, what: str, on_connect: OnConnect | None = N
             url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             max_connections=MAX_CONNECTIONS,
             timeout=CONNECTION_TIMEOUT_SECONDS,
-            socket_timeout=CONNECTION_TIMEOUT_SECONDS,
+            socket_timeout=None,
             socket_connect_timeout=CONNECTION_TIMEOUT_SECONDS,
         )
         pool.connection_kwargs.update(decode_responses=False, redis_connect_func=on_connect)

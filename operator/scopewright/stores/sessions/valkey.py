@@ -3,23 +3,27 @@
 A value is one string: its version in 8 bytes, then the value. Each request is one script, which the server runs as a
 whole: a write compares all versions before it changes anything. Scripts run on the primary only, because none is
 declared to be without writes. The server's clock ends values.
+
+Each answer begins with the id of its request. A server or a proxy that has sent something unasked would otherwise shift
+the answers of a connection: that to one user's request would be taken for that to another's.
 """
 
 import asyncio
+import hashlib
 import logging
 import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, NoScriptError, RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.sessions import Delete, Found, Put, ScanPage, Stored
-from scopewright.stores.sessions.valkey_commands import Commands, Part, Script
 from scopewright.stores.sessions.valkey_server import INFO_SECTIONS, UNFIT, failure_of, require_fit
 from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, Connection, client_of
 
@@ -39,28 +43,50 @@ _KEY_LENGTH: Final = 64
 """Of a key without its prefix, in hex."""
 _VERSION_BYTES: Final = 8
 _MAX_VERSION: Final = 1 << 62
-_READ: Final = Script("""#!lua flags=allow-oom
+_REQUEST_ID_BYTES: Final = 8
+
+_Part = bytes | str | int
+"""Of a command. Text is sent as UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """Its last argument is the id of the request, with which its answer begins."""
+
+    text: str
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "digest", digest)
+
+
+_READ: Final = _Script("""#!lua flags=allow-oom
 local head, values = redis.call('TIME'), {}
 for i, key in ipairs(KEYS) do
   values[i] = redis.call('GETRANGE', key, 0, ARGV[1])
   head[i + 2] = #values[i]
 end
-return table.concat(head, ' ') .. '\\n' .. table.concat(values)
+return ARGV[#ARGV] .. table.concat(head, ' ') .. '\\n' .. table.concat(values)
 """)
 """One string: the client library takes two reads for each."""
-_WRITE: Final = Script("""#!lua
+_WRITE: Final = _Script("""#!lua
 for i, key in ipairs(KEYS) do
   local version, ttl = ARGV[3 * i - 2], ARGV[3 * i - 1]
-  if ttl ~= '' and redis.call('GETRANGE', key, 0, 7) ~= version then return 0 end
+  if ttl ~= '' and redis.call('GETRANGE', key, 0, 7) ~= version then return ARGV[#ARGV] .. '0' end
 end
 for i, key in ipairs(KEYS) do
   local ttl, value = ARGV[3 * i - 1], ARGV[3 * i]
   if ttl == '' then redis.call('DEL', key) else redis.call('SET', key, value, 'PX', ttl) end
 end
-return 1
+return ARGV[#ARGV] .. '1'
 """)
-_DELETE: Final = Script(_WRITE.text.replace("#!lua", "#!lua flags=allow-oom", 1))
+_DELETE: Final = _Script(_WRITE.text.replace("#!lua", "#!lua flags=allow-oom", 1))
 """Deletions need no room: a full server makes them."""
+_MAKE_ID: Final = _Script("""#!lua flags=allow-oom
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return ARGV[#ARGV] .. redis.call('GETRANGE', KEYS[1], 0, 63)
+""")
 
 
 class ValkeySessions:
@@ -68,7 +94,8 @@ class ValkeySessions:
 
     def __init__(self, url: str, namespace: str) -> None:
         """`namespace` is that of the issuer, and a part of every key. Raises `Rejected` if `url` is wrong."""
-        self._commands = Commands(client_of(url, "BadSessions", "the session store", self._greet).connection_pool)
+        self._client = client_of(url, "BadSessions", "the session store", self._greet)
+        self._client.response_callbacks.clear()  # answers as the server gives them
         self._prefix = f"scopewright:sessions:{namespace}:".encode()
         self._next_check = 0.0
         self._problem = ""
@@ -80,17 +107,17 @@ class ValkeySessions:
         return Found(now, tuple(_stored(entry) for entry in entries))
 
     async def write(self, *changes: Put | Delete) -> bool:
-        arguments: list[Part] = []
+        arguments: list[_Part] = []
         for change in changes:
             arguments += _arguments(change)
         script = _WRITE if any(isinstance(change, Put) for change in changes) else _DELETE
-        return bool(await self._run(script, self._names([change.key for change in changes]), arguments))
+        return await self._run(script, self._names([change.key for change in changes]), arguments) == b"1"
 
     async def scan(self, start: str = "") -> ScanPage:
         """The user of the URL must be permitted to call `scan`, which issuers do not need."""
         match = self._prefix + b"?" * _KEY_LENGTH
         command = ("SCAN", start or "0", "MATCH", match, "COUNT", PAGE_KEYS, "TYPE", "string")
-        cursor, names = await self._guarded(lambda: self._commands.call(*command))
+        cursor, names = await self._guarded(lambda: self._call(*command))
         now, values = 0.0, list[tuple[bytes, Stored]]()
         for first in range(0, max(1, len(names)), _KEYS_PER_READ):
             some = names[first : first + _KEYS_PER_READ]
@@ -100,13 +127,12 @@ class ValkeySessions:
 
     async def store_id(self) -> str:
         made = secrets.token_hex(16)
-        found = await self._guarded(lambda: self._commands.call("SET", self._prefix + b"id", made, "NX", "GET"))
-        return str(found.decode()) if found else made
+        return (await self._run(_MAKE_ID, [self._prefix + b"id"], [made])).decode()
 
     async def check(self) -> None:
         """Raises `Rejected` if the server must not hold sessions, with what to do, and `Unavailable` if it is away."""
         try:
-            await self._guarded(lambda: self._commands.call("PING"))
+            await self._guarded(lambda: self._call("PING"))
         except Unavailable as error:
             if error.reason == UNFIT:
                 raise Rejected(error.reason, error.message) from None
@@ -115,7 +141,7 @@ class ValkeySessions:
     async def close(self) -> None:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
-                await self._commands.close()
+                await self._client.aclose()
         except (RedisError, OSError) as error:
             log.warning("closing the connections to the session store failed: %s", type(error).__name__)
 
@@ -137,8 +163,24 @@ class ValkeySessions:
         ends = accumulate(sizes)
         return seconds + microseconds / 1e6, [values[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
-    async def _run(self, script: Script, names: list[bytes], arguments: list[Part]) -> Any:
-        return await self._guarded(lambda: self._commands.run(script, names, arguments))
+    async def _run(self, script: _Script, names: list[bytes], arguments: list[_Part]) -> bytes:
+        request_id = secrets.token_hex(_REQUEST_ID_BYTES).encode()
+        answer = await self._guarded(lambda: self._evaluated(script, names, [*arguments, request_id], request_id))
+        return cast("bytes", answer)
+
+    async def _evaluated(self, script: _Script, names: list[bytes], arguments: list[_Part], request_id: bytes) -> bytes:
+        """The answer without the id of the request."""
+        try:
+            answer = await self._call("EVALSHA", script.digest, len(names), *names, *arguments)
+        except NoScriptError:  # the server is new, or has restarted
+            answer = await self._call("EVAL", script.text, len(names), *names, *arguments)
+        if not isinstance(answer, bytes) or not answer.startswith(request_id):
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise InvalidResponse
+        return answer.removeprefix(request_id)
+
+    async def _call(self, *command: _Part) -> Any:
+        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def _guarded(self, request: Callable[[], Awaitable[Any]]) -> Any:
         """The result of a request; raises `Unavailable`, with a line in the log when a problem begins and ends."""
@@ -147,13 +189,13 @@ class ValkeySessions:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 if time.monotonic() >= self._next_check:
-                    require_fit(await self._commands.call("INFO", *INFO_SECTIONS))
+                    require_fit(await self._call("INFO", *INFO_SECTIONS))
                     self._next_check = time.monotonic() + CHECK_SECONDS
                 result = await request()
         except (RedisError, OSError) as error:
             failure = failure_of(error)
             self._report(failure.message)
-            if isinstance(error, ConnectionLost):
+            if _refuses_connections(error):
                 self._failure, self._pause_end = failure, time.monotonic() + PAUSE_SECONDS
             raise failure from None
         self._failure = None
@@ -173,7 +215,13 @@ class ValkeySessions:
         self._problem = problem
 
 
-def _arguments(change: Put | Delete) -> list[Part]:
+def _refuses_connections(error: RedisError | OSError) -> bool:
+    """Not if it hangs, or if all connections are taken: the first request after that is served."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, ConnectionLost) and isinstance(cause, OSError) and not isinstance(cause, TimeoutError)
+
+
+def _arguments(change: Put | Delete) -> list[_Part]:
     """For the script: the version that must be stored (empty: none), milliseconds (empty: delete), and the value."""
     if isinstance(change, Delete):
         return [b"", b"", b""]
