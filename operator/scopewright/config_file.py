@@ -1,12 +1,14 @@
 """The platform's configuration: a YAML file, overridden by flags and environment variables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from scopewright.api.schema import StructuralSchema
+from scopewright.api.validation import error_message
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 
@@ -27,10 +29,20 @@ def load_config(
     try:
         return Config.model_validate(content, context={"allow_http": allow_http})
     except ValidationError as error:
-        messages = [(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-        lines = [f"  {'.'.join(map(str, loc)) or 'config'}: {message}" for loc, message in messages]
+        lines = [f"  {'.'.join(map(str, loc)) or 'config'}: {message}" for loc, message in _messages(error)]
         where = f"{file}" if file else "the configuration"
         raise Rejected("BadConfig", f"{where} cannot be used:\n" + "\n".join(lines)) from None
+
+
+def _messages(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield where each error is, and what to do. A list whose items are wrong is not too short as well."""
+    details = error.errors(include_url=False, include_input=False)
+    schema = Config.model_json_schema(schema_generator=StructuralSchema)
+    for detail in details:
+        where = detail["loc"]
+        items_are_wrong = any(other["loc"][:-1] == where for other in details)
+        if detail["type"] != "too_short" or not items_are_wrong:
+            yield where, error_message(schema, detail)
 
 
 def _over(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _SUBDOMAIN = f"{LABEL}([.]{LABEL})*"
 DNS_LABEL = f"^{LABEL}$"
 DNS_SUBDOMAIN = f"^{_SUBDOMAIN}$"
 HOST = _SUBDOMAIN
+EVERY_NAMESPACE = "*"
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LABEL_KEY = f"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 
@@ -26,6 +27,13 @@ LABEL_KEY = f"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 def is_label(text: str) -> bool:
     """Whether it is an RFC 1123 label, such as the name of a namespace."""
     return len(text) <= 63 and re.fullmatch(DNS_LABEL, text) is not None
+
+
+def namespace_pattern(value: str) -> str:
+    """Return the name of a namespace, or EVERY_NAMESPACE; `ValueError` for anything else, with what to write."""
+    if value != EVERY_NAMESPACE and not is_label(value):
+        raise ValueError(f"{value!r} is not a namespace: write its name, or '*' for every namespace")
+    return value
 
 
 Label = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]

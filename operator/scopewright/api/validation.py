@@ -153,10 +153,11 @@ def _structure_violations(model: type[Model], manifest: dict[str, Any]) -> Itera
         model.model_validate_json(json.dumps(manifest), strict=True, extra="forbid", by_name=False)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            yield Violation(detail["loc"], _message(model, detail))
+            yield Violation(detail["loc"], error_message(_schema(model), detail))
 
 
 _MAPPING: Final = "must be a mapping; indent its fields below it"
+_LIST: Final = "must be a list; put '- ' before each item"
 _MESSAGES: Final = {
     "missing": "is required; add it",
     "string_type": "must be a string; in YAML, put numbers, true and false in quotes",
@@ -165,7 +166,8 @@ _MESSAGES: Final = {
     "literal_error": "must be {expected}",
     "model_type": _MAPPING,
     "dict_type": _MAPPING,
-    "list_type": "must be a list; put '- ' before each item",
+    "list_type": _LIST,
+    "tuple_type": _LIST,
     "too_short": "must have at least {min_length} item; add it",
     "too_long": "must have at most {max_length} items; remove some",
     "value_error": "{error}",
@@ -173,10 +175,13 @@ _MESSAGES: Final = {
 """By the type of pydantic's error, with the members of its context."""
 
 
-def _message(model: type[Model], detail: ErrorDetails) -> str:
+def error_message(schema: Schema, detail: ErrorDetails) -> str:
+    """What is wrong in a file, and what to do, for an error of the model with this schema. It does not quote the value,
+    unless a validator of the model does.
+    """
     if detail["type"] == "extra_forbidden":
         name = detail["loc"][-1]
-        similar = get_close_matches(str(name), _names_at(_schema(model), detail["loc"][:-1]), 1)
+        similar = get_close_matches(str(name), _names_at(schema, detail["loc"][:-1]), 1)
         return f"unknown field; did you mean {similar[0]}?" if similar else "unknown field; remove it"
     if message := _MESSAGES.get(detail["type"]):
         return message.format_map(detail.get("ctx", {}))

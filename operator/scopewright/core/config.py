@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
-from scopewright.api.names import HOST, Label
+from scopewright.api.names import EVERY_NAMESPACE, HOST, Label, namespace_pattern
 from scopewright.api.redirect_uris import LOOPBACK_HOSTS
 from scopewright.api.times import parse_duration
 from scopewright.core.clusters import ClusterConfig
@@ -140,7 +140,6 @@ class KubeApi(_Model):
 
 
 _HOST_PATTERN: Final = re.compile(rf"([*][.])?{HOST}|\[::1\]")
-EVERY_NAMESPACE: Final = "*"
 
 
 def _host_pattern(value: str) -> str:
@@ -155,7 +154,7 @@ def _host_pattern(value: str) -> str:
 class Applications(_Model):
     """Where applications of these namespaces may send users after a login, and whether they may skip the consent."""
 
-    namespaces: tuple[Label | Literal["*"], ...] = Field(min_length=1)
+    namespaces: tuple[Annotated[str, AfterValidator(namespace_pattern)], ...] = Field(min_length=1)
     """Names of namespaces; `*` is every namespace."""
     hosts: tuple[Annotated[str, AfterValidator(_host_pattern)], ...] = Field(min_length=1)
     """Hosts of redirect URIs. `*.hr.example` is every host below hr.example, at any depth, and not hr.example itself. A

@@ -28,6 +28,8 @@ from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 from tests.harness.samples import ISSUER
 from tests.ports import free_port
 
+APPLICATIONS = f"issuer: {ISSUER}\nusers:\n  applications:\n  - hosts: [a.example]\n    "
+
 
 def test_an_occupied_port_is_reported() -> None:
     with listen("127.0.0.1:0") as listener:
@@ -103,15 +105,32 @@ def test_a_write_under_the_longest_lease_ends_before_its_digest_is_dropped() -> 
         ("", "must hold a mapping"),
         ("- a", "must hold a mapping"),
         ("a: [", "is not YAML"),
-        ("namespace: here", "issuer: Field required"),
-        (f"issuer: {ISSUER}\nisuer: x", "isuer: Extra inputs are not permitted"),
+        ("namespace: here", "  issuer: is required; add it"),
+        (f"issuer: {ISSUER}\nisuer: x", "  isuer: unknown field; did you mean issuer?"),
+        (
+            f"issuer: {ISSUER}\nmaxtokenlifetime: 1h",
+            "  maxtokenlifetime: unknown field; did you mean maxTokenLifetime?",
+        ),
+        (f"issuer: {ISSUER}\nx: 1", "  x: unknown field; remove it"),
+        (
+            APPLICATIONS + "namespaces: hr",
+            "  users.applications.0.namespaces: must be a list; put '- ' before each item",
+        ),
+        (APPLICATIONS + "namespaces: []", "  users.applications.0.namespaces: must have at least 1 item; add it"),
+        (
+            APPLICATIONS + "namespaces: [hr]\n    host: a",
+            "  users.applications.0.host: unknown field; did you mean hosts?",
+        ),
+        (APPLICATIONS + "namespaces: [H R]", "  users.applications.0.namespaces.0: 'H R' is not a namespace"),
+        (f"issuer: {ISSUER}\nusers: [a]", "  users: must be a mapping"),
+        (f"issuer: {ISSUER}\nworkers: 0", "  workers: must be greater than or equal to 1"),
         (f"issuer: {ISSUER}/", "trailing slash"),
         ("issuer: http://issuer.example.org", "http is allowed for loopback only"),
         ("issuer: issuer.example.org", "absolute URL"),
         (f"issuer: {ISSUER}?a=b", "without query"),
         (f"issuer: {ISSUER}\nresync: 2 weeks", "resync"),
         (f"issuer: {ISSUER}\nresync: 1h", "between 1s and 10m"),
-        (f"issuer: {ISSUER}\naudiences: [{{prefix: 'https://a.example'}}]", "audiences.0.namespaces: Field required"),
+        (f"issuer: {ISSUER}\naudiences: [{{prefix: 'https://a.example'}}]", "audiences.0.namespaces: is required"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused(content: str, message: str, tmp_path: Path) -> None:
@@ -121,6 +140,14 @@ def test_a_configuration_that_cannot_be_used_is_refused(content: str, message: s
         load_config(file, {})
     assert message in rejected.value.message
     assert str(file) in rejected.value.message
+
+
+def test_a_list_with_a_wrong_item_is_one_error(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(APPLICATIONS + "namespaces: [H R]")
+    with pytest.raises(Rejected) as rejected:
+        load_config(file, {})
+    assert len(rejected.value.message.splitlines()) == 2, "the file, and the item"
 
 
 def test_a_file_that_is_missing_or_not_text_is_reported(tmp_path: Path) -> None:
