@@ -308,11 +308,12 @@ def test_dev_serves_an_http_name_of_containers_if_it_is_allowed(dev: Dev) -> Non
         process.terminate()
 
 
-def test_a_separate_issuer_serves_the_same_state(dev: Dev) -> None:
+def test_a_separate_issuer_serves_the_same_state(dev: Dev, tmp_path: Path) -> None:
+    """It reads the state alone: it reports neither the use of credentials nor its session store, and logs nothing."""
     dev.start()
     port = free_port()
     command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
-    command += ["--trusted-proxies", "127.0.0.0/8"]
+    command += ["--trusted-proxies", "127.0.0.0/8", "--sessions", tmp_path / "sessions.db"]
     through = [("X-Forwarded-For", "198.51.100.9"), ("X-Forwarded-For", "192.0.2.1, 127.0.0.2")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as issuer:
         assert issuer.stderr is not None
@@ -326,6 +327,7 @@ def test_a_separate_issuer_serves_the_same_state(dev: Dev) -> None:
         assert (audit_line["client"], audit_line["peer"]) == ("leave.worker", "192.0.2.1")
         issuer.terminate()
         assert issuer.wait(15) == 0
+        assert issuer.stderr.read() == ""
 
 
 def test_an_issuer_with_workers_and_https_serves_the_same_state(dev: Dev, tmp_path: Path) -> None:

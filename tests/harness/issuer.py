@@ -110,6 +110,8 @@ class IssuerHarness:
     """For budgets and durations, in seconds. Default: `clock`, so that `clock.advance` refills budgets too."""
     can_write: bool = False
     """Whether the issuer may write to the store, and so has a revocation endpoint. Otherwise `/revoke` is 404."""
+    reports: bool = True
+    """Whether it reports what it uses, if it may write."""
     min_refusal: float = 0.0
     """Minimum duration of a response to a wrong credential, in seconds."""
     read_budget: RateBudget = READ_BUDGET
@@ -239,6 +241,7 @@ class IssuerHarness:
             min_refusal=self.min_refusal,
             read_budget=self.read_budget,
             proxies=self.proxies,
+            reports=self.reports,
             users=self.users,
         )
         self.issuer = build_issuer(

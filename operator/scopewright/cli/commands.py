@@ -141,6 +141,7 @@ def issuer(
         snapshot=snapshot,
         usage_interval=reports_every,
         allow_http=is_of_dev,  # `dev` has decided it for its STATE
+        reports=not is_of_dev,  # `dev` alone writes its STATE
         proxies=trusted_proxies(proxies),
     )
 

@@ -78,6 +78,8 @@ class IssuerSettings:
     """Whether the records may name an http issuer that is not on loopback: those of `scopewright dev` may."""
     proxies: TrustedProxies | None = None
     """Proxies whose X-Forwarded-For names the caller."""
+    reports: bool = True
+    """Whether credential usage and the session store are reported. False: the store is read-only."""
     users: UserEndpointSettings | None = None
     """None: there are no endpoints for users."""
 
@@ -122,7 +124,10 @@ def build_issuer(
     readiness = Readiness(
         registry, tasks, clock, lambda: follower.incomplete, contact, lambda: _failing_logins(metrics, guard)
     )
-    guard = SessionStoreGuard(writer, namespace, settings.users.store, clock) if writer and settings.users else None
+    reports_to = writer if settings.reports else None
+    guard = (
+        SessionStoreGuard(reports_to, namespace, settings.users.store, clock) if reports_to and settings.users else None
+    )
     follower = Follower(
         reader, registry, revocations, snapshots, clock=clock, changed=readiness.update, session_stores=guard
     )
@@ -137,7 +142,9 @@ def build_issuer(
     )
     known = registry.clients.credentials
     usage = (
-        CredentialUsage(writer, namespace, known, clock, settings.usage_interval, runtime.random) if writer else None
+        CredentialUsage(reports_to, namespace, known, clock, settings.usage_interval, runtime.random)
+        if reports_to
+        else None
     )
     replay = replay or LocalReplay(clock)
     spans, sink = child_spans(tracing), traced_sink(sink) if tracing else sink

@@ -328,6 +328,13 @@ async def test_an_issuer_without_users_reports_nothing() -> None:
         assert reports(harness).session_stores == {}
 
 
+async def test_an_issuer_that_only_reads_its_store_reports_nothing() -> None:
+    async with running_logins(reports=False) as logins:
+        background = logins.harness.issuer.background
+        assert (background.session_stores, background.usage) == (None, None)
+        assert b"session_store_shared" not in logins.harness.issuer.metrics.answer().body
+
+
 async def test_the_issuer_looks_when_the_record_changes_and_in_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
