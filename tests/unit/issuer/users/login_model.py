@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from scopewright.core.failures import Unavailable
 from scopewright.stores.sessions import Delete, Found, Put
 from tests.harness.memory_sessions import MemorySessions
@@ -10,7 +12,10 @@ from tests.harness.memory_sessions import MemorySessions
 CODE_SECONDS = 60
 REUSE_SECONDS = 30
 USE_INTERVAL_SECONDS = 300
+PUSHED_SECONDS = 90
+ATTEMPT_SECONDS = 600
 SESSION_SECONDS = 12 * 3600
+IDLE_SECONDS = 3600
 FAMILY_IDLE_SECONDS = 8 * 3600
 FAMILY_SECONDS = 12 * 3600
 
@@ -47,6 +52,10 @@ class ModelSession:
     def is_alive(self, now: float) -> bool:
         return not self.ended and now < self.end_time
 
+    def logs_in(self, now: float) -> bool:
+        """Whether it surely logs the user in: a browser may have used it since, and later it may be idle."""
+        return self.is_alive(now) and now < self.end_time - SESSION_SECONDS + IDLE_SECONDS
+
 
 @dataclass(eq=False)
 class ModelCode:
@@ -58,6 +67,36 @@ class ModelCode:
     used: bool = False
     family: "ModelFamily | None" = None
     """None also if its answer was lost."""
+
+
+@dataclass(eq=False)
+class ModelTab:
+    """A consent page in a browser."""
+
+    browser: httpx.AsyncClient
+    page: httpx.Response
+    session: ModelSession
+    end_time: float
+
+    def can_decide(self, now: float) -> bool:
+        return self.session.logs_in(now) and now < self.end_time
+
+
+@dataclass(eq=False)
+class ModelPushed:
+    """A pushed request. `prompts`: it asks for the consent page, whatever the user has consented to."""
+
+    uri: str
+    client_id: str
+    prompts: bool
+    end_time: float
+    used: bool = False
+    """Its answer was sent: a code or an error."""
+    codes: int = 0
+    tabs: list[ModelTab] = field(default_factory=list)
+
+    def can_be_brought(self, now: float) -> bool:
+        return not self.used and now < self.end_time
 
 
 @dataclass(eq=False)

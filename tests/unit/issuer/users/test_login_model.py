@@ -2,6 +2,7 @@
 
 Nothing gives a token after an end; a code gives at most one family; concurrent refreshes of one token give one
 successor and log nobody out; a stolen older generation ends the family; what is stored is listed, and can be ended.
+Codes of pushed requests (`PushedRules`) are redeemed as the others are.
 """
 
 import asyncio
@@ -14,32 +15,31 @@ import httpx
 import orjson
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from scopewright.core.records.client import RequestedAccess
 from scopewright.core.revocation_keys import audience_key
 from scopewright.core.user_revocations import user_token_has_ended
 from scopewright.issuer import user_entries
 from scopewright.issuer.users.refresh_tokens import parse_refresh_token
-from scopewright.issuer.users.user_record import MAX_SESSIONS, family_handle, user_handle, user_of
+from scopewright.issuer.users.user_record import family_handle, user_handle, user_of
 from tests.harness.clock import Clock
-from tests.harness.samples import SECRET
 from tests.unit.issuer.users.login_model import (
     CODE_SECONDS,
-    SESSION_SECONDS,
     ModelCode,
     ModelFamily,
     ModelSession,
     UnreliableStore,
 )
 from tests.unit.issuer.users.logins import SCOPES, public_client, running_logins, user
+from tests.unit.issuer.users.pushed_rules import CONFIDENTIAL, PUBLIC, SECRETS, PushedRules
 
-CONFIDENTIAL, PUBLIC = "leave.leave-worker", "leave.spa"
-SECRETS = {CONFIDENTIAL: SECRET, PUBLIC: None}
+READ_ACCESS = RequestedAccess("payroll/payroll-api", ("payroll.read",))
 SHORT_STEPS = (1, 29, 31, 61, 299, 301)
 LONG_STEPS = (3600, 5 * 3600)
 
 
-class LoginMachine(RuleBasedStateMachine):
+class LoginMachine(PushedRules):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
@@ -105,8 +105,7 @@ class LoginMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.has_room())
     @rule(name=st.sampled_from(["ada", "grace"]))
     def log_in(self, name: str) -> None:
-        cookie, session = self.runner.run(self.user_sessions.begin(user(name)))
-        self.sessions.append(ModelSession(session.sid, cookie, session.subject, self.now + SESSION_SECONDS))
+        self.begun(name)
 
     @precondition(lambda self: self.alive_sessions())
     @rule(data=st.data(), client_id=st.sampled_from([CONFIDENTIAL, PUBLIC]), offline=st.booleans())
@@ -266,7 +265,10 @@ class LoginMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["ada", "grace"]), client_id=st.sampled_from([CONFIDENTIAL, PUBLIC]))
     def withdraw_a_consent(self, name: str, client_id: str) -> None:
-        subject, client = user(name).subject, self.issuer.registry.clients.get(client_id)
+        self.withdraw_consent(user(name).subject, client_id)
+
+    def withdraw_consent(self, subject: str, client_id: str) -> None:
+        client = self.issuer.registry.clients.get(client_id)
         assert client is not None
         self.runner.run(self.logins.consents.withdraw(subject, client.uid_hash))
         self.consented.pop((subject, client_id), None)
@@ -337,15 +339,11 @@ class LoginMachine(RuleBasedStateMachine):
 
     # Helpers
 
-    def has_room(self) -> bool:
-        """With more sessions the oldest one ends, which is a test of its own."""
-        return len(self.alive_sessions()) < MAX_SESSIONS
-
     def add_code(self, session: ModelSession, client_id: str, offline: bool) -> None:
         scopes = (*SCOPES, "offline_access") if offline else SCOPES
         stored = self.runner.run(self.user_sessions.of_sid(session.sid))
         assert stored is not None
-        value = self.runner.run(self.logins.code(stored, scopes, client_id=client_id))
+        value = self.runner.run(self.logins.code(stored, scopes, (READ_ACCESS,), client_id=client_id))
         self.consented.setdefault((session.subject, client_id), set()).update(scopes)
         self.codes.append(ModelCode(value, client_id, session, self.now + CODE_SECONDS, offline))
 
@@ -361,9 +359,6 @@ class LoginMachine(RuleBasedStateMachine):
 
     def rotating_families(self) -> list[ModelFamily]:
         return [family for family in self.families if family.rotates and family.is_alive(self.now)]
-
-    def alive_sessions(self) -> list[ModelSession]:
-        return [session for session in self.sessions if session.is_alive(self.now)]
 
     def can_redeem(self, code: ModelCode) -> bool:
         consented = self.consented.get((code.session.subject, code.client_id), set())
