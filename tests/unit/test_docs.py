@@ -157,7 +157,7 @@ def test_programs_that_log_users_in_are_those_of_the_tests() -> None:
     """A title with a folder is the path of a file, of which the block is a copy."""
     blocks = Document(ROOT / "docs/users/log-in.md").blocks
     programs = {block.title: block.text for block in blocks if "/" in block.title}
-    assert len(programs) == 5
+    assert len(programs) == 6
     assert programs == {title: (ROOT / title).read_text() for title in programs}
     proxy = next(block.text for block in blocks if block.text.startswith("oauth2-proxy"))
     tested = (ROOT / "tests/interop/users/test_oauth2_proxy.py").read_text()

@@ -29,6 +29,8 @@ def command(library: str) -> list[str]:
         case "authlib":
             command = [sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "warning"]
             return [*command, "--app-dir", str(_HERE / "authlib"), "app:app"]
+        case "joserfc-fapi2":
+            return [sys.executable, str(_HERE / "joserfc" / "fapi2.py")]
         case _:
             packages = built("node") / "node_modules"
             files = {f"{library}.mjs": (_HERE / "node" / f"{library}.mjs").read_bytes()}

@@ -12,7 +12,7 @@ from tests.harness.browser import FormBrowser, walk_login
 from tests.harness.login_issuer import CONFIG, NAMESPACE, LoginIssuer, application
 from tests.interop.users.programs import command
 
-LIBRARIES: Final = ("openid-client-fapi2", "oauth4webapi-fapi2")
+LIBRARIES: Final = ("openid-client-fapi2", "oauth4webapi-fapi2", "joserfc-fapi2")
 REDIRECT_URI: Final = "https://web.hr.example/callback"
 
 
