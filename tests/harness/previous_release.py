@@ -11,15 +11,24 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from scopewright.core.records.client import ClientRecord
-from scopewright.core.records.codec import encode
-from scopewright.core.records.names import client_record_name, resource_server_record_name
+from scopewright.core.records.codec import decode, encode
+from scopewright.core.records.identity_provider import IdentityProviderRecord
+from scopewright.core.records.names import (
+    IDENTITY_PROVIDER_TYPE,
+    USAGE_NAME,
+    client_record_name,
+    identity_provider_record_name,
+    resource_server_record_name,
+)
 from scopewright.core.records.resource_server import ResourceServerRecord
+from scopewright.core.records.written_by_issuers import UsageRecord
 from tests.harness.earlier_commit import unpack
 
 PREVIOUS: Final = "a4c4b02e2b8926295a1fefbdd0fe67c7c1248c35"
@@ -32,11 +41,17 @@ import jwt
 from scopewright.api.validation import validate
 from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Rejected
+from scopewright.core.records.codec import decode
+from scopewright.core.records.written_by_issuers import UsageRecord
 from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import client_record
 
-async def answers(given):
-    harness = IssuerHarness()
+USAGE = "ConfigMap", "scopewright-usage"
+
+async def answers(harness, given):
     harness.install_defaults()
+    for kind, name, text, type, label in given["others"]:
+        harness.put_object(kind, name, {"record.json": text.encode()}, type=type, label=label)
     for name, text in given["clients"].items():
         harness.put_object("Secret", name, {"record.json": text.encode()}, type="scopewright.dev/client-record")
     for name, text in given["servers"].items():
@@ -49,6 +64,13 @@ async def answers(given):
             claims = jwt.decode(token, options={"verify_signature": False}) if token else {}
             yield {"status": response.status_code, "error": body.get("error", ""), "claims": claims}
 
+async def usage(given):
+    harness = IssuerHarness(can_write=True)
+    all([answer async for answer in answers(harness, given)])
+    text = harness.stored(*USAGE).entries["record.json"].decode()
+    uses = decode(UsageRecord, text.encode()).of(client_record())
+    return {"record": text, "uses": {sha256: instant.isoformat() for sha256, instant in uses.items()}}
+
 def parsed(manifest):
     try:
         parse_declared(manifest)
@@ -59,7 +81,8 @@ def parsed(manifest):
 async def main():
     given = json.load(sys.stdin)
     json.dump({
-        "tokens": [answer async for answer in answers(given)] if given["requests"] else [],
+        "tokens": [answer async for answer in answers(IssuerHarness(), given)] if given["requests"] else [],
+        "usage": await usage(given) if given["usage"] else None,
         "parsed": [parsed(m) for m in given["manifests"]],
         "violations": [list(map(str, validate(m))) for m in given["manifests"]],
     }, sys.stdout)
@@ -106,7 +129,10 @@ class PreviousRelease:
         self._folder = folder
 
     def tokens(
-        self, records: Sequence[ClientRecord | ResourceServerRecord], requests: Sequence[TokenRequest]
+        self,
+        records: Sequence[ClientRecord | ResourceServerRecord],
+        requests: Sequence[TokenRequest],
+        providers: Sequence[IdentityProviderRecord] = (),
     ) -> list[TokenAnswer]:
         """Return the answers of an issuer that has read these records, beside those of its harness."""
         clients = [r for r in records if isinstance(r, ClientRecord)]
@@ -114,9 +140,25 @@ class PreviousRelease:
         result = self._run(
             clients={client_record_name(r.namespace, r.name): encode(r).decode() for r in clients},
             servers={resource_server_record_name(r.namespace, r.name): encode(r).decode() for r in servers},
+            others=[
+                ("Secret", identity_provider_record_name(r.name), encode(r).decode(), IDENTITY_PROVIDER_TYPE, "")
+                for r in providers
+            ],
             requests=[request.encoded() for request in requests],
         )
         return [TokenAnswer(**answer) for answer in result["tokens"]]
+
+    def usage(self, record: UsageRecord, request: TokenRequest) -> tuple[UsageRecord, Mapping[str, datetime]]:
+        """Return the usage record after the request, which the client of the samples sends: what the issuer has stored,
+        and what the operator reads in it, by SHA-256 of a credential.
+        """
+        usage = self._run(
+            others=[("ConfigMap", USAGE_NAME, encode(record).decode(), "", "usage")],
+            requests=[request.encoded()],
+            usage=True,
+        )["usage"]
+        uses = {sha256: datetime.fromisoformat(instant) for sha256, instant in usage["uses"].items()}
+        return decode(UsageRecord, usage["record"].encode()), uses
 
     def refuses(self, manifest: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Return the reason for which its operator ignores a stored object (empty: it reads the object), and the errors
@@ -126,7 +168,15 @@ class PreviousRelease:
         return result["parsed"][0], result["violations"][0]
 
     def _run(self, **given: Any) -> dict[str, Any]:
-        complete = {"clients": {}, "servers": {}, "requests": [], "manifests": [], **given}
+        complete = {
+            "clients": {},
+            "servers": {},
+            "others": [],
+            "requests": [],
+            "manifests": [],
+            "usage": False,
+            **given,
+        }
         paths = os.pathsep.join(str(self._folder / part) for part in ("operator", "."))
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM],
