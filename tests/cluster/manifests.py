@@ -6,6 +6,10 @@ from scopewright.api import API_VERSION
 
 from .kube import Manifest
 
+_HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+USERS = f"users:\n  - {{id: ada, passwordHash: '{_HASH}', groups: [desk]}}\n"
+"""A file of static users: `ada`, in group `desk`, for whom no password is right."""
+
 
 def manifest(kind: str, namespace: str, name: str, spec: dict[str, Any], **metadata: Any) -> Manifest:
     return {

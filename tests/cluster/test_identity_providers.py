@@ -16,12 +16,9 @@ from scopewright.core.records.names import (
 
 from .installation import Install, Installation, decoded
 from .kube import Manifest
-from .manifests import identity_provider
+from .manifests import USERS, identity_provider
 from .payroll import MakeNamespace
 from .waiting import until
-
-HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
-USERS = f"users:\n  - {{id: ada, passwordHash: '{HASH}', groups: [desk]}}\n"
 
 
 @pytest.fixture(scope="module")
