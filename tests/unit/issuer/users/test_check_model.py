@@ -157,6 +157,20 @@ class CheckMachine(RuleBasedStateMachine):
         again = self.runner.run(self.at.refresh(session.token))
         assert outcome_of(again) == self.provider.refreshed(session, self.now)
 
+    @precondition(lambda self: self.provider.is_up and self.provider.has_user and self.shared_logins())
+    @rule(data=st.data(), seconds=st.sampled_from([EVERY, 3600, MAX_AGE - 1, MAX_AGE]))
+    def ask_by_one_session_and_refresh_the_other_one_without_an_answer(self, data: st.DataObject, seconds: int) -> None:
+        """It has what the login was last known to have, and not its own copy."""
+        first, second = data.draw(st.permutations(data.draw(st.sampled_from(self.shared_logins()))))
+        self.let_time_pass(EVERY)
+        self.refresh_once(first)
+        self.change_the_group(next(group for group in SCOPES_OF if group != self.provider.group))
+        self.let_time_pass(EVERY)
+        self.refresh_once(first)
+        self.stop_or_start_the_provider(is_up=False)
+        self.let_time_pass(seconds)
+        self.refresh_once(second)
+
     @precondition(lambda self: self.provider.is_up and self.provider.has_user and self.asking())
     @rule(data=st.data(), logs_out=st.booleans())
     def refresh_while_the_store_fails_after_the_question(self, data: st.DataObject, logs_out: bool) -> None:
@@ -226,6 +240,17 @@ class CheckMachine(RuleBasedStateMachine):
                 assert stored in self.at.upstream.current.values()
 
     # Helpers
+
+    def refresh_once(self, session: ModelSession) -> None:
+        outcome = outcome_of(self.runner.run(self.at.refresh(session.token)))
+        assert outcome == self.provider.refreshed(session, self.now)
+
+    def shared_logins(self) -> list[list[ModelSession]]:
+        """The two sessions of each login that has two, both alive."""
+        by_login = [
+            [s for s in self.sessions if s.login is login] for login in dict.fromkeys(s.login for s in self.sessions)
+        ]
+        return [both for both in by_login if len(both) == 2 and all(s.is_alive(self.now) for s in both)]
 
     def asking(self) -> list[ModelSession]:
         return [s for s in self.sessions if s.is_alive(self.now) and self.provider.asks(s, self.now)]
