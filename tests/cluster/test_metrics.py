@@ -1,6 +1,7 @@
 """Metrics of a real operator and issuer: exactly the documented ones, with plausible values."""
 
 import time
+from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,7 +9,7 @@ from prometheus_client.samples import Sample
 
 from tests.of_docs import of_docs
 
-from .installation import Installation
+from .installation import Install
 from .manifests import oauth_client
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
@@ -36,8 +37,15 @@ def value(url: str, name: str, **labels: str) -> float:
 
 
 def test_exported_metrics_are_the_documented_ones_with_plausible_values(
-    installation: Installation, make_namespace: MakeNamespace
+    install: Install, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
+    """The issuer has a session store: metrics of users are exported where users can log in."""
+    installation = install("metrics")
+    assert installation.issuer is not None
+    installation.issuer.terminate()
+    assert installation.issuer.exit_code() == 0
+    installation.start_issuer("--sessions", str(tmp_path / "sessions.db"))
+    installation.wait_until_ready_and_leader()
     page = of_docs("metrics")
     operator, issuer = installation.health_url, installation.issuer_metrics_url
     for url, documented in ((operator, page.operator()), (issuer, page.issuer())):
