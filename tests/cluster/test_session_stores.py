@@ -14,8 +14,9 @@ from tests.ports import free_port
 
 from .installation import Install, Installation
 from .kube import Manifest
+from .manifests import USERS
 from .processes import ScopewrightProcess
-from .test_identity_providers import USERS, secret, static
+from .test_identity_providers import secret, static
 from .waiting import until
 
 USER_PAGE = "/account"
