@@ -22,6 +22,12 @@ def facts() -> dict[str, Any]:
     }
 
 
+def worker_pids(pid: int) -> list[int]:
+    """Return the ids of the serving processes: the children of the started process, or itself if it has none."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(worker) for worker in found] or [pid]
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process so far, in seconds."""
     fields = _stat(pid)

@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +39,20 @@ class InMemoryStore:
         await asyncio.Event().wait()
 
 
+def serve(work: Callable[[Worker], None], port: int, workers: int, started: float) -> None:
+    """Run `work` in each worker until the process is ended. `started` is a `time.monotonic()`."""
+
+    def on_ready(url: str) -> None:
+        print(f"ready after {time.monotonic() - started:.3f} s", flush=True)
+
+    address = f"127.0.0.1:{port}"
+    if workers == 1:
+        listener = listen(address)
+        work(Worker(lambda: listener, on_ready))
+    else:
+        run_workers(workers, work, reserve(address), on_ready)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("case", choices=CASES)
@@ -61,15 +75,7 @@ def main() -> None:
         with options.audit.open("ab") as audit:
             run(open_store, IssuerSettings(namespace=SYSTEM), worker, sink=to_file(audit), replay=remember())
 
-    def on_ready(url: str) -> None:
-        print(f"ready after {time.monotonic() - started:.3f} s", flush=True)
-
-    address = f"127.0.0.1:{options.port}"
-    if options.workers == 1:
-        listener = listen(address)
-        work(Worker(lambda: listener, on_ready))
-    else:
-        run_workers(options.workers, work, reserve(address), on_ready)
+    serve(work, options.port, options.workers, started)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench import wrk
 from bench.benchmark import BenchmarkError
-from bench.machine import cpu_seconds, peak_mb
+from bench.machine import cpu_seconds, peak_mb, worker_pids
 from bench.token_cases import LIFETIME, Case
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, client_id, cluster_jwk, secret
 from bench.token_requests import RequestBatch
@@ -88,10 +88,7 @@ class TokenServer:
 
     @property
     def workers(self) -> list[int]:
-        """Ids of the serving processes: the children of the started process, or itself if it has none."""
-        pid = self.child.pid
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(worker) for worker in found] or [pid]
+        return worker_pids(self.child.pid)
 
     def cpu(self) -> float:
         return sum(cpu_seconds(pid) for pid in self.workers)

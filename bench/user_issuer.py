@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.token_cases import SYSTEM
-from bench.token_issuer import InMemoryStore
+from bench.token_issuer import InMemoryStore, serve
 from bench.user_records import AnyPassword, records
-from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging, user_endpoints
-from scopewright.issuer import IssuerSettings, Worker, run, run_workers
+from scopewright.cli.settings import replay_memory, set_up_logging, user_endpoints
+from scopewright.issuer import IssuerSettings, Worker, run
 from scopewright.issuer.observability.audit import to_file
 from scopewright.stores import Store
 
@@ -42,15 +42,7 @@ def main() -> None:
         with options.audit.open("ab") as audit:
             run(open_store, settings, worker, sink=to_file(audit), replay=remember())
 
-    def on_ready(url: str) -> None:
-        print(f"ready after {time.monotonic() - started:.3f} s", flush=True)
-
-    address = f"127.0.0.1:{options.port}"
-    if options.workers == 1:
-        listener = listen(address)
-        work(Worker(lambda: listener, on_ready))
-    else:
-        run_workers(options.workers, work, reserve(address), on_ready)
+    serve(work, options.port, options.workers, started)
 
 
 if __name__ == "__main__":

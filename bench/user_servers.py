@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from bench.benchmark import BenchmarkError
-from bench.machine import cpu_seconds
+from bench.machine import cpu_seconds, worker_pids
 from bench.token_cases import LIFETIME
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, secret
 from bench.token_servers import ROOT, START_TIMEOUT_SECONDS, start_redis
@@ -86,10 +86,7 @@ class UserServer:
 
     @property
     def workers(self) -> list[int]:
-        """Ids of the serving processes: the children of the started process, or itself if it has none."""
-        pid = self.child.pid
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(worker) for worker in found] or [pid]
+        return worker_pids(self.child.pid)
 
     def cpu(self) -> float:
         return sum(cpu_seconds(pid) for pid in self.workers)
