@@ -4,6 +4,8 @@ At the token endpoint a token is bound to the key that signed the proof. At the 
 the caller has the key of its token.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from scopewright.core.profile import allows
@@ -27,6 +29,18 @@ class DpopProofs:
         """The header of every answer to a request with a proof: a valid nonce for the next proof."""
         nonces = self._registry.nonces
         return ((NONCE_HEADER, nonces.current(now).encode()),) if nonces is not None else ()
+
+    @contextmanager
+    def nonce_for(self, proofs: tuple[bytes, ...], now: float) -> Iterator[Headers]:
+        """The header for the answer to a request with `proofs`, which an OAuthError of the block gets too. Without
+        proofs there is none.
+        """
+        nonce = self.nonce_header(now) if proofs else ()
+        try:
+            yield nonce
+        except OAuthError as error:
+            error.headers += nonce
+            raise
 
     async def verify(self, proofs: tuple[bytes, ...], client_id: str, now: float) -> str:
         """The thumbprint (RFC 7638) of the key that signed the proof for the token endpoint; raises OAuthError.

@@ -90,12 +90,8 @@ class PushedRequestEndpoint:
         return self._serve(authenticated.client, parameters, now)
 
     async def _serve(self, client: Client, request: PushRequest, now: float) -> Outcome:
-        nonce = self._dpop.nonce_header(now) if request.proofs else ()
-        try:
+        with self._dpop.nonce_for(request.proofs, now) as nonce:
             outcome = await self._push(client, request, now)
-        except OAuthError as error:
-            error.headers += nonce
-            raise
         outcome.answer.headers += nonce
         return outcome
 

@@ -127,17 +127,13 @@ class TokenEndpoint:
         now: float,
         session: SubjectSession | None = None,
     ) -> Outcome:
-        nonce = self._dpop.nonce_header(now)
-        try:
+        with self._dpop.nonce_for(parameters.proofs, now) as nonce:
             self._authorise(authenticated, parameters, now, session)
             jkt = await self._dpop.verify(parameters.proofs, authenticated.client.client_id, now)
             self._require_unchanged(authenticated)
             authorisation = self._authorise(authenticated, parameters, now, session)
             authorisation.jkt = jkt
             outcome = self._issue(authorisation, now)
-        except OAuthError as error:
-            error.headers += nonce
-            raise
         outcome.answer.headers += nonce
         return outcome
 

@@ -91,14 +91,13 @@ class UserGrants:
         if client.dpop_required and not request.proofs:
             raise proof_required()
         grant = _Grant(client, client.login, request, now, None if request.proofs else "")
-        nonce = self._dpop.nonce_header(now) if request.proofs else ()
         serve = self._redeem if request.grant_type == AUTHORIZATION_CODE else self._refresh
-        try:
-            issued = await retry_lost(lambda: serve(grant))
-        except OAuthError as error:
-            error.headers += nonce
-            error.about = grant.about
-            raise
+        with self._dpop.nonce_for(request.proofs, now) as nonce:
+            try:
+                issued = await retry_lost(lambda: serve(grant))
+            except OAuthError as error:
+                error.about = grant.about
+                raise
         return outcome_of(issued, client, request.grant_type, grant.jkt, nonce)
 
     async def _key(self, grant: _Grant, delegated: DelegatedAccess) -> str:
