@@ -15,6 +15,7 @@ log: Final = logging.getLogger(__name__)
 LAST_WRITE_TIMEOUT_SECONDS: Final = 2.0
 """Of each write when the issuer stops."""
 _MAX_ATTEMPTS: Final = 8
+_MAX_FIRST_PAUSE_SECONDS: Final = 0.05
 
 
 async def merge_and_write(
@@ -46,6 +47,13 @@ async def merge_and_write(
         else:
             return True
     raise Unavailable("other replicas write at the same time")
+
+
+def pause_after_conflict(attempt: int, fraction: float) -> float:
+    """Return a pause in seconds for `merge_and_write`: `fraction`, a random number from 0 to 1, of the maximum, which
+    doubles with each further conflict.
+    """
+    return _MAX_FIRST_PAUSE_SECONDS * (1 << attempt) * fraction
 
 
 async def last_write(write: Awaitable[object], failure: str) -> None:

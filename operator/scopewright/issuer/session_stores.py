@@ -18,7 +18,7 @@ from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.names import ENTRY, USAGE_NAME
 from scopewright.core.records.written_by_issuers import UsageRecord
 from scopewright.core.session_stores import ADVICE, NOT_SHARED, KnownStores, store_key
-from scopewright.issuer.merge_write import last_write, merge_and_write
+from scopewright.issuer.merge_write import last_write, merge_and_write, pause_after_conflict
 from scopewright.issuer.rate_budget import Clock
 from scopewright.logs import OncePerProblem
 from scopewright.stores import Change, Store
@@ -31,8 +31,6 @@ ROUND_SECONDS: Final = 15.0
 RETRY_AFTER_SECONDS: Final = 30.0
 _SPREAD_SECONDS: Final = 0.5
 """Maximum pause after a change of the record: all issuers see it at the same time."""
-_MAX_FIRST_PAUSE_SECONDS: Final = 0.05
-"""Maximum pause after the first conflict. It doubles with each further conflict."""
 
 
 class SessionStoreGuard:
@@ -153,4 +151,4 @@ def _decoded(content: bytes) -> UsageRecord | None:
 
 
 def _pause(attempt: int) -> float:
-    return random.uniform(0, _MAX_FIRST_PAUSE_SECONDS * (1 << attempt))  # noqa: S311 (spreads load, hides nothing)
+    return pause_after_conflict(attempt, random.random())  # noqa: S311 (spreads load, hides nothing)

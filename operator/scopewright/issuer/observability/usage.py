@@ -15,7 +15,7 @@ from scopewright.core.objects import Ref
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.names import USAGE_NAME
 from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
-from scopewright.issuer.merge_write import last_write, merge_and_write
+from scopewright.issuer.merge_write import last_write, merge_and_write, pause_after_conflict
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.logs import OncePerProblem
@@ -24,8 +24,6 @@ from scopewright.stores import Store
 log: Final = logging.getLogger(__name__)
 
 REPORT_INTERVAL_SECONDS: Final = 300.0
-_MAX_FIRST_PAUSE_SECONDS: Final = 0.05
-"""Maximum pause after the first conflict. It doubles with each further conflict."""
 _KEPT_MINUTES: Final = 24 * 60
 """How long the use of a credential unknown to this issuer is kept: another replica may know it already."""
 
@@ -85,7 +83,7 @@ class CredentialUsage:
         await last_write(self.report(), "the last credential usage is not reported")
 
     def _pause(self, attempt: int) -> float:
-        return _MAX_FIRST_PAUSE_SECONDS * (1 << attempt) * self._fraction()
+        return pause_after_conflict(attempt, self._fraction())
 
     def _fraction(self) -> float:
         """A random number from 0 to 1."""
