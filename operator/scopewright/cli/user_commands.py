@@ -217,13 +217,14 @@ def _note_unknown(opened: OpenedUsers, provider: str | None, client_id: str) -> 
     from scopewright.issuer.users_admin.stored_users import client_reference
 
     if provider and provider != DEVELOPER and opened.records.registry.providers.by_name(provider) is None:
-        typer.echo(f"no IdentityProvider in force has the name {provider!r}: {_names_of_providers(opened)}", err=True)
+        typer.echo(_no_provider(opened, provider), err=True)
     if client_id and opened.records.registry.clients.get(client_id) is None:
         typer.echo(f"there is no OAuthClient {client_reference(client_id)}", err=True)
 
 
-def _names_of_providers(opened: OpenedUsers) -> str:
-    return ", ".join(each.name for each in opened.records.registry.providers) or "there is none"
+def _no_provider(opened: OpenedUsers, name: str) -> str:
+    names = ", ".join(each.name for each in opened.records.registry.providers) or "there is none"
+    return f"no IdentityProvider in force has the name {name!r}: {names}"
 
 
 def _subject_at(opened: OpenedUsers, provider: str, upstream: str) -> str:
@@ -234,8 +235,7 @@ def _subject_at(opened: OpenedUsers, provider: str, upstream: str) -> str:
         return subject_of(DEVELOPER_DOMAIN, upstream)
     found = opened.records.registry.providers.by_name(provider)
     if found is None:
-        message = f"no IdentityProvider in force has the name {provider!r}: {_names_of_providers(opened)}"
-        raise Rejected("NoProvider", message)
+        raise Rejected("NoProvider", _no_provider(opened, provider))
     return subject_of(found.record.subject_domain, upstream)
 
 

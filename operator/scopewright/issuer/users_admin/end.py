@@ -179,11 +179,12 @@ class EndUsers:
         deleted = 0
         async for page in self._sealed.scan():
             likely = (scanned for scanned in page.values if subject.encode() in scanned.opened.value)
-            found = [scanned for scanned in likely if _subject_and_sid(scanned)[0] == subject]
+            described = ((scanned, *_subject_and_sid(scanned)) for scanned in likely)
+            found = [(scanned, sid) for scanned, of, sid in described if of == subject]
             if found:
                 current = (await read_user(self._sealed, subject)).record
                 needed = {*current.sids, *(family.login for family in current.families)}
-                rest = [scanned for scanned in found if _subject_and_sid(scanned)[1] not in needed]
+                rest = [scanned for scanned, sid in found if sid not in needed]
                 await self._sealed.delete(rest)
                 deleted += len(rest)
         return deleted
