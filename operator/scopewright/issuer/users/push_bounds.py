@@ -75,7 +75,10 @@ class _Share:
             del self.of_client[live.client_id]
 
     def remove_ended(self, now: float) -> None:
-        while self.live and (handle := next(iter(self.live))) and self.live[handle].end <= now:
+        while self.live:
+            handle, oldest = next(iter(self.live.items()))
+            if oldest.end > now:
+                return
             self.remove(handle)
 
     def displaced(self, client_id: str, of_client: int, of_namespace: int) -> str:

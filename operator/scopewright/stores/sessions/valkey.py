@@ -37,8 +37,9 @@ CHECK_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.1
 """After a server could not be reached, requests fail at once for this long: attempts take time from client tokens."""
 PAGE_KEYS: Final = 50
-"""That the server looks at for a page, its own and those of others. A page of the largest values has 25 MiB."""
-_KEYS_PER_READ: Final = 50
+"""That the server looks at for a page, its own and those of others, and of one read. A page of the largest values has
+25 MiB.
+"""
 _KEY_LENGTH: Final = 64
 """Of a key without its prefix, in hex."""
 _VERSION_BYTES: Final = 8
@@ -119,8 +120,8 @@ class ValkeySessions:
         command = ("SCAN", start or "0", "MATCH", match, "COUNT", PAGE_KEYS, "TYPE", "string")
         cursor, names = await self._guarded(lambda: self._call(*command))
         now, values = 0.0, list[tuple[bytes, Stored]]()
-        for first in range(0, max(1, len(names)), _KEYS_PER_READ):
-            some = names[first : first + _KEYS_PER_READ]
+        for first in range(0, max(1, len(names)), PAGE_KEYS):
+            some = names[first : first + PAGE_KEYS]
             now, entries = await self._read(some)
             values += [found for name, entry in zip(some, entries, strict=True) if (found := self._found(name, entry))]
         return ScanPage(now, tuple(values), cursor.decode() if cursor != b"0" else "")
