@@ -1,10 +1,10 @@
 // node oidc-provider as `bench.users` needs it: users who log in with any password, first-party applications, tokens of
 // the same format and algorithms as Scopewright's, and state in Redis; in `workers` processes.
-import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import * as oidc from 'oidc-provider';
 import { redisAdapter } from './redis-adapter.mjs';
+import { listenInWorkers } from './workers.mjs';
 
 const Provider = oidc.Provider ?? oidc.default;
 const settings = JSON.parse(readFileSync(process.argv[2]));
@@ -84,12 +84,9 @@ function serve(request, response) {
   });
 }
 
-if (workers > 1 && cluster.isPrimary) {
-  let listening = 0;
-  cluster.on('listening', () => { listening += 1; if (listening === workers) console.log('ready'); });
-  cluster.on('exit', () => process.exit(1));
-  for (let n = 0; n < workers; n += 1) cluster.fork();
-  process.on('SIGTERM', () => process.exit(0));
-} else {
-  createServer({ keepAliveTimeout: 75_000 }, serve).listen(port, '127.0.0.1', () => { if (workers === 1) console.log('ready'); });
+function listen(listening) {
+  createServer({ keepAliveTimeout: 75_000 }, serve).listen(port, '127.0.0.1', listening);
 }
+
+if (workers > 1) listenInWorkers(workers, listen);
+else listen(() => console.log('ready'));

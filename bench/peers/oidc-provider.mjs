@@ -1,19 +1,13 @@
 // node oidc-provider with the same configuration: client_credentials with Basic, JWT access tokens signed with ES256,
 // resource indicators; clients from a file, in `workers` processes.
-import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import * as oidc from 'oidc-provider';
+import { listenInWorkers } from './workers.mjs';
 
 const Provider = oidc.Provider ?? oidc.default;
 const { port, workers, issuer, audience, scope, lifetime, jwk, clients } = JSON.parse(readFileSync(process.argv[2]));
 
-if (cluster.isPrimary) {
-  let listening = 0;
-  cluster.on('listening', () => { listening += 1; if (listening === workers) console.log('ready'); });
-  cluster.on('exit', () => process.exit(1));
-  for (let n = 0; n < workers; n += 1) cluster.fork();
-  process.on('SIGTERM', () => process.exit(0));
-} else {
+listenInWorkers(workers, () => {
   const provider = new Provider(issuer, {
     jwks: { keys: [jwk] },
     clients: clients.map(([client_id, client_secret]) => ({
@@ -43,4 +37,4 @@ if (cluster.isPrimary) {
   });
   provider.proxy = true;
   provider.listen(port, '127.0.0.1');
-}
+});
