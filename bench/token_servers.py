@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -21,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench import wrk
 from bench.benchmark import BenchmarkError
-from bench.machine import cpu_seconds, peak_mb, worker_pids
+from bench.machine import peak_mb
+from bench.server import Server
 from bench.token_cases import LIFETIME, Case
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, client_id, cluster_jwk, secret
 from bench.token_requests import RequestBatch
@@ -30,7 +30,6 @@ from tests.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _PEER: Final = Path(__file__).with_name("peers")
-START_TIMEOUT_SECONDS: Final = 60.0
 _INSTALL_TIMEOUT_SECONDS: Final = 600.0
 _INITIAL_RATE: Final = 10_000
 """Requests a second for which the first run of a process is prepared; later runs: twice the fastest so far."""
@@ -38,18 +37,13 @@ OIDC_PROVIDER: Final = "node oidc-provider"
 
 
 @dataclass
-class TokenServer:
+class TokenServer(Server):
     """A running server. `runs` has the figures of each run.
 
     Only the issuer has `case` and `audit`; the peer gets the requests of the first case.
     """
 
-    name: str
-    about: str
-    port: int
     requests: Path
-    child: Child
-    log: Path
     case: Case | None = None
     audit: Path | None = None
     replay_server: Child | None = None
@@ -86,26 +80,14 @@ class TokenServer:
         if self.replay_server:
             self.replay_server.stop()
 
-    @property
-    def workers(self) -> list[int]:
-        return worker_pids(self.child.pid)
-
-    def cpu(self) -> float:
-        return sum(cpu_seconds(pid) for pid in self.workers)
+    def check(self) -> None:
+        super().check()
+        if self.replay_server:
+            self.replay_server.check()
 
     def peak_mb(self) -> float:
         """Peak memory of the largest worker, in MB."""
         return max(peak_mb(pid) for pid in self.workers)
-
-    async def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while "ready" not in self.log.read_text():
-            self.child.check()
-            if self.replay_server:
-                self.replay_server.check()
-            if time.monotonic() > deadline:
-                raise BenchmarkError(f"{self.name} was not ready within {START_TIMEOUT_SECONDS:.0f} s")
-            await asyncio.sleep(0.05)
 
     def seconds_until_ready(self) -> float:
         """From the start of the workers until all serve, as the issuer logs it."""
@@ -126,7 +108,7 @@ def start_issuer(case: Case, workers: int, folder: Path) -> TokenServer:
         replay_server = start_redis(replay_port, folder)
         command.append(f"--replay=redis://127.0.0.1:{replay_port}/0")
     child = Child(command, log=log, cwd=ROOT)
-    return TokenServer(case.name, case.about, port, requests, child, log, case, audit, replay_server)
+    return TokenServer(case.name, case.about, port, child, log, requests, case, audit, replay_server)
 
 
 def start_redis(port: int, folder: Path, prefix: Sequence[str] = ()) -> Child:
@@ -147,7 +129,7 @@ def start_oidc_provider(like: TokenServer, case: Case, workers: int, folder: Pat
     node = shutil.which("node")
     assert node is not None
     command = [node, str(folder / "peers" / "oidc-provider.mjs"), str(settings)]
-    return TokenServer("oidc-provider", OIDC_PROVIDER, port, like.requests, Child(command, log=log, cwd=folder), log)
+    return TokenServer("oidc-provider", OIDC_PROVIDER, port, Child(command, log=log, cwd=folder), log, like.requests)
 
 
 def install_oidc_provider(folder: Path) -> None:

@@ -1,11 +1,9 @@
 """The servers of `users`: Scopewright and node oidc-provider, with the same Redis, and Scopewright with SQLite."""
 
-import asyncio
 import json
 import os
 import shutil
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from bench.benchmark import BenchmarkError
-from bench.machine import cpu_seconds, worker_pids
+from bench.machine import cpu_seconds
+from bench.server import Server
 from bench.token_cases import LIFETIME
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, secret
-from bench.token_servers import ROOT, START_TIMEOUT_SECONDS, start_redis
+from bench.token_servers import ROOT, start_redis
 from bench.user_load import Users
 from bench.user_records import GROUP, REDIRECT_URI, SPA, WEB, client_id
 from tests.controlplane.processes import Child
@@ -72,32 +71,11 @@ class SessionServer:
 
 
 @dataclass
-class UserServer:
+class UserServer(Server):
     """A running server. `runs` has the figures of each run by the name of the load."""
 
-    name: str
-    about: str
-    child: Child
-    log: Path
-    port: int
     users: Users
-    audit: Path | None = None
     runs: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-
-    @property
-    def workers(self) -> list[int]:
-        return worker_pids(self.child.pid)
-
-    def cpu(self) -> float:
-        return sum(cpu_seconds(pid) for pid in self.workers)
-
-    async def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while "ready" not in self.log.read_text():
-            self.child.check()
-            if time.monotonic() > deadline:
-                raise BenchmarkError(f"{self.name} was not ready within {START_TIMEOUT_SECONDS:.0f} s")
-            await asyncio.sleep(0.05)
 
     def stop(self) -> None:
         self.users.connections.close()
@@ -125,7 +103,7 @@ class Setup:
         log.unlink(missing_ok=True)  # that of an earlier run says "ready"
         about = f"Scopewright, {'SQLite' if sqlite else 'Redis'}, {algorithm}"
         child = Child(command, log=log, cwd=ROOT, environment=_environment())
-        return UserServer(name, about, child, log, port, Users(port, "/authorize"), audit)
+        return UserServer(name, about, port, child, log, Users(port, "/authorize"))
 
     def oidc_provider(self, algorithm: str) -> UserServer:
         """Its packages must be installed."""
@@ -156,7 +134,7 @@ class Setup:
         log.unlink(missing_ok=True)
         about = f"oidc-provider, Redis, {algorithm}"
         child = Child(command, log=log, cwd=self.folder, environment={"NODE_ENV": "production"})
-        return UserServer(name, about, child, log, port, Users(port, "/auth"))
+        return UserServer(name, about, port, child, log, Users(port, "/auth"))
 
 
 def _private_keys() -> list[dict[str, Any]]:
