@@ -13,6 +13,7 @@ from bench.benchmark import Benchmark, BenchmarkError, Figures, run_on_loop
 from bench.cluster_setup import log_directory
 from bench.options import count
 from bench.progress_display import ProgressDisplay
+from bench.runs import medians
 from bench.signing import bare_signature, signing_limit
 from bench.token_cases import CASES
 from bench.token_plot import draw
@@ -111,7 +112,7 @@ class _Measurement:
         }
 
     def _figures(self) -> Figures:
-        cases = {server.name: _medians(server) for server in self._servers}
+        cases = {server.name: _case(server) for server in self._servers}
         issuer, peer = cases[self._servers[0].name], cases.get("oidc-provider")
         return {
             "workers": self._options.workers,
@@ -131,9 +132,8 @@ class _Measurement:
         }
 
 
-def _medians(server: TokenServer) -> dict[str, Any]:
-    middle = {name: round(median(run[name] for run in server.runs), 3) for name in server.runs[0]}
-    return {"about": server.about, **middle, "peak_mb": server.peak_mb(), "runs": server.runs}
+def _case(server: TokenServer) -> dict[str, Any]:
+    return {"about": server.about, **medians(server.runs), "peak_mb": server.peak_mb(), "runs": server.runs}
 
 
 def table(figures: Figures) -> Table:

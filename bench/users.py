@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from rich.table import Table
@@ -17,6 +16,7 @@ from bench.benchmark import Benchmark, Figures, run_on_loop
 from bench.cluster_setup import log_directory
 from bench.options import count
 from bench.progress_display import ProgressDisplay
+from bench.runs import medians, spread
 from bench.token_servers import install_oidc_provider
 from bench.user_load import CONNECTIONS, run_closed
 from bench.user_servers import RSA_BITS, Cores, SessionServer, Setup, UserServer
@@ -169,14 +169,10 @@ class _BesidePeer:
         }
         servers = {
             server.name: {"about": server.about}
-            | {load: {**_medians(runs), "runs": runs} for load, runs in server.runs.items()}
+            | {load: {**medians(runs), "runs": runs} for load, runs in server.runs.items()}
             for server in self._servers
         }
         return {"ratios": ratios, "servers": servers}
-
-
-def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(median(run[name] for run in runs), 3) for name in runs[0]}
 
 
 def _ratio(ours: UserServer, peer: UserServer, load: str) -> dict[str, dict[str, float]]:
@@ -186,10 +182,6 @@ def _ratio(ours: UserServer, peer: UserServer, load: str) -> dict[str, dict[str,
         "per_second": spread([our["per_second"] / theirs["per_second"] for our, theirs in pairs]),
         "cpu": spread([theirs["cpu_ms"] / our["cpu_ms"] for our, theirs in pairs]),
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"min": round(min(values), 3), "median": round(median(values), 3), "max": round(max(values), 3)}
 
 
 def table(figures: Figures) -> Table:

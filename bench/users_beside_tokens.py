@@ -12,14 +12,15 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from bench import wrk
 from bench.benchmark import BenchmarkError, Figures
 from bench.progress_display import ProgressDisplay
+from bench.runs import medians, spread
 from bench.token_requests import RequestBatch
 from bench.user_browser import Connection, LoginRequest
-from bench.user_load import OpenLoad, quantile, run_closed, run_open
+from bench.user_load import OpenLoad, Step, quantile, run_closed, run_open
 from bench.user_records import AWAY, TOKENS
 from bench.user_servers import Setup, UserServer
 
@@ -78,7 +79,7 @@ class BesideTokens:
         finally:
             await asyncio.to_thread(server.stop)
 
-    async def _cost(self, server: UserServer, step: Any) -> float:
+    async def _cost(self, server: UserServer, step: Step) -> float:
         await run_closed(server.users.connections, step, _WARM_UP_SECONDS)
         before = server.cpu()
         load = await run_closed(server.users.connections, step, self._seconds)
@@ -155,15 +156,14 @@ class BesideTokens:
         for state, runs in self._runs.items():
             pairs = list(zip(runs, alone, strict=True))
             ratios = [run["per_second"] / before["per_second"] for run, before in pairs]
-            medians = {name: round(median(run[name] for run in runs), 3) for name in runs[0]}
-            ratio = {"min": min(ratios), "median": median(ratios), "max": max(ratios)}
+            middle = medians(runs)
             of_cpu = [_per_cpu_second(run) / _per_cpu_second(before) for run, before in pairs]
             states[state] = {
                 "about": STATES[state],
-                **medians,
-                "ratio": {name: round(value, 3) for name, value in ratio.items()},
+                **middle,
+                "ratio": spread(ratios),
                 "ratio_of_cpu": round(median(of_cpu), 3),
-                "fair_share": round(1 - self._share(medians), 3),
+                "fair_share": round(1 - self._share(middle), 3),
                 "runs": runs,
             }
         return {

@@ -6,11 +6,11 @@ loads are open: requests begin at their rate, whether earlier ones have ended or
 
 import asyncio
 from itertools import cycle
-from statistics import median
 from typing import Final
 
 from bench.benchmark import BenchmarkError, Figures
 from bench.progress_display import ProgressDisplay
+from bench.runs import medians, spread
 from bench.token_requests import RequestBatch
 from bench.user_browser import Connection
 from bench.user_load import OpenLoad, Step, quantile, run_closed, run_open
@@ -75,12 +75,9 @@ class WithinCapacity:
         return {
             "capacity": {name: round(value, 1) for name, value in capacity.items()},
             "rates": {name: round(value, 1) for name, value in rates.items()},
-            "states": {
-                state: {**{name: round(median(run[name] for run in runs), 3) for name in runs[0]}, "runs": runs}
-                for state, runs in self._runs.items()
-            },
+            "states": {state: {**medians(runs), "runs": runs} for state, runs in self._runs.items()},
             "tokens_of_alone": {
-                figure: _spread([after[f"tokens_{figure}"] / before[f"tokens_{figure}"] for after, before in pairs])
+                figure: spread([after[f"tokens_{figure}"] / before[f"tokens_{figure}"] for after, before in pairs])
                 for figure in ("per_second", "p50_ms", "p99_ms")
             },
         }
@@ -106,7 +103,3 @@ def _steps(server: UserServer) -> dict[str, Step]:
             raise BenchmarkError(f"a client token was refused with {response.status}")
 
     return {"tokens": token, "logins": server.users.log_in, "refreshes": server.users.refresh}
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"min": round(min(values), 3), "median": round(median(values), 3), "max": round(max(values), 3)}
