@@ -156,7 +156,6 @@ class RefusedError(BenchmarkError):
 
     def __init__(self, path: str, response: Response) -> None:
         super().__init__(f"{path}: {response.status} {response.location} {response.body[:300]!r}")
-        self.status = response.status
 
 
 async def _code(connection: Connection, request: LoginRequest) -> str:

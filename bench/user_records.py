@@ -60,13 +60,11 @@ def records(id_token_algorithm: str, provider_url: str) -> Iterator[Change]:
     yield object_of("Secret", SESSION_KEY_NAME, {KEY_ENTRY: b"s" * 32}, of_type=SESSION_KEY_TYPE)
     away = IdentityProviderRecord("away", "uid-away", "Away", provider_url, oidc=UpstreamClient(provider_url, "bench"))
     for provider in (STAFF, away):
-        entries = {
-            ENTRY: encode(provider),
-            **({} if provider.oidc else {USERS_ENTRY: encode_static_users([_unused_user()])}),
-        }
+        users = {} if provider.oidc else {USERS_ENTRY: encode_static_users([_unused_user()])}
         name = identity_provider_record_name(provider.name)
-        yield object_of("Secret", name, entries, of_type=IDENTITY_PROVIDER_TYPE)
-    for record in (_application(WEB, "staff", now), _public(), _application(AWAY, "away", now)):
+        yield object_of("Secret", name, {ENTRY: encode(provider), **users}, of_type=IDENTITY_PROVIDER_TYPE)
+    public = _application(SPA, "staff", now, credentials=(), public=True)
+    for record in (_application(WEB, "staff", now), public, _application(AWAY, "away", now)):
         name = client_record_name(record.namespace, record.name)
         yield object_of("Secret", name, {ENTRY: encode(record)}, of_type=CLIENT_TYPE)
 
@@ -104,7 +102,3 @@ def _application(application: tuple[str, str], provider: str, now: datetime, **c
         login=Login((REDIRECT_URI,), identity_providers=(provider,), consent="Skip"),
         **{"credentials": credentials, **changes},
     )
-
-
-def _public() -> ClientRecord:
-    return _application(SPA, "staff", datetime.now(UTC), credentials=(), public=True)
