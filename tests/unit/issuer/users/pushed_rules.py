@@ -4,33 +4,28 @@ A request gives one answer at most, a code or an error; none to a browser that c
 """
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from scopewright.issuer.users.sessions import UserSessions
-from scopewright.issuer.users.user_record import MAX_SESSIONS
-from tests.harness.clock import Clock
 from tests.harness.html_page import Page
 from tests.harness.samples import ISSUER, SECRET
 from tests.harness.transport import IssuerTransport
 from tests.unit.issuer.users.browsers import COOKIE
+from tests.unit.issuer.users.login_machine_state import LoginMachineState
 from tests.unit.issuer.users.login_model import (
     ATTEMPT_SECONDS,
     CODE_SECONDS,
     PUSHED_SECONDS,
-    SESSION_SECONDS,
     ModelCode,
     ModelPushed,
     ModelSession,
     ModelTab,
-    UnreliableStore,
 )
-from tests.unit.issuer.users.logins import CALLBACK, SCOPES, VERIFIER, Logins, s256, user
+from tests.unit.issuer.users.logins import CALLBACK, SCOPES, VERIFIER, s256
 
 CONFIDENTIAL, PUBLIC = "leave.leave-worker", "leave.spa"
 SECRETS = {CONFIDENTIAL: SECRET, PUBLIC: None}
@@ -39,17 +34,7 @@ WAITS = st.sampled_from([0, PUSHED_SECONDS - 1, PUSHED_SECONDS])
 DECISIONS = st.lists(st.sampled_from(["allow", "deny"]), min_size=2, max_size=6)
 
 
-class PushedRules(RuleBasedStateMachine):
-    runner: asyncio.Runner
-    stack: AsyncExitStack
-    clock: Clock
-    store: UnreliableStore
-    logins: Logins
-    user_sessions: UserSessions
-    sessions: list[ModelSession]
-    codes: list[ModelCode]
-    consented: dict[tuple[str, str], set[str]]
-
+class PushedRules(LoginMachineState):
     def __init__(self) -> None:
         super().__init__()
         self.pushed: list[ModelPushed] = []
@@ -207,32 +192,6 @@ class PushedRules(RuleBasedStateMachine):
         assert all(pushed.codes <= 1 for pushed in self.pushed)
 
     # Helpers
-
-    def withdraw_consent(self, subject: str, client_id: str) -> None:
-        raise NotImplementedError
-
-    def has_room(self) -> bool:
-        """With more sessions the oldest one ends, which is a test of its own."""
-        return len(self.alive_sessions()) < MAX_SESSIONS
-
-    def alive_sessions(self) -> list[ModelSession]:
-        return [session for session in self.sessions if session.is_alive(self.clock())]
-
-    def begun(self, name: str) -> ModelSession:
-        """A new login."""
-        cookie, session = self.runner.run(self.user_sessions.begin(user(name)))
-        self.sessions.append(ModelSession(session.sid, cookie, session.subject, self.clock() + SESSION_SECONDS))
-        return self.sessions[-1]
-
-    def logged_in(self) -> list[ModelSession]:
-        return [session for session in self.sessions if session.logs_in(self.clock())]
-
-    def can_log_in(self) -> bool:
-        return bool(self.logged_in()) or self.has_room()
-
-    def session(self) -> ModelSession:
-        """One that logs the user in, a new one if there is none."""
-        return (self.logged_in() or [self.begun("ada")])[-1]
 
     def drawn(self, data: st.DataObject) -> ModelPushed:
         """One of the last requests: earlier ones have expired."""

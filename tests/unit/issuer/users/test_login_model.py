@@ -7,9 +7,7 @@ Codes of pushed requests (`PushedRules`) are redeemed as the others are.
 
 import asyncio
 import base64
-from contextlib import AsyncExitStack
 from typing import Any
-from unittest.mock import patch
 
 import httpx
 import orjson
@@ -20,18 +18,15 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.revocation_keys import audience_key
 from scopewright.core.user_revocations import user_token_has_ended
-from scopewright.issuer import user_entries
 from scopewright.issuer.users.refresh_tokens import parse_refresh_token
 from scopewright.issuer.users.user_record import family_handle, user_handle, user_of
-from tests.harness.clock import Clock
 from tests.unit.issuer.users.login_model import (
     CODE_SECONDS,
     ModelCode,
     ModelFamily,
     ModelSession,
-    UnreliableStore,
 )
-from tests.unit.issuer.users.logins import SCOPES, public_client, running_logins, user
+from tests.unit.issuer.users.logins import SCOPES, user
 from tests.unit.issuer.users.pushed_rules import CONFIDENTIAL, PUBLIC, SECRETS, PushedRules
 
 READ_ACCESS = RequestedAccess("payroll/payroll-api", ("payroll.read",))
@@ -40,31 +35,6 @@ LONG_STEPS = (3600, 5 * 3600)
 
 
 class LoginMachine(PushedRules):
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.stack = AsyncExitStack()
-        self.sessions: list[ModelSession] = []
-        self.codes: list[ModelCode] = []
-        self.families: list[ModelFamily] = []
-        self.consented: dict[tuple[str, str], set[str]] = {}
-        """By user and client: the scopes of OpenID Connect."""
-        self.runner.run(self.start())
-
-    async def start(self) -> None:
-        self.clock = Clock()
-        # With more of them, other tokens of the user end too, which is a test of its own.
-        self.stack.enter_context(patch.object(user_entries, "MAX_TOKENS_PER_USER", 10_000))
-        self.store = UnreliableStore(self.clock)
-        self.logins = await self.stack.enter_async_context(running_logins(store=self.store, clock=self.clock))
-        await self.logins.put(public_client(name="spa", uid="uid-spa"))
-        self.issuer = self.logins.harness.issuer
-        self.user_sessions = self.logins.sessions_with_revocations()
-
-    def teardown(self) -> None:
-        self.runner.run(self.stack.aclose())
-        self.runner.close()
-
     # Requests
 
     async def redeem(self, code: ModelCode, **changes: Any) -> httpx.Response:
@@ -75,10 +45,6 @@ class LoginMachine(PushedRules):
     async def refresh(self, family: ModelFamily, generation: int) -> httpx.Response:
         token, client_id = family.tokens[generation], family.client_id
         return await self.logins.refresh(token, client=client_id, secret=SECRETS[client_id])
-
-    @property
-    def now(self) -> float:
-        return self.clock()
 
     def given(self, family: ModelFamily, response: httpx.Response, generation: int) -> None:
         """The application has got tokens of the family."""
@@ -266,16 +232,6 @@ class LoginMachine(PushedRules):
     @rule(name=st.sampled_from(["ada", "grace"]), client_id=st.sampled_from([CONFIDENTIAL, PUBLIC]))
     def withdraw_a_consent(self, name: str, client_id: str) -> None:
         self.withdraw_consent(user(name).subject, client_id)
-
-    def withdraw_consent(self, subject: str, client_id: str) -> None:
-        client = self.issuer.registry.clients.get(client_id)
-        assert client is not None
-        self.runner.run(self.logins.consents.withdraw(subject, client.uid_hash))
-        self.consented.pop((subject, client_id), None)
-        for family in self.families:
-            if (family.session.subject, family.client_id) == (subject, client_id):
-                family.end()
-        self.clock.advance(seconds=1)  # a token of the same second ends too
 
     @precondition(lambda self: self.families or self.codes)
     @rule(data=st.data())
