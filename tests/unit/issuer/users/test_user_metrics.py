@@ -22,7 +22,7 @@ from tests.harness.html_page import Page
 from tests.harness.issuer import IssuerHarness
 from tests.harness.samples import NAMESPACE
 from tests.harness.users import UsersHarness
-from tests.unit.issuer.users.checked_sessions import CheckedSessions, running_checked_sessions
+from tests.unit.issuer.users.checked_sessions import CheckedSessions
 from tests.unit.issuer.users.logins import public_client, running_logins
 from tests.unit.issuer.users.provider_logins import COMPANY, STAFF, ProviderLogins, running_providers
 
@@ -46,12 +46,6 @@ def of(harness: IssuerHarness, name: str) -> dict[str, float]:
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[ProviderLogins]:
     async with running_providers(tmp_path, COMPANY, STAFF, identity_providers=("company", "staff")) as logins:
-        yield logins
-
-
-@pytest.fixture
-async def at() -> AsyncIterator[CheckedSessions]:
-    async with running_checked_sessions() as logins:
         yield logins
 
 
