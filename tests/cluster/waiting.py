@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from kubernetes import client
 
+from tests.harness.waiting import poll
+
 T = TypeVar("T")
 
 
@@ -22,11 +24,7 @@ def until(
     look: Callable[[], T | None], seen: Callable[[], object] = lambda: "", seconds: float = 60, pause: float = 0.03
 ) -> T:
     """Wait until `look` returns a true value, and return it. A timeout shows the result of `seen`."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"still false after {seconds:.0f} s: {seen()}"
-        time.sleep(pause)
-    return found
+    return poll(look, seen, seconds, pause)
 
 
 def throughout(seconds: float, condition: Callable[[], bool]) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -18,10 +18,19 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-def poll(look: Callable[[], T], seen: Callable[[], object] = lambda: "", seconds: float = 20) -> T:
+async def until_answer(ask: Callable[[], Awaitable[object]], seconds: float = _LIMIT_SECONDS) -> None:
+    """Wait until the answer to a question is true."""
+    async with asyncio.timeout(seconds):
+        while not await ask():  # noqa: ASYNC110  # there is no event for it
+            await asyncio.sleep(0.02)
+
+
+def poll(
+    look: Callable[[], T | None], seen: Callable[[], object] = lambda: "", seconds: float = 20, pause: float = 0.02
+) -> T:
     """The same outside of asyncio: wait until `look` returns a true value, and return it. A timeout shows `seen()`."""
     end = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < end, f"still false after {seconds} s\n{seen()}"
-        time.sleep(0.02)
+        assert time.monotonic() < end, f"still false after {seconds:.0f} s\n{seen()}"
+        time.sleep(pause)
     return found

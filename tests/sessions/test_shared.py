@@ -1,7 +1,7 @@
 """Two issuers that run: one server for both is shared, also after it lost everything; a file or server each is not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +18,7 @@ from scopewright.stores.sessions.valkey import ValkeySessions
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness
 from tests.harness.valkey_server import ValkeyServer
+from tests.harness.waiting import until, until_answer
 from tests.unit.issuer.users.logins import running_logins
 
 
@@ -48,16 +49,6 @@ class Pair:
     async def first_serves(self) -> bool:
         return (await self.issuers[0].http.get("/account")).status_code != 503
 
-    async def have_reported(self) -> bool:
-        return self.reports() > 0
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while True:
-        if await condition():
-            return
-        await asyncio.sleep(0.02)
-
 
 @pytest.fixture
 async def pair(kind: str, server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
@@ -86,18 +77,18 @@ async def pair(kind: str, server: ValkeyServer, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("kind", ["two servers", "two files"])
 async def test_issuers_with_a_store_each_refuse_users_until_one_of_them_stops(pair: Pair) -> None:
-    await until(lambda: pair.answer(503, 503))
+    await until_answer(lambda: pair.answer(503, 503))
     for _ in range(20):
         assert await pair.statuses() == [503, 503]
         await asyncio.sleep(0.05)
     await pair.stop_second()
-    await until(lambda: pair.first_serves())
+    await until_answer(pair.first_serves)
     assert pair.reports() == 1
 
 
 @pytest.mark.parametrize("kind", ["one server", "one file"])
 async def test_issuers_with_one_store_never_refuse_users(pair: Pair) -> None:
-    await until(lambda: pair.have_reported())
+    await until(pair.reports)
     for _ in range(20):
         assert 503 not in await pair.statuses()
         await asyncio.sleep(0.02)
@@ -106,7 +97,7 @@ async def test_issuers_with_one_store_never_refuse_users(pair: Pair) -> None:
 
 @pytest.mark.parametrize("kind", ["one server"])
 async def test_a_server_that_lost_everything_is_still_shared(pair: Pair, server: ValkeyServer) -> None:
-    await until(lambda: pair.have_reported())
+    await until(pair.reports)
     before = pair.issuers[0].stored("ConfigMap", USAGE_NAME).entries[ENTRY]
     for _ in range(3):
         with server.client() as admin:

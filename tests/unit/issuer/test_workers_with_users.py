@@ -2,8 +2,6 @@
 file each.
 """
 
-import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from tests.harness.shared_records import SharedRecords
 from tests.harness.user_workers import Workers, log_in_often
 from tests.harness.users import UsersHarness, provider_of
+from tests.harness.waiting import poll, until_answer
 
 
 @pytest.fixture
@@ -58,13 +57,6 @@ def start(tmp_path: Path, records: SharedRecords) -> Iterator[Start]:
         yield start
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 async def test_two_processes_with_a_file_each_refuse_users_until_one_stops(
     start: Start, records: SharedRecords
 ) -> None:
@@ -76,19 +68,16 @@ async def test_two_processes_with_a_file_each_refuse_users_until_one_stops(
         answers[:] = [process.refuses_users() for process in (first, second) for _ in range(20)]
         return all(answers)
 
-    until(all_refuse)
+    poll(all_refuse, seconds=60)
     assert await records.reported_stores() == 2
     assert second.stop() == 0
-    until(lambda: not any(first.refuses_users() for _ in range(20)))
+    poll(lambda: not any(first.refuses_users() for _ in range(20)), seconds=60)
     assert await records.reported_stores() == 1
     assert "set users.sessions.valkey" in (first.folder / "log").read_text()
 
 
 async def test_two_processes_with_one_file_refuse_nobody(start: Start, records: SharedRecords) -> None:
     processes = [start(name, "one.db") for name in ("first", "second")]
-    end = time.monotonic() + 60
-    while await records.reported_stores() == 0:
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
+    await until_answer(records.reported_stores, seconds=60)
     assert not any(process.refuses_users() for process in processes for _ in range(20))
     assert await records.reported_stores() == 1
