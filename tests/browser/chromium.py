@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.debian import program
+from tests.harness.waiting import poll
 from tests.ports import free_port
 
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
@@ -131,14 +132,14 @@ class Chromium:
         """
         self._logged("performance")
         self._post(f"/element/{self._find(name)}/click", {})
-        end = time.monotonic() + _TIMEOUT_SECONDS
-        while True:
-            for url in map(_requested, self._logged("performance")):
-                if url and not url.startswith(("http:", "https:")):
-                    self._replace_tab()
-                    return url
-            assert time.monotonic() < end, f"{self.url}: no app is asked for after a click on {name}"
-            time.sleep(0.02)
+
+        def asked_for() -> str:
+            requested = map(_requested, self._logged("performance"))
+            return next((url for url in requested if url and not url.startswith(("http:", "https:"))), "")
+
+        url = poll(asked_for, lambda: f"{self.url}: no app is asked for after a click on {name}", _TIMEOUT_SECONDS)
+        self._replace_tab()
+        return url
 
     def fill(self, name: str, text: str) -> None:
         """Type into the empty field with this id."""
