@@ -163,8 +163,8 @@ def test_an_audit_line_says_what_was_ended(issuer: LoginIssuer) -> None:
         (("find", "ada", "--subject", "x", "--provider", "y"), "pass a TEXT"),
         (("list", "--client", "hr-web"), "NAMESPACE/NAME"),
         (("end", "u-" + "a" * 26, "--yes", "--session", "nzCYx8cicqbb2V8I"), "--session must be 22 characters"),
-        (("list", "--sessions", "other.db"), "--state stands for both"),
-        (("list", "--source", "other"), "--state stands for both"),
+        (("list", "--sessions", "other.db"), "--state replaces --source and --sessions"),
+        (("list", "--source", "other"), "--state replaces --source and --sessions"),
     ],
 )
 def test_wrong_arguments(issuer: LoginIssuer, arguments: tuple[str, ...], problem: str) -> None:
@@ -200,7 +200,7 @@ def test_nobody_is_found(issuer: LoginIssuer) -> None:
 
 
 def test_a_state_without_sessions_is_refused_and_stays_as_it_is(issuer: LoginIssuer, tmp_path: Path) -> None:
-    assert "pass the --state of a `scopewright dev`" in run(issuer, "list", state=tmp_path, expect=1)
+    assert "--state must be the STATE directory of a `scopewright dev`" in run(issuer, "list", state=tmp_path, expect=1)
     assert not [*tmp_path.iterdir()]
 
 

@@ -176,8 +176,8 @@ _MESSAGES: Final = {
 
 
 def error_message(schema: Schema, detail: ErrorDetails) -> str:
-    """What is wrong in a file, and what to do, for an error of the model with this schema. It does not quote the value,
-    unless a validator of the model does.
+    """Return the error and its correction, for an error of the model with this schema. The text quotes the value only
+    if a validator of the model does.
     """
     if detail["type"] == "extra_forbidden":
         name = detail["loc"][-1]

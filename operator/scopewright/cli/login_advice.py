@@ -16,8 +16,8 @@ _NO_GROUPS: Final = (
 LOGIN_ADVICE: Final = {
     # At /authorize, as a page
     "client_id": "send client_id once",
-    "unknown_client": "no OAuthClient in force has this client_id, which is <namespace>.<name>; the Secret has it too. "
-    "If there is one, its condition Ready says what it lacks",
+    "unknown_client": "no OAuthClient in force has this client_id; it is <namespace>.<name>, as in the Secret.  "
+    "If the OAuthClient exists, its condition Ready says what is missing",
     "no_login": "add spec.login and grant type authorization_code to the OAuthClient",
     "profile": "the configuration has profile: FAPI2; set authentication.method of the OAuthClient to PrivateKeyJWT",
     "redirect_uri_missing": "send redirect_uri once",
@@ -33,7 +33,7 @@ LOGIN_ADVICE: Final = {
     "code_replayed": "the code was used before, so its tokens have ended; redeem each code once, and log in again",
     "code_verifier": "it is missing, or not that of the code_challenge of this login; send the one you made for it",
     "redirect_uri": "it is not the redirect_uri that was sent to /authorize; send the same",
-    "dpop_key": "there is no DPoP proof, or it is of another key than that of the login; send one of that key",
+    "dpop_key": "the DPoP proof is missing or of another key; send a proof of the key of the login",
     "unknown_refresh_token": "it is not of this issuer, or has ended, such as by a logout; log in again",
     "refresh_token_expired": "it was not used for too long, or the login is too old; log in again",
     "refresh_token_replayed": "a newer one has replaced it, so all tokens of this login at the client have ended; "

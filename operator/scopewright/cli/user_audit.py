@@ -25,7 +25,7 @@ def write_audit(result: str, more: dict[str, Any], log: Path = POD_LOG) -> None:
 
 
 def _append(log: Path, line: bytes) -> bool:
-    """In one write, which no line of the issuer interrupts. It does not wait for a reader of the log."""
+    """Append the line in one write, so lines of the issuer do not interrupt it. Do not wait for a reader of the log."""
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""`scopewright users list`, `find` and `end`: who is logged in, and the end of it."""
+"""`scopewright users list`, `find` and `end`: show users who are logged in, and end their sessions and tokens."""
 
 import re
 import sys
@@ -57,8 +57,8 @@ def list_users(
 ) -> None:
     """List the users who are logged in or have refresh tokens.
 
-    In the issuer's Pod, the issuer's environment says where they are. Exit codes: 0: listed. 1: refused. 2: wrong
-    arguments. 3: the session store or the API server is unavailable, so the list is not complete.
+    In the issuer's Pod, the environment has the values of --sessions and --namespace. Exit codes: 0: listed. 1:
+    refused. 2: wrong arguments. 3: the session store or the API server is unavailable, so the list is not complete.
     """
     _refuse_empty({"--provider": provider, "--client": client})
     client_id = _client_id(client) if client else ""
@@ -145,7 +145,7 @@ def end(
 
     The user can log in again, unless the identity provider refuses it. Exit codes: 0: all of it has ended, now or
     before. 1: refused, or not confirmed. 2: wrong arguments. 3: the session store or the API server is unavailable; the
-    text says what has ended and what has not. Repeat the command then: what has ended stays ended.
+    text says what has ended and what has not. Repeat the command then: it ends the rest.
     """
     _refuse_empty({"--session": session, "--client": client})
     if not _SUBJECT.fullmatch(sub):
@@ -175,7 +175,7 @@ def end(
 
 def _run(place: Place, work: Callable[[OpenedUsers], Awaitable[int]]) -> None:
     """Run the command and exit."""
-    set_up_logging("text", "critical")  # what fails is raised
+    set_up_logging("text", "critical")  # failures are raised
 
     async def main() -> int:
         async with opened_users(place) as opened:
@@ -200,7 +200,7 @@ async def _one(opened: OpenedUsers, sub: str) -> "AsyncIterator[StoredUser]":
 
 def _note_unreadable(users: "StoredUsers") -> None:
     if users.unreadable:
-        keys = "of another installation, or sealed with a key that the Secret scopewright-sessions has no longer"
+        keys = "of another installation, or sealed with a key that is no longer in the Secret scopewright-sessions"
         typer.echo(f"not shown: {users.unreadable} stored values that cannot be opened: {keys}", err=True)
 
 
@@ -212,7 +212,7 @@ def _refuse_empty(arguments: dict[str, str | None]) -> None:
 
 
 def _note_unknown(opened: OpenedUsers, provider: str | None, client_id: str) -> None:
-    """Say why a list may be empty: a name is wrong."""
+    """Report a name that does not exist: the list is empty then."""
     from scopewright.issuer.users.login_policy import DEVELOPER
     from scopewright.issuer.users_admin.stored_users import client_reference
 
@@ -247,7 +247,7 @@ def _client_id(reference: str) -> str:
 
 
 async def _hashes_of(opened: OpenedUsers, sub: str, client_id: str) -> tuple[str, ...]:
-    """Of the client, and of earlier ones of its name to which the user has consented."""
+    """Hashes of the UIDs of the client, and of earlier clients of its name to which the user has consented."""
     from scopewright.issuer.users_admin.stored_users import client_reference
 
     client, reference = opened.records.registry.clients.get(client_id), client_reference(client_id)

@@ -1,5 +1,5 @@
-"""How `scopewright users` shows users. Names and e-mail addresses are text of providers: no character of them reaches
-the terminal as a command.
+"""How `scopewright users` shows users. Providers choose names and e-mail addresses, so characters that control a
+terminal are escaped.
 """
 
 import json
@@ -19,9 +19,9 @@ from scopewright.issuer.users_admin.end import Ended
 from scopewright.issuer.users_admin.stored_users import StoredApplication, StoredUser, StoredUsers
 
 MAX_NAME: Final = 60
-"""Characters of a name or an address in text."""
+"""Maximum number of characters of a name or e-mail address in text output."""
 ROWS: Final = 100
-"""Of a table. The next rows are another table, so that a long list is printed while it is read."""
+"""Rows of a table. Further rows are another table, so that a long list is printed while it is read."""
 NOTHING: Final = "—"
 _COLUMNS: Final = ("user", "name", "provider", "login", "last seen", "sessions", "offline access")
 
@@ -85,7 +85,7 @@ def details(user: StoredUser, stored: StoredUsers) -> Iterator[str]:
 
 
 def ended_lines(ended: Ended, *, whole_user: bool) -> Iterator[str]:
-    """What `end` says about what has ended."""
+    """The lines that `end` prints about ended sessions and tokens."""
     if ended.is_stored_ended:
         counts = {"session": ended.sessions, "refresh token": ended.refresh_tokens, "consent": ended.consents}
         yield f"ended: {', '.join(_counted(count, what) for what, count in counts.items())}"
@@ -106,7 +106,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def as_json(user: StoredUser, stored: StoredUsers) -> dict[str, Any]:
-    """What `--output json` has of a user. No value is a credential: `sid` is in the user's tokens."""
+    """A user in `--output json`. No value is a credential: `sid` is in the user's tokens."""
     return {
         "sub": user.subject,
         "name": user.claim("name"),

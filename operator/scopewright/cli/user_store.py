@@ -1,4 +1,4 @@
-"""Opens what `scopewright users` reads and changes: the records, and the session store of the issuer."""
+"""Opens the records and the session store of the issuer for `scopewright users`."""
 
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scopewright.stores.sessions import SessionStore
 
 SESSIONS_FILE: Final = "sessions.db"
-"""In STATE: the sessions of users."""
+"""File of users' sessions in STATE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +64,18 @@ def _source_and_sessions(place: Place) -> tuple[str, str | None]:
     if (state := place.state) is None:
         return place.source, place.sessions
     if place.sessions is not None or place.source not in ("kubernetes", str(state)):
-        message = "--state stands for both: pass it without --source and --sessions, and without their variables"
+        message = "--state replaces --source and --sessions: pass it without them and their variables"
         raise UsageError(message)
     if not (path := state / SESSIONS_FILE).exists():
-        message = f"there is no file {path}: pass the --state of a `scopewright dev` at which users log in"
+        message = f"file {path} does not exist: --state must be the STATE directory of a `scopewright dev` with users"
         raise Rejected("NoSessions", message)
     return str(state), str(path)
 
 
 def _session_store(sessions: str | None, namespace: str) -> "SessionStore":
-    """The store that issuers use already: no file is created."""
+    """Return the session store of the issuer. A file must exist: none is created."""
     if sessions is None:
-        raise UsageError("pass --sessions as to the issuer, or run the command in the issuer's Pod")
+        raise UsageError("--sessions is missing: pass the issuer's --sessions, or run the command in the issuer's Pod")
     if "://" in sessions:
         from scopewright.stores.sessions.valkey import ValkeySessions
 
@@ -83,6 +83,6 @@ def _session_store(sessions: str | None, namespace: str) -> "SessionStore":
     from scopewright.stores.sessions.sqlite import SqliteSessions
 
     if not (path := Path(sessions)).exists():
-        message = f"there is no file {path}: pass the one of the issuer as --sessions, where the issuer runs"
+        message = f"file {path} does not exist: run the command where the issuer runs, with the issuer's --sessions"
         raise Rejected("NoSessions", message)
     return SqliteSessions(path)

@@ -24,7 +24,7 @@ from scopewright.core.providers.password_hash import (
 MIN_CHARACTERS: Final = 8
 """NIST SP 800-63B §5.1.1.1."""
 
-app = typer.Typer(help="Who is logged in, the end of it, and passwords.", no_args_is_help=True)
+app = typer.Typer(help="List logged-in users, end their sessions and tokens, and hash passwords.", no_args_is_help=True)
 app.command("list")(user_commands.list_users)
 app.command("find")(user_commands.find)
 app.command("end")(user_commands.end)

@@ -1,4 +1,4 @@
-"""The records of the operator, read once: what it takes to open sessions, to name applications and to end tokens."""
+"""Reads the records of the operator once, to open sessions, to name applications and to end tokens."""
 
 import asyncio
 from contextlib import aclosing
@@ -22,7 +22,7 @@ from scopewright.stores import Change, ListCompleted, Selection, Store
 READ_TIMEOUT_SECONDS: Final = 30.0
 
 _NEEDED_TYPES: Final = (CLIENT_TYPE, IDENTITY_PROVIDER_TYPE, SESSION_KEY_TYPE)
-"""Of Secrets. The private keys of the issuer are not among them."""
+"""Types of the Secrets that are read. The private keys of the issuer have another type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Records:
     registry: Registry
     revocations: Revocations
     can_revoke: bool
-    """Not in the STATE directory of `dev`, which `dev` alone writes."""
+    """Whether revocations may be written. False for `dev`: only `dev` writes its STATE directory."""
 
     @property
     def issuer_url(self) -> str:
@@ -54,7 +54,7 @@ async def read_records(store: Store, namespace: str, clock: Clock, *, is_of_dev:
             if registry.issuer is None:
                 raise Rejected(
                     "NoIssuer",
-                    f"there is no issuer in namespace {namespace}: pass the one of its records as --namespace",
+                    f"namespace {namespace} has no issuer record: set --namespace to the namespace of the issuer",
                 )
             await _list_secrets(store, registry, clock)
     except TimeoutError:

@@ -281,7 +281,11 @@ async def _around_next_write(admin: Admin, change: Change, *, before: bool) -> N
 async def test_a_namespace_without_issuer_or_keys_is_reported(admin: Admin, kind: ManagedKind) -> None:
     name = {"ConfigMap": ISSUER_NAME, "Secret": SESSION_KEY_NAME}[kind]
     admin.logins.harness.delete_object(kind, name)
-    with pytest.raises(Rejected, match=f"there is no .*namespace {NAMESPACE}"):
+    message = {
+        "ConfigMap": f"^namespace {NAMESPACE} has no issuer record: set --namespace to the namespace of the issuer$",
+        "Secret": f"^there is no Secret {SESSION_KEY_NAME} in namespace {NAMESPACE}: no user can have logged in yet$",
+    }[kind]
+    with pytest.raises(Rejected, match=message):
         await admin_of(admin.logins, admin.store)
 
 
