@@ -40,7 +40,7 @@ def test_the_key_of_id_tokens_is_made_anew_when_it_is_deleted_for_the_profile(in
     desk.settings["profile"] = "FAPI2"
     desk.config_file.write_text(json.dumps(desk.settings))
     desk.restart_operator_until_leader()
-    until(lambda: "the operator makes it anew with ES256" in desk.condition(key)["message"])
+    until(lambda: "the operator creates it again with ES256" in desk.condition(key)["message"])
     published = set(desk.jwks())
     desk.delete(key)
     made = until(lambda: desk.kube.get("SigningKey", desk.namespace, "id-tokens"))

@@ -97,7 +97,7 @@ def test_fapi2_allows_no_login_through_a_client_of_another_method(method: str) -
 
 def test_a_signing_key_made_anew_for_the_profile_has_a_new_key_at_once() -> None:
     """An installation with RS256 for ID tokens switches: the platform team deletes SigningKey/id-tokens, and the
-    operator makes it anew with ES256. The RS256 key stays published until its tokens have ended, and signs nothing.
+    operator creates it again with ES256. The RS256 key stays published until its tokens have ended, and signs nothing.
     """
     harness = configured_harness(users=HOSTS)
     rs256 = {"algorithm": "RS256", "jwks": {"configMapName": "id-tokens"}}
@@ -111,7 +111,7 @@ def test_a_signing_key_made_anew_for_the_profile_has_a_new_key_at_once() -> None
     harness.apply_provider()
     harness.settle()
     [stalled] = [c for c in harness.status(key)["conditions"] if c["type"] == "Ready"]
-    assert "delete this SigningKey, and the operator makes it anew with ES256" in stalled["message"]
+    assert "delete this SigningKey, and the operator creates it again with ES256" in stalled["message"]
     [allowed] = [c for c in harness.status(web)["conditions"] if c["type"] == "LoginAllowed"]
     assert "ask the platform team to delete SigningKey id-tokens" in allowed["message"]
     harness.delete(key)

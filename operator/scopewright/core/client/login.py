@@ -142,7 +142,7 @@ def _key_refused(view: ClientView, name: str) -> tuple[Rejected, ...]:
             "spec.login.idTokenSigningKey to one with ES256, PS256 or Ed25519"
         )
         if name == ID_TOKENS:
-            message += f", or ask the platform team to delete SigningKey {name}, which the operator then makes anew"
+            message += f", or ask the platform team to delete SigningKey {name}, which the operator then creates again"
         return (Rejected("ProfileForbids", message),)
     if name in view.signing:
         return ()

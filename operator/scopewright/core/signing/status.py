@@ -17,7 +17,7 @@ def readiness(view: SigningView) -> tuple[ConditionUpdate, ...]:
         return stalled(wrong_namespace(view))
     if key and view.is_forbidden:
         advice = (
-            "delete this SigningKey, and the operator makes it anew with ES256"
+            "delete this SigningKey, and the operator creates it again with ES256"
             if key.name == ID_TOKENS
             else "create another SigningKey with ES256, PS256 or Ed25519, set spec.tokens.signingKey of the "
             "ResourceServers and spec.login.idTokenSigningKey of the OAuthClients to its name, and delete this one"
