@@ -1,11 +1,11 @@
-"""Whether all issuers of an installation share one session store, by what they report in the usage record.
+"""Decides whether all issuers of an installation share one session store, from reports in the usage record.
 
 Each store has one report, which every issuer that uses the store keeps there. Two stores are in use at once if the
-issuers of each have read a report of the other one. A report that was left behind, as by a Pod that crashed, names no
-store that was reported later. So no clocks of nodes are compared, and no report is too old to count.
+issuers of each have read a report of the other one. A report that was left behind, such as by a crashed Pod, does not
+name a store that was first reported later. So no clocks of nodes are compared, and no report is too old to count.
 
-While reports of two stores are there, issuers repeat theirs in rounds. A report that stays the same for SILENT_ROUNDS
-was left behind, and is removed. While there is one, nothing is written.
+While reports of two stores exist, issuers repeat theirs in rounds. A report that stays the same for SILENT_ROUNDS was
+left behind, and is removed. While there is one report only, nothing is written.
 """
 
 from collections.abc import Collection, Mapping
@@ -48,7 +48,7 @@ def apart_until(stores: SessionStoreReports) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class KnownStores:
-    """What one issuer knows: the key of its own store, and what it has seen of the reports."""
+    """State of one issuer: the key of its own store, and the reports that it has seen."""
 
     own: str
     former: str = ""
@@ -62,11 +62,11 @@ class KnownStores:
     """By store: the time of its report, and in how many rounds after the first it was the same."""
 
     def moved_to(self, key: str) -> "KnownStores":
-        """After the own store got another id: what others have reported of it so far counts no more."""
+        """Return the state after the own store got another id: earlier reports of others about it are ignored."""
         return KnownStores(key, former=self.own, unchanged=self.unchanged)
 
     def seen(self, stores: SessionStoreReports, *, is_round: bool = False) -> "KnownStores":
-        """After a look at the reports."""
+        """Return the state after the reports were read."""
         unchanged = {}
         for key, report in stores.items():
             time, rounds = self.unchanged.get(key, (-1, 0))
@@ -77,7 +77,7 @@ class KnownStores:
         return replace(known, apart=bool(others) and (self.apart or is_named))
 
     def reported(self, stores: SessionStoreReports) -> "KnownStores":
-        """After `stores` were written, or found to need no change."""
+        """Return the state after `stores` were written, or needed no change."""
         own = stores.get(self.own)
         return replace(self, since=self.since or own.reported, former="") if own else self
 

@@ -124,7 +124,8 @@ class Revocations:
 
     def end_grant(self, client: str, grant_id: str, subject: str) -> None:
         """End all tokens of a user by one authorization code and its refresh tokens. `client` is the hash of the
-        client's UID. Of a user with many such ends, all tokens that the client has until now end.
+        client's UID. After many such revocations for one user, all tokens end that the client has of this user until
+        now.
         """
         self.end(self._user_token(client + grant_id, subject))
 
@@ -137,8 +138,8 @@ class Revocations:
         await self._end_written(RevocationRecord(tokens={client: {token_key(jti): expires}}, owners=owners))
 
     async def revoke_user_token(self, jti: str, subject: str) -> None:
-        """As `revoke`, for a token of a user: however many are revoked, none that the client got for itself ends, and
-        none of another user by this one alone.
+        """As `revoke`, for a token of a user. Any number of revocations leaves the tokens that the client got for
+        itself. Those of one user alone leave the tokens of other users.
         """
         await self._end_written(self._user_token(jti, subject))
 

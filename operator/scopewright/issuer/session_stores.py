@@ -1,7 +1,7 @@
-"""The guard against replicas whose session stores are not shared: what a user does at one is unknown to the other.
+"""Guards against replicas that do not share a session store: a login or logout at one is unknown to the other.
 
 The issuer reports its store in the usage record, which it follows, and refuses users while another store is in use. It
-never refuses them for lack of contact: what it has seen last counts.
+does not refuse them because the API server is away: the record that it read last counts.
 """
 
 import asyncio
@@ -59,13 +59,13 @@ class SessionStoreGuard:
             raise Unavailable(ADVICE, retry_after=RETRY_AFTER_SECONDS, reason=NOT_SHARED, refused=True)
 
     def apply(self, change: Change) -> None:
-        """The usage record has changed. Its deletion tells nothing of the stores."""
+        """Apply a change of the usage record. Its deletion says nothing about the stores."""
         if not change.deleted:
             self._record = _decoded(change.entries.get(ENTRY, b""))
             self._due.set()
 
     async def run(self) -> None:
-        """Look after each change of the record, and in rounds."""
+        """Check the reports after each change of the record, and in rounds."""
         loop = asyncio.get_running_loop()
         next_round = loop.time() + with_jitter(ROUND_SECONDS)
         while True:

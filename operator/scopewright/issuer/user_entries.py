@@ -5,8 +5,8 @@ from typing import Final
 from scopewright.bounded import BoundedDict
 
 MAX_TOKENS_PER_USER: Final = 8
-"""At one client, by one process. So one user does not reach `MAX_USER_TOKENS_PER_CLIENT`, which ends the tokens of all
-users of the client, however many processes there are in practice."""
+"""Revoked tokens of one user at one client, by one process. So one user does not reach `MAX_USER_TOKENS_PER_CLIENT`,
+which ends the tokens of all users of the client, however many processes there are in practice."""
 _MAX_COUNTED: Final = 10_000
 """Users with a client. Beyond it, the one whose token was revoked least recently is forgotten."""
 

@@ -115,7 +115,7 @@ def _conditions(view: ProviderView, note: str = "") -> tuple[ConditionUpdate, ..
 
 
 def _coming(view: ProviderView) -> tuple[datetime | None, ...]:
-    """When time alone changes the plan."""
+    """Times at which the plan changes without an event."""
     return _coming_revocation(view), _stores_apart_until(view)
 
 
@@ -136,8 +136,8 @@ def _unchecked(view: ProviderView) -> tuple[ConditionUpdate, ...]:
 
 
 def _status(view: ProviderView, conditions: tuple[ConditionUpdate, ...]) -> Plan:
-    """The status, and the time of the next look: at the objects that it names, which are not watched, or at what is
-    coming.
+    """Return the status, and the time of the next reconcile: to read the named objects, which are not watched, or at
+    the next time of `_coming`.
     """
     provider, meta = view.provider, view.provider.metadata
     is_own_namespace = provider.namespace == view.config.namespace

@@ -67,7 +67,8 @@ class ProviderView:
     check: CheckResult | None = None
     """None: this process has not checked the provider yet."""
     sessions_apart_until: datetime | None = None
-    """Until when issuers count as having different session stores, unless they report it again; None: they do not."""
+    """End of the time in which issuers have different session stores, unless they report it again; None: no report
+    says so."""
     allow_loopback: bool = False
     """Whether the provider may be on loopback, with plain HTTP (`scopewright dev`)."""
     events: tuple[Event, ...] = ()

@@ -56,8 +56,8 @@ class SigningView:
 
     @property
     def usable(self) -> tuple[KeyRecord, ...]:
-        """Keys that sign now or will sign later. A SigningKey that was deleted and made anew with another algorithm has
-        the earlier keys too: those that the profile forbids sign nothing.
+        """Keys that sign now or will sign later. A SigningKey that was deleted and created again with another algorithm
+        has the earlier keys too: those that the profile forbids sign nothing.
         """
         return tuple(r for r in self.unended if allows(self.config.profile, r.algorithm))
 

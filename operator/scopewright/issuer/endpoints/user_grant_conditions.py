@@ -1,7 +1,6 @@
-"""What must be true of client, session and user before a code or a refresh token gives tokens.
+"""Conditions on client, session and user, without which a code or a refresh token gives no tokens.
 
-It was true when the code was issued, and is decided anew from the records as they are now. Each refusal is an
-OAuthError.
+They held when the code was issued, and are checked again against the current records. Each refusal is an OAuthError.
 """
 
 from dataclasses import dataclass, replace

@@ -51,7 +51,7 @@ class _Grant:
     now: float
     jkt: str | None
     about: dict[str, str] = field(default_factory=dict)
-    """Whose code or refresh token it is, for the audit line of a refusal."""
+    """The user of the code or refresh token, for the audit line of a refusal."""
 
 
 class UserGrants:

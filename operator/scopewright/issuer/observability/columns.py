@@ -1,6 +1,6 @@
 """Counters, gauges and histograms with fixed labels, each in a range of columns of the shared counters.
 
-A range begins where the one before it ends. What is exported are the sums of all processes.
+A range begins where the one before it ends. The sums of all processes are exported.
 """
 
 from bisect import bisect_left

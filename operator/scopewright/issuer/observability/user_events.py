@@ -1,4 +1,5 @@
-"""What happens to users, in audit lines and metrics. Every value of a label about users is in one of these lists.
+"""Names of events, results and reasons about users, in audit lines and metrics. Every value of a label about users is
+in one of these lists.
 
 docs/observability.md lists the events, results and reasons; tests compare.
 """

@@ -34,7 +34,8 @@ _METHODS: Final = ("GET", "POST")
 BUSY_SECONDS: Final = 2
 MAX_DETAIL: Final = 300
 _CHOSEN: Final = ("detail", "redirect_uri")
-"""Members of audit lines: providers, and anybody who changes a URL, choose some characters, MAX_DETAIL at most."""
+"""Members of audit lines with text that providers, or anybody who changes a URL, may choose: at most MAX_DETAIL
+characters."""
 
 
 class UserLog:

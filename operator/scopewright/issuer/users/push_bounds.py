@@ -1,13 +1,14 @@
-"""How many pushed requests one process keeps, before and after a browser brings them, and who pays for them.
+"""Bounds of the pushed requests of one process, before and after a browser brings them.
 
-A client that authenticates pays itself: beyond 1,000 live requests it is refused. Anybody can push in the name of a
-public client, so there the address pays: it has a rate, and a public client with 1,000 live requests is not refused.
-Instead the oldest request of the address with the most of them is withdrawn. A flood so displaces its own requests, and
-an application whose browser comes at once finds its request: one with 1,000 addresses would have to push all of them
-before the browser comes.
+A client that authenticates has a bound of its own: beyond 1,000 live requests it is refused. Anybody can push in the
+name of a public client, so there each address has a rate, and a client with 1,000 live requests is not refused. Instead
+the oldest request of the address with the most of them is withdrawn. A flood thus displaces its own requests, and an
+application whose browser comes at once finds its request. A flood from 1,000 addresses would have to push from all of
+them before the browser comes.
 
-A browser that brings a request keeps it for eight times as long, and needs no login for that. So these requests have a
-bound of their own, for every client: the address pays that has brought most.
+A request that a browser has brought is kept for eight times as long, and the browser needs no login for that. So
+brought requests have a bound of their own, for every client: beyond it, the oldest one of the address that has brought
+most is deleted.
 """
 
 from collections import Counter, OrderedDict, defaultdict
@@ -23,7 +24,7 @@ from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS
 MAX_LIVE: Final = 1_000
 """Requests of a client in the last 90 s, in one process."""
 MAX_LIVE_OF_NAMESPACE: Final = 5_000
-"""Of its public clients, and as many of the other ones."""
+"""Requests of the public clients of a namespace, and as many of its other clients."""
 ADDRESS_BUDGET: Final = RateBudget(rate=5.0, burst=100)
 """Requests of public clients. All callers behind a proxy that is not trusted share one budget."""
 MAX_ADDRESSES: Final = 10_000
@@ -137,7 +138,7 @@ class PushBounds:
         self._shares[client.namespace, client.public].remove(handle)
 
     def _share(self, client: Client) -> _Share:
-        """Without those that have ended. There are at most two for each namespace with clients."""
+        """Return the share of the client, without ended requests. A namespace with clients has at most two."""
         share = self._shares[client.namespace, client.public]
         share.remove_ended(self._monotonic())
         return share

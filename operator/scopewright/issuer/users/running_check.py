@@ -37,7 +37,8 @@ class RunningCheck:
 
 
 def paused(problem: CheckProblem) -> Exception:
-    """What a request gets in the pause after a question, which met the problem; empty: the question is on its way."""
+    """Return the error for a request in the pause after a question that failed with `problem`; empty: the question is
+    running."""
     if problem == "too_many_groups":
         return LoginRefused("too_many_groups", "the provider sends more groups than allowed; narrow groups.allow")
     return NotConfirmed() if problem else BeingChecked()

@@ -4,8 +4,9 @@ A client's token is decided as soon as its request has been read. A user's reque
 session store, and the longest step signs an ID token, which takes milliseconds. Without turns, all steps whose answers
 from the store have arrived would run before the next client's request is read.
 
-Steps wait in lines, which go in turn: pages, codes, and all others. A refresh takes one turn and a login about twelve,
-so in one line a flood of refreshes, even of one application, would keep every login waiting until its time is over.
+Steps wait in three lines, which take turns: pages, codes, and all others. A refresh takes one turn and a login about
+twelve, so in one line a flood of refreshes, even of one application, would keep every login waiting until its time is
+over.
 """
 
 import asyncio

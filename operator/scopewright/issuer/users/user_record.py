@@ -14,7 +14,7 @@ MAX_SESSIONS: Final = 20
 MAX_FAMILIES: Final = 50
 MAX_FAMILIES_PER_CLIENT: Final = 20
 MAX_REDEEMED_CODES: Final = 50
-"""That are remembered, so that a replay ends their tokens: a user with a script could otherwise fill the store."""
+"""Redeemed codes that are remembered, so that a replay ends their tokens. The bound is against a user with a script."""
 MAX_CONSENTS: Final = 100
 MAX_CONSENT_BYTES: Final = 128 * 1024
 """Of all consents together, as stored."""

@@ -2,7 +2,7 @@
 
 The session store is changed first. Then one write of the revocation record ends the access tokens: those of the ended
 sessions, and with `end_all` every token that was issued to the user until then, also one of a session that the store
-has lost. If one of the two is away, the other is done nevertheless, and the result says which.
+has lost. If one of the two is unavailable, the other is still changed, and the result says which failed.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -36,7 +36,7 @@ _EMPTY_RECORD_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How much ended. `not_ended` says what did not, and why, in the order in which it was tried."""
+    """Counts of what has ended. `not_ended` lists failures with their reasons, in the order of the attempts."""
 
     sessions: int = 0
     refresh_tokens: int = 0
@@ -79,7 +79,7 @@ class _Revoked:
 
 
 class EndUsers:
-    """No method raises: what is away is in the result."""
+    """Methods do not raise: failures are in `Ended.not_ended`."""
 
     def __init__(self, records: Records, sealed: SealedSessions, clock: Clock) -> None:
         self._records = records

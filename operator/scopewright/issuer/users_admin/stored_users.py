@@ -1,4 +1,4 @@
-"""Users of whom the session store has sessions or refresh tokens, and what it has."""
+"""Reads the users with sessions or refresh tokens from the session store."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class StoredApplication:
     """`<namespace>/<name>`; empty: it was deleted and had no consent."""
     client_uid_hash: str
     is_deleted: bool
-    """Or another client has its name now."""
+    """Whether the client was deleted, or another client has its name now."""
     refresh_tokens: int = 0
     offline_sids: tuple[str, ...] = ()
     """Of the sessions of refresh tokens with `offline_access`, which outlive the browser."""

@@ -4,8 +4,8 @@ A value is one string: its version in 8 bytes, then the value. Each request is o
 whole: a write compares all versions before it changes anything. Scripts run on the primary only, because none is
 declared to be without writes. The server's clock ends values.
 
-Each answer begins with the id of its request. A server or a proxy that has sent something unasked would otherwise shift
-the answers of a connection: that to one user's request would be taken for that to another's.
+Each answer begins with the id of its request. An unasked message of a server or a proxy would otherwise shift the
+answers of a connection: the answer to one user's request would be used for another's.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ CHECK_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.1
 """After a server could not be reached, requests fail at once for this long: attempts take time from client tokens."""
 PAGE_KEYS: Final = 50
-"""That the server looks at for a page, its own and those of others, and of one read. A page of the largest values has
-25 MiB.
+"""Keys that the server examines for a page, those of other programs too, and keys of one read. A page of the largest
+values has 25 MiB.
 """
 _KEY_LENGTH: Final = 64
 """Of a key without its prefix, in hex."""
