@@ -123,8 +123,8 @@ TO_DO: Final = {
         "it has seen its record, and never delays known ones."
     ),
     ("temporarily_unavailable", ANY): (
-        "Retry after Retry-After. A client has at most 1,000 pushed requests in 90 s, a namespace 5,000, and public "
-        "clients of one address 5 a second: push only when a user logs in."
+        "Wait as long as Retry-After says. A client has at most 1,000 pushed requests in 90 s, a namespace 5,000, and "
+        "public clients of one address 5 a second: push only when a user logs in."
     ),
     ("temporarily_unavailable", f"store_rejected_{ANY}"): "Check the issuer's RBAC: the API server refused a read.",
     ("server_error", "exception"): "Report it, with the exception in the issuer's log.",
