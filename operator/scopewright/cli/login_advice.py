@@ -16,7 +16,7 @@ _NO_GROUPS: Final = (
 LOGIN_ADVICE: Final = {
     # At /authorize, as a page
     "client_id": "send client_id once",
-    "unknown_client": "no OAuthClient in force has this client_id; it is <namespace>.<name>, as in the Secret.  "
+    "unknown_client": "no OAuthClient in force has this client_id; it is <namespace>.<name>, as in the Secret. "
     "If the OAuthClient exists, its condition Ready says what is missing",
     "no_login": "add spec.login and grant type authorization_code to the OAuthClient",
     "profile": "the configuration has profile: FAPI2; set authentication.method of the OAuthClient to PrivateKeyJWT",
