@@ -1,4 +1,4 @@
-"""Path patterns, which decide whether a request needs a token. Pure functions.
+"""Path patterns, which decide what a request needs. Pure functions.
 
 A pattern has literal segments, `*` for one segment, and `**` as the last segment for any number of them. Of the
 patterns that match, the most specific one decides: from the left, a literal before `*` before `**`. A path that is not
@@ -6,18 +6,16 @@ canonical matches no pattern.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-MAX_PATH_CHARACTERS: Final = 4096
+from scopewright.verifier.canonical_path import DOT_SEGMENTS, has_ambiguous_escape, is_canonical, split_path
 
 _LITERAL: Final = re.compile(r"[!$&'()+,\-.0-9:=@A-Z_a-z~]+")
-# Characters that services read in different ways, and U+FFFD and surrogates, which stand for invalid UTF-8.
-_AMBIGUOUS: Final = re.compile(r"[\x00-\x1f\x7f#%;?\\\ufffd\ud800-\udfff]")
-_AMBIGUOUS_ESCAPE: Final = re.compile(r"%(?:[01][0-9a-f]|7f|23|25|2f|3b|3f|5c)", re.IGNORECASE)
-_DOTS: Final = frozenset({".", ".."})
+
+T = TypeVar("T")
 
 
 class PathAuthentication(StrEnum):
@@ -39,7 +37,7 @@ class PathPattern:
         """Raises ValueError for a text that is not a pattern. A slash at the end has no meaning."""
         if not isinstance(text, str) or not text.startswith("/"):
             raise ValueError(f"a path pattern begins with a slash, such as /healthz or /assets/**: {text!r}")
-        segments = _split(text)
+        segments = split_path(text)
         *inner, last = segments or ("",)
         if not all(_is_literal(segment) or segment == "*" for segment in inner):
             raise ValueError(f"{text!r} is not a path pattern: {_RULE}")
@@ -47,19 +45,80 @@ class PathPattern:
             raise ValueError(f"{text!r} is not a path pattern: {_RULE}")
         return cls(segments)
 
-    @property
-    def rank(self) -> tuple[int, ...]:
-        """The most specific pattern has the lowest rank."""
-        return tuple({"*": 1, "**": 2}.get(segment, 0) for segment in self.segments)
+    def covers(self, other: "PathPattern") -> bool:
+        """Whether every path that matches `other` matches this pattern too."""
+        for index, segment in enumerate(self.segments):
+            if segment == "**":
+                return True
+            if index >= len(other.segments) or other.segments[index] == "**":
+                return False
+            if segment not in ("*", other.segments[index]):
+                return False
+        return len(self.segments) == len(other.segments)
 
-    @property
-    def regex(self) -> str:
-        """Matches the canonical paths of this pattern, with and without a slash at the end."""
-        expressions = {"*": "/[^/]+", "**": "(?:/.*)?"}
-        return "".join(expressions.get(s, f"/{re.escape(s)}") for s in self.segments) + "/?"
+    def __str__(self) -> str:
+        return f"/{'/'.join(self.segments)}"
 
 
 _RULE: Final = "a segment is literal ASCII text, * (one segment) or, at the end, ** (any number of segments)"
+
+
+class _Node(Generic[T]):
+    """The patterns that begin with the same segments. `rest` is the one that continues with `**`."""
+
+    __slots__ = ("literals", "rest", "value", "wildcard")
+
+    def __init__(self) -> None:
+        self.value: T | None = None
+        self.literals: dict[str, _Node[T]] = {}
+        self.wildcard: _Node[T] | None = None
+        self.rest: _Node[T] | None = None
+
+    def child(self, segment: str) -> "_Node[T]":
+        if segment == "**":
+            self.rest = self.rest or _Node()
+            return self.rest
+        if segment == "*":
+            self.wildcard = self.wildcard or _Node()
+            return self.wildcard
+        return self.literals.setdefault(segment, _Node())
+
+
+class PatternTree(Generic[T]):
+    """Values by their patterns, none of which is None."""
+
+    def __init__(self, values: Mapping[PathPattern, T]) -> None:
+        self._root: _Node[T] = _Node()
+        for pattern, value in values.items():
+            node = self._root
+            for segment in pattern.segments:
+                node = node.child(segment)
+            node.value = value
+
+    def find(self, segments: Sequence[str]) -> T | None:
+        """The value of the most specific pattern that matches the segments of a canonical path.
+
+        Each node is visited at most once, so the time is bounded by the patterns, whatever the path is.
+        """
+        count = len(segments)
+        pending = [(self._root, 0)]
+        while pending:
+            node, depth = pending.pop()
+            if depth == count:
+                if node.value is not None:
+                    return node.value
+                if node.rest is not None:
+                    return node.rest.value
+                continue
+            # The last one that is added is tried first.
+            if node.rest is not None:
+                pending.append((node.rest, count))
+            if node.wildcard is not None:
+                pending.append((node.wildcard, depth + 1))
+            literal = node.literals.get(segments[depth])
+            if literal is not None:
+                pending.append((literal, depth + 1))
+        return None
 
 
 class AuthenticationByPath:
@@ -69,38 +128,23 @@ class AuthenticationByPath:
         found = dict.fromkeys(_patterns("public=", public), PathAuthentication.NONE)
         for pattern in _patterns("optional=", optional):
             if pattern in found:
-                raise ValueError(f"public= and optional= have the same pattern /{'/'.join(pattern.segments)}")
+                raise ValueError(f"public= and optional= have the same pattern {pattern}")
             found[pattern] = PathAuthentication.OPTIONAL
-        by_rank = sorted(found, key=lambda pattern: pattern.rank)
-        self._authentications = [found[pattern] for pattern in by_rank]
-        self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank), re.DOTALL)
+        self._tree = PatternTree(found) if found else None
 
     def of(self, path: str | None, raw_path: str | None = None) -> PathAuthentication:
         """`path` is decoded, and begins below the application's root; None matches no pattern. `raw_path` is the path
         as it was sent.
         """
-        if path is None or not self._authentications or len(path) > MAX_PATH_CHARACTERS:
+        if self._tree is None or path is None or not is_canonical(path):
             return PathAuthentication.REQUIRED
-        match = self._regex.fullmatch(path)
-        if match is None or not is_canonical(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
+        if raw_path and has_ambiguous_escape(raw_path):
             return PathAuthentication.REQUIRED
-        return self._authentications[(match.lastindex or 1) - 1]
-
-
-def is_canonical(path: str) -> bool:
-    """Whether all services read a decoded path in the same way."""
-    if len(path) > MAX_PATH_CHARACTERS or _AMBIGUOUS.search(path) or (path and not path.startswith("/")):
-        return False
-    return all(segment and segment not in _DOTS for segment in _split(path))
-
-
-def _split(path: str) -> tuple[str, ...]:
-    """The segments of a path that begins with a slash. One slash at the end is ignored."""
-    return tuple(path[1:].removesuffix("/").split("/")) if len(path) > 1 else ()
+        return self._tree.find(split_path(path)) or PathAuthentication.REQUIRED
 
 
 def _is_literal(segment: str) -> bool:
-    return _LITERAL.fullmatch(segment) is not None and segment not in _DOTS
+    return _LITERAL.fullmatch(segment) is not None and segment not in DOT_SEGMENTS
 
 
 def _patterns(argument: str, texts: Iterable[str]) -> list[PathPattern]:

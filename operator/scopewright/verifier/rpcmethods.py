@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from scopewright.verifier.patterns import PathAuthentication, PathPattern
+from scopewright.verifier.canonical_path import split_path
+from scopewright.verifier.patterns import PathAuthentication, PathPattern, PatternTree
 from scopewright.verifier.requirement import Requirement
 
 Needs = str | Iterable[str] | Requirement
@@ -29,9 +30,7 @@ class MethodRules:
             self._add("public=", text, PathAuthentication.NONE)
         for text in (optional,) if isinstance(optional, str) else optional:
             self._add("optional=", text, PathAuthentication.OPTIONAL)
-        by_rank = sorted(self._by_pattern, key=lambda pattern: pattern.rank)
-        self._rules = [self._by_pattern[pattern] for pattern in by_rank]
-        self._regex = re.compile("|".join(f"({pattern.regex})" for pattern in by_rank))
+        self._tree = PatternTree(self._by_pattern)
 
     def _add(self, argument: str, text: str, rule: Rule) -> None:
         try:
@@ -48,5 +47,4 @@ class MethodRules:
 
     def of(self, method: str) -> Rule | None:
         """None for a method that is not listed."""
-        match = self._regex.fullmatch(method) if _METHOD.fullmatch(method) else None
-        return None if match is None else self._rules[(match.lastindex or 1) - 1]
+        return self._tree.find(split_path(method)) if _METHOD.fullmatch(method) else None

@@ -2,7 +2,8 @@
 
 import pytest
 
-from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication, PathPattern, is_canonical
+from scopewright.verifier.canonical_path import is_canonical
+from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication, PathPattern
 
 
 @pytest.mark.parametrize(
