@@ -57,6 +57,33 @@ class UserGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpRule:
+    """One rule, as `verifier.rules.Rule`. `methods` is empty for every method."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    name: str
+    paths: tuple[str, ...]
+    methods: Annotated[tuple[str, ...], NOT_IF_EMPTY] = ()
+    authentication: Literal["Required", "Optional", "None"] = "Required"
+    scopes: Annotated[tuple[str, ...], NOT_IF_EMPTY] = ()
+    any_scope: Annotated[tuple[str, ...], NOT_IF_EMPTY] = ()
+    roles: Annotated[tuple[str, ...], NOT_IF_EMPTY] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAccess:
+    """Where an API is reached, and its rules in force. Without `hostnames`, gateways serve no request for it."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    hostnames: tuple[str, ...] = ()
+    base_path: str = "/"
+    case_sensitive: bool = True
+    rules: tuple[HttpRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceServerRecord:
     """An API and the grants of its owner. `lifetime` is in seconds. Without `audience`, the issuer ignores the API."""
 
@@ -79,6 +106,8 @@ class ResourceServerRecord:
     """Never in `grants`: an earlier version, which does not know this field, would give them to clients."""
     descriptions: Annotated[dict[str, str], NOT_IF_EMPTY] = field(default_factory=dict)
     """Descriptions of scopes by their names, in the owner's words, for the consent page."""
+    http: HttpAccess | None = None
+    """For gateways. The issuer does not read it."""
     owner_creation_time: Instant | None = None
     """As in ClientRecord."""
     orphaned_time: Instant | None = None
