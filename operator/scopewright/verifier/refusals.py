@@ -37,6 +37,10 @@ class Reason(StrEnum):
     SCOPE = "scope"
     ROLE = "role"
     SUBPROTOCOL = "subprotocol"
+    PATH = "path"
+    METHOD = "method"
+    METHOD_OVERRIDE = "method_override"
+    NO_RULE = "no_rule"
 
 
 # What to do. `{}` is filled from this service's configuration, never with anything that the caller sent.
@@ -75,6 +79,13 @@ ADVICE: dict[Reason, str] = {
     Reason.SUBPROTOCOL: (
         "Offer a subprotocol of the application besides the one with the token: the server cannot select that one"
     ),
+    Reason.PATH: (
+        "The path is not canonical; send one without empty or dot segments, semicolons, backslashes, and encoded "
+        "slashes or percent signs"
+    ),
+    Reason.METHOD: "The method is not in upper-case letters; send the registered name, such as GET",
+    Reason.METHOD_OVERRIDE: "A header that overrides the method is not accepted here; send the method itself",
+    Reason.NO_RULE: "No rule of this API covers the method and path; ask the owner of this API to add one",
 }
 
 _CODES: dict[Reason, tuple[int, str | None]] = {
@@ -86,6 +97,10 @@ _CODES: dict[Reason, tuple[int, str | None]] = {
     Reason.SCOPE: (403, "insufficient_scope"),
     Reason.ROLE: (403, "insufficient_scope"),
     Reason.SUBPROTOCOL: (400, "invalid_request"),
+    Reason.PATH: (400, "invalid_request"),
+    Reason.METHOD: (400, "invalid_request"),
+    Reason.METHOD_OVERRIDE: (400, "invalid_request"),
+    Reason.NO_RULE: (403, None),
 }
 
 _DPOP_REASONS = frozenset({Reason.NOT_BOUND, Reason.PROOF_NEEDED, Reason.PROOF, Reason.PROOF_KEY, Reason.PROOF_NONCE})

@@ -33,7 +33,7 @@ Policy(issuer, audience, scopes=frozenset(), leeway=60.0, algorithms=['ES256', '
 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'], max_token_bytes=16384)
 Reason: missing scheme two_ways too_large malformed missing_claim type algorithm unknown_key signature issuer audience \
 expired not_yet_valid revoked sender_constrained not_bound proof_needed proof proof_key proof_nonce scope role \
-subprotocol
+subprotocol path method method_override no_rule
 Replay.first_use(owner, value, until)
 ReplayMemory(capacity=200000, *, share=0.5, clock=time)
 ReplayMemory.after_fork()
