@@ -12,6 +12,7 @@ from typing import Any
 from scopewright.api import API_VERSION, KINDS
 from scopewright.api.meta import Model
 from scopewright.api.rules import Rule
+from tests.cases.http_rules import HTTP_RULES, MALFORMED_HTTP
 from tests.cases.login_rules import ACCEPTED, MALFORMED_URIS, PRIVATE_USE, REFUSED, WEB, login, public
 from tests.cases.provider_rules import MALFORMED_PROVIDERS, OPENID, PROVIDER_RULES, PROVIDER_UPDATES
 
@@ -427,6 +428,8 @@ _SERVER = [
     Case("token-lifetime-has-no-days", "ResourceServer", {"tokens": {"lifetime": "1d"}}, "spec.tokens.lifetime"),
     Case("lifetime-at-least-a-second", "ResourceServer", {"tokens": {"lifetime": "1s"}}),
     Case("lifetime-at-least-a-second", "ResourceServer", {"tokens": {"lifetime": "999ms"}}, "spec.tokens.lifetime"),
+    *(Case(rule, "ResourceServer", spec) for rule, (kept, _) in HTTP_RULES.items() for spec in kept),
+    *(Case(rule, "ResourceServer", spec, path) for rule, (_, broken) in HTTP_RULES.items() for spec, path in broken),
 ]
 
 _GRANT = [
@@ -788,6 +791,7 @@ MALFORMED = [
     Malformed("ResourceServer", {"scopes": ["payroll.read"]}, "spec.scopes[0]"),
     Malformed("ResourceServer", {"servedBy": ["a", "a"]}, "spec.servedBy[1]"),
     Malformed("ResourceServer", {"tokens": {"scopesListClaim": "true"}}, "spec.tokens.scopesListClaim"),
+    *(Malformed("ResourceServer", spec, path) for spec, path in MALFORMED_HTTP),
     Malformed("ScopeGrant", {"resourceServer": None}, "spec.resourceServer"),
     Malformed("ScopeGrant", {"to": [{"namespace": "a"}] * 65}, "spec.to"),
     Malformed("ScopeGrant", {"roles": ["a", "a"]}, "spec.roles[1]"),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
+from scopewright.api.http_rules import HttpRules, HttpStatus
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName, ScopeNames
 from scopewright.api.rules import Rule, no_days_rule, unless_days
@@ -111,6 +112,9 @@ class ResourceServerSpec(Spec):
     tokens: Tokens = Tokens()
     """Lifetime, signing key and claims of the access tokens for this API. Defaults to a lifetime of 10m and the
     SigningKey "default"."""
+    http: HttpRules | None = None
+    """Hostnames of the API, and rules that state which method and path needs which token. Gateways and middleware
+    enforce them. Defaults to none: gateways do not serve the API."""
 
 
 class ResourceServerStatus(Status):
@@ -120,6 +124,8 @@ class ResourceServerStatus(Status):
     """Audience in force. Not set if none is in force; the condition Ready states why."""
     grants: int | None = None
     """Number of ScopeGrants in force for this API. Not set before the first count."""
+    http: HttpStatus | None = None
+    """Hostnames and unauthenticated paths in force. Not set without rules in force."""
 
 
 class ResourceServer(Kind):
