@@ -17,6 +17,7 @@ from scopewright.verifier.options import VerifierOptions
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.token import Actor, Token
 from scopewright.verifier.token_verifier import TokenVerifier
 from scopewright.verifier.verifier import Verifier
@@ -38,6 +39,7 @@ __all__ = [
     "ReplayMemory",
     "RequireToken",
     "Requirement",
+    "ResourceMetadata",
     "RevocationFeed",
     "Token",
     "TokenRejected",

@@ -41,6 +41,20 @@ class AnyIssuer:
         self._max_token_bytes = max(verifier.policy.max_token_bytes for verifier in verifiers)
 
     @property
+    def issuers(self) -> tuple[str, ...]:
+        return tuple(self._by_issuer)
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """The audiences of all verifiers, each once."""
+        return tuple(dict.fromkeys(audience for verifier in self._verifiers for audience in verifier.audiences))
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that the tokens of some issuer need."""
+        return frozenset().union(*(verifier.scopes for verifier in self._verifiers))
+
+    @property
     def dpop_required(self) -> bool:
         """Whether all of the verifiers require DPoP."""
         return all(verifier.dpop_required for verifier in self._verifiers)

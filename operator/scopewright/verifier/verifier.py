@@ -184,6 +184,21 @@ class Verifier:
         return self._dpop.nonce()
 
     @property
+    def issuers(self) -> tuple[str, ...]:
+        """The issuer, as `AnyIssuer` has several."""
+        return (self.policy.issuer,)
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """The audiences, of which a token needs one."""
+        return self.policy.audiences
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that every token needs."""
+        return self.policy.scopes
+
+    @property
     def introspects(self) -> bool:
         """Whether opaque tokens are accepted."""
         return self._introspection is not None

@@ -43,6 +43,13 @@ websocket_subprotocol=False)
 Requirement(scopes=frozenset(), any_of=(), roles=())
 Requirement.check(token)
 Requirement.of(scopes=(), any_of=None, roles=None)
+ResourceMetadata(resource, authorization_servers, url, path, _document)
+ResourceMetadata.answers(method, path)
+ResourceMetadata.document()
+ResourceMetadata.headers()
+ResourceMetadata.of(audience, issuer, *, scopes=(), bearer_methods=('header',), \
+dpop_bound_access_tokens_required=False, dpop_signing_alg_values_supported=(), resource_name='', \
+resource_documentation='')
 RevocationFeed(uri=None, every=5.0, outage=600.0)
 Token(subject, client_id, scopes, issuer, audience, expires_at, claims, value, jkt=None, roles=frozenset(), \
 actor=None, sid=None)
@@ -82,8 +89,9 @@ def test_public_names_are_complete() -> None:
     """A name that is added must be kept; removing one breaks users."""
     names = (
         "ALGORITHMS Actor AnyIssuer Introspection Introspector IssuerMismatch Key KeySet KeysUnavailable Nonces "
-        "Policy Reason Replay ReplayMemory RequireToken Requirement RevocationFeed Token TokenRejected "
-        "TokenVerifier Verifier VerifierOptions bearer_token check current_token protect replay_key require"
+        "Policy Reason Replay ReplayMemory RequireToken Requirement ResourceMetadata RevocationFeed Token "
+        "TokenRejected TokenVerifier Verifier VerifierOptions bearer_token check current_token protect "
+        "replay_key require"
     )
     assert room.__all__ == names.split()
 
