@@ -3,6 +3,7 @@
 The rules here need one object alone. `verifier.rules` compares the rules of an API with each other.
 """
 
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
@@ -12,21 +13,30 @@ from scopewright.api.names import HOST, MAX_ITEMS, Label, ScopeNames
 from scopewright.api.rules import Rule
 
 MAX_HOSTNAMES: Final = 16
+MAX_HOSTNAME_LENGTH: Final = 253
 MAX_PATHS: Final = 16
 MAX_METHODS: Final = 16
 MAX_PATH_LENGTH: Final = 512
 
 _LITERAL: Final = "[!$&'()+,.0-9:=@A-Z_a-z~-]"
 """One character of a literal segment, as in `verifier.patterns`."""
+_NAME: Final = f"^{HOST}$"
+_ADDRESS: Final = "(^|[.])([0-9]+|0x[0-9a-f]*)$"
+"""A name whose last label is a number is an IPv4 address to some clients, such as browsers."""
 _DOT_SEGMENT: Final = "/[.][.]?(/|$)"
 _NEEDS_A_TOKEN: Final = " || ".join(
     f"(has(self.{field}) && size(self.{field}) > 0)" for field in ("scopes", "anyScope", "roles")
 )
 
 PathAuthentication = Literal["Required", "Optional", "None"]
-Hostname = Annotated[str, StringConstraints(max_length=253)]
+Hostname = Annotated[str, StringConstraints(max_length=MAX_HOSTNAME_LENGTH)]
 Path = Annotated[str, StringConstraints(max_length=MAX_PATH_LENGTH)]
 HttpMethod = Annotated[str, StringConstraints(max_length=32)]
+
+
+def is_hostname(text: str) -> bool:
+    """Whether the rules of `hostnames` allow the text."""
+    return len(text) <= MAX_HOSTNAME_LENGTH and bool(re.fullmatch(HOST, text)) and not re.search(_ADDRESS, text)
 
 
 def _each(field: str, name: str, condition: str, message: str) -> Rule:
@@ -130,14 +140,14 @@ class HttpRules(Model):
         _each(
             "hostnames",
             "are-dns-names",
-            f't.matches("^{HOST}$")',
+            f't.matches("{_NAME}")',
             "must be DNS names in lower case, without scheme, port, wildcard or dot at the end; write it like "
             "payroll.hr.example",
         ),
         _each(
             "hostnames",
             "are-not-addresses",
-            '!t.matches("(^|[.])([0-9]+|0x[0-9a-f]*)$")',
+            f'!t.matches("{_ADDRESS}")',
             "must not be IP addresses; write the DNS name that clients use",
         ),
         Rule(
