@@ -22,7 +22,7 @@ def http_access(server: ResourceServer) -> HttpAccess:
     hostname, base_path = _place(server.effective_audience)
     return HttpAccess(
         hostnames=tuple(spec.hostnames) if spec.hostnames else (hostname,) if is_hostname(hostname) else (),
-        base_path=spec.base_path or base_path,
+        base_path=base_path if spec.base_path is None else spec.base_path,
         case_sensitive=spec.case_sensitive,
         rules=tuple(_rule(rule) for rule in spec.rules),
     )
