@@ -126,7 +126,7 @@ async def develop(
     store = DirectoryStore.open(state, config.issuer)
     users: UserEndpointSettings | None = None
     try:
-        config = LocalCluster.open(state).trusted_by(config).with_loopback_applications()
+        config = LocalCluster.open(state).trusted_by(config).for_dev()
         embedded = LocalOperator(directory, store, config, users=users_file is not None)
         await embedded.install()
         logins = DevLogins(directory, users_file, embedded.cache, config.issuer, console)

@@ -29,11 +29,12 @@ from scopewright.core.records.names import (
     USAGE_NAME,
     audience_claim_name,
     client_record_name,
+    hostname_claim_name,
     identity_provider_record_name,
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
+from scopewright.core.records.resource_server import AudienceClaim, HostnameClaim, HttpLocation, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import UsageRecord
 from scopewright.core.signing.jwks import StoredKey
@@ -58,10 +59,13 @@ class ManagedObjects:
         """By `<namespace>/<name>`."""
         self.claims: dict[str, str] = {}
         """Claimed audiences, to the `<namespace>/<name>` of the ResourceServer that has each."""
+        self.hostname_claims: dict[str, dict[HttpLocation, str]] = {}
+        """The same for claimed hostnames with their base paths, by hostname."""
         self.keys: dict[Ref, StoredKey] = {}
         self.providers: dict[Ref, StoredProvider] = {}
         self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
+        self._claimed_hostnames: dict[Ref, HttpLocation] = {}
         self._secrets_by_owner: dict[Hashable, set[Ref]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[Existing]:
@@ -90,6 +94,11 @@ class ManagedObjects:
             self.servers.pop(f"{key.namespace}/{key.name}", None)
         if (audience := self._claimed.pop(ref, None)) is not None:
             self.claims.pop(audience, None)
+        if (location := self._claimed_hostnames.pop(ref, None)) is not None:
+            of_host = self.hostname_claims[location.hostname]
+            del of_host[location]
+            if not of_host:
+                del self.hostname_claims[location.hostname]
 
     def record_of(self, key: Ref) -> tuple[Existing | None, ObjectRecord | None]:
         """The object with the record of an OAuthClient, ResourceServer or IdentityProvider, and the record unless it is
@@ -169,6 +178,11 @@ class ManagedObjects:
                 _expect(ref, audience_claim_name(claim.audience))
                 self.claims[claim.audience] = claim.key
                 self._claimed[ref] = claim.audience
+            elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "hostname":
+                hostname = decode(HostnameClaim, data)
+                _expect(ref, hostname_claim_name(hostname.hostname, hostname.base_path))
+                self.hostname_claims.setdefault(hostname.hostname, {})[hostname.location] = hostname.key
+                self._claimed_hostnames[ref] = hostname.location
         except (Rejected, UnsupportedAlgorithm) as error:
             log.warning("%s is malformed and will be replaced: %s", ref, error)
 

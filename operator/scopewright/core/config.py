@@ -12,6 +12,7 @@ from scopewright.api.names import EVERY_NAMESPACE, HOST, Label, namespace_patter
 from scopewright.api.redirect_uris import LOOPBACK_HOSTS
 from scopewright.api.times import parse_duration
 from scopewright.core.clusters import ClusterConfig
+from scopewright.core.gateway_config import GatewaySettings
 from scopewright.core.profile import FAPI2_ALGORITHMS, FAPI2_CLOCK_SKEW, FAPI2_MAX_TOKEN_LIFETIME, Profile, allows
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import LOCAL_CLUSTER
@@ -236,6 +237,7 @@ class Config(_Model):
     limits: Limits = Limits()
     dpop: Dpop = Dpop()
     users: UserSettings = UserSettings()
+    gateway: GatewaySettings = GatewaySettings()
     profile: Profile = "Default"
     """FAPI2 narrows algorithms, client authentication, tokens and lifetimes to the FAPI 2.0 Security Profile."""
 
@@ -248,6 +250,11 @@ class Config(_Model):
         names = [cluster.name for cluster in self.clusters]
         if len(names) > len(set(names)):
             raise ValueError("clusters names one cluster twice: remove or rename one of the two")
+        if taken := [e.hostname for e in self.gateway.hostnames if e.hostname in self.reserved_hostnames]:
+            raise ValueError(
+                f"gateway.hostnames has {taken[0]}, the host of the issuer or of an API server, which no namespace may "
+                "use: remove the entry"
+            )
         if self.profile == "FAPI2":
             self._within_fapi2()
         return self
@@ -274,6 +281,14 @@ class Config(_Model):
         """Time before a key signs, beside `publishAhead`: for verifiers' caches of the JWKS and the slowest replica."""
         return self.jwks_max_age + self.replica_lag
 
+    @property
+    def reserved_hostnames(self) -> frozenset[str]:
+        """Hosts of the issuer and of API servers: whatever is there decides about tokens, and not a team's rules. A
+        gateway does not know ports, and so an issuer on loopback reserves nothing.
+        """
+        hosts = {urlsplit(url).hostname or "" for url in (self.issuer, *self.reserved_audiences) if "://" in url}
+        return frozenset(host for host in hosts if host and not is_loopback(host))
+
     def issuer_record(self) -> IssuerRecord:
         return IssuerRecord(
             issuer=self.issuer,
@@ -289,10 +304,10 @@ class Config(_Model):
             session_max_lifetime=int(self.users.sessions.max_lifetime.total_seconds()),
         )
 
-    def with_loopback_applications(self) -> "Config":
+    def for_dev(self) -> "Config":
         """Return the configuration of `scopewright dev`: the applications of every namespace may run on this machine,
-        with a client secret too, and may skip the consent.
+        with a client secret too, and may skip the consent. Every namespace may use any hostname that nothing assigns.
         """
         local = Applications(namespaces=(EVERY_NAMESPACE,), hosts=LOOPBACK_HOSTS, consent="Skippable")
         users = self.users.model_copy(update={"applications": (*self.users.applications, local)})
-        return self.model_copy(update={"users": users})
+        return self.model_copy(update={"users": users, "gateway": self.gateway.with_any_hostname()})

@@ -38,7 +38,7 @@ def permissive_config(config: Config, objects: Mapping[Ref, Raw]) -> Config:
     permissive = config.model_copy(
         update={"audiences": tuple(audiences), "clusters": tuple({**clusters, **known}.values()), "users": users}
     )
-    return permissive.with_loopback_applications()
+    return permissive.for_dev()
 
 
 def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:

@@ -71,7 +71,7 @@ metadata: {name: unknown, namespace: hr}
 spec: {resourceServer: missing, scopes: [read], to: [{namespace: hr}]}
 """
 PROVIDER_RECORD = Ref("Secret", NAMESPACE, identity_provider_record_name("company"))
-CONFIG = Config(issuer=ISSUER).with_loopback_applications()
+CONFIG = Config(issuer=ISSUER).for_dev()
 
 
 class Settled:

@@ -260,7 +260,7 @@ def test_a_namespace_beyond_its_limits_keeps_the_uris_that_it_has() -> None:
 
 
 def test_dev_allows_loopback_of_every_namespace_and_nothing_else() -> None:
-    dev = config("*.hr.example").with_loopback_applications()
+    dev = config("*.hr.example").for_dev()
     login, refused = login_of(dev, APP, "http://localhost:3000/", "http://[::1]/", namespace="any", consent="Skip")
     assert len(login.redirect_uris) == 3
     assert (login.consent, refused) == ("Skip", [])

@@ -10,7 +10,7 @@ from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL
-from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
+from scopewright.core.records.resource_server import AudienceClaim, HostnameClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord, UsageRecord
 
@@ -18,6 +18,7 @@ Record = (
     ClientRecord
     | ResourceServerRecord
     | AudienceClaim
+    | HostnameClaim
     | KeyRecord
     | IdentityProviderRecord
     | UsageRecord

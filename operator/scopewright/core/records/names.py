@@ -27,16 +27,17 @@ USERS_ENTRY: Final = "users.json"
 """Beside the record of an IdentityProvider: its client secret, the certificates of its CA, its static users."""
 
 RECORD_LABEL: Final = "scopewright.dev/record"
-"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. Watches select by
-it; only the name is proof."""
+"""On ConfigMaps, which have no type: `resource-server`, `audience`, `hostname`, `usage`, `revocations`, `issuer`.
+Watches select by it; only the name is proof."""
 
 CLIENT_PREFIX: Final = "client."
 SERVER_PREFIX: Final = "resourceserver."
 AUDIENCE_PREFIX: Final = "audience."
+HOSTNAME_PREFIX: Final = "hostname."
 KEY_PREFIX: Final = "signingkey."
 PROVIDER_PREFIX: Final = "identityprovider."
 SECRET_PREFIXES: Final = (CLIENT_PREFIX, KEY_PREFIX, PROVIDER_PREFIX)
-CONFIG_MAP_PREFIXES: Final = (SERVER_PREFIX, AUDIENCE_PREFIX)
+CONFIG_MAP_PREFIXES: Final = (SERVER_PREFIX, AUDIENCE_PREFIX, HOSTNAME_PREFIX)
 """Of the names of all records, by the kind of their object: nothing else in the issuer's namespace may have them."""
 ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
@@ -64,6 +65,11 @@ def resource_server_record_name(namespace: str, name: str) -> str:
 def audience_claim_name(audience: str) -> str:
     """Return the name of the claim of an audience. The first creation succeeds, all others fail."""
     return f"{AUDIENCE_PREFIX}{digest(audience)[:32]}"
+
+
+def hostname_claim_name(hostname: str, base_path: str) -> str:
+    """Return the name of the claim of a hostname with a base path: as for audiences."""
+    return f"{HOSTNAME_PREFIX}{digest(hostname + base_path)[:32]}"
 
 
 def key_record_name(kid: str) -> str:

@@ -1,7 +1,7 @@
-"""The record of a resource server with its grants, and the claim of its audience."""
+"""The record of a resource server with its grants, and the claims of its audience and hostnames."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -133,3 +133,35 @@ class AudienceClaim:
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class HttpLocation(NamedTuple):
+    """A path of a host, such as `/payroll` of `api.hr.example`, and everything below it. Without a slash at its end."""
+
+    hostname: str
+    base_path: str
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(segment for segment in self.base_path.split("/") if segment)
+
+
+@dataclass(frozen=True, slots=True)
+class HostnameClaim:
+    """Owner of a hostname with a base path. Created once, and kept until the platform releases it."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    hostname: str
+    base_path: str
+    namespace: str
+    name: str
+    version: Literal[1] = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def location(self) -> HttpLocation:
+        return HttpLocation(self.hostname, self.base_path)
