@@ -16,8 +16,10 @@ from typing import Any, cast
 from bench.token_cases import CASES, SYSTEM
 from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging
 from scopewright.core.objects import Existing, Ref
-from scopewright.issuer import IssuerSettings, Worker, run, run_workers
-from scopewright.issuer.observability.audit import to_file
+from scopewright.issuer import IssuerSettings, run
+from scopewright.issuer.observability.metrics import shared_counters
+from scopewright.serving.audit import to_file
+from scopewright.serving.workers import Worker, run_workers
 from scopewright.stores import Change, Entries, ListCompleted, Selection, Store
 
 
@@ -50,7 +52,7 @@ def serve(work: Callable[[Worker], None], port: int, workers: int, started: floa
         listener = listen(address)
         work(Worker(lambda: listener, on_ready))
     else:
-        run_workers(workers, work, reserve(address), on_ready)
+        run_workers(shared_counters(workers), work, reserve(address), on_ready)
 
 
 def main() -> None:

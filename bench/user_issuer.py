@@ -12,8 +12,9 @@ from bench.token_cases import SYSTEM
 from bench.token_issuer import InMemoryStore, serve
 from bench.user_records import AnyPassword, records
 from scopewright.cli.settings import replay_memory, set_up_logging, user_endpoints
-from scopewright.issuer import IssuerSettings, Worker, run
-from scopewright.issuer.observability.audit import to_file
+from scopewright.issuer import IssuerSettings, run
+from scopewright.serving.audit import to_file
+from scopewright.serving.workers import Worker
 from scopewright.stores import Store
 
 

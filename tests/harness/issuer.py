@@ -42,10 +42,7 @@ from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.authentication.read_through import READ_BUDGET
-from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.build import IssuerSettings, Runtime, build_issuer
-from scopewright.issuer.observability import audit
-from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.state.providers import Provider
@@ -53,6 +50,9 @@ from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.plan.memory_store import StoredObject
+from scopewright.rate_budget import RateBudget
+from scopewright.serving import audit
+from scopewright.serving.replay import ReplayStore
 from scopewright.stores import Change, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 from tests.harness.clock import START, Clock

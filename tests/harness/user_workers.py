@@ -24,7 +24,9 @@ from pathlib import Path
 from scopewright.cli.settings import reserve, set_up_logging, user_endpoints
 from scopewright.core.providers.static_users import encode_static_users
 from scopewright.core.records.identity_provider import ClaimMappings
-from scopewright.issuer import IssuerSettings, run, run_workers
+from scopewright.issuer import IssuerSettings, run
+from scopewright.issuer.observability.metrics import shared_counters
+from scopewright.serving.workers import run_workers
 from tests.harness.samples import NAMESPACE
 from tests.harness.shared_records import SharedRecords
 from tests.harness.users import UsersHarness, provider_of, static_user
@@ -47,7 +49,7 @@ def work(worker):
 set_up_logging("text", "info")
 reserved = reserve("127.0.0.1:0")
 print(reserved.getsockname()[1], flush=True)
-run_workers(2, work, reserved, lambda url: print(url, flush=True))
+run_workers(shared_counters(2), work, reserved, lambda url: print(url, flush=True))
 """
 PASSWORD = "correct horse"
 LOGINS = 12

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from scopewright.controller.key_generation import public_members
 from scopewright.core.config import Config
 from scopewright.core.signing.view import GeneratedKey
-from scopewright.issuer.observability import audit
+from scopewright.serving import audit
 from scopewright.verifier.thumbprint import thumbprint
 from tests.simulation import observe
 from tests.simulation.expected_access import ExpectedAccess

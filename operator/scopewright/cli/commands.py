@@ -119,10 +119,12 @@ def issuer(
 
     Audit lines (JSON, one for each decision about a token) go to standard output, everything else to standard error.
     """
-    from scopewright.issuer import IssuerSettings, Worker, run, run_workers
-    from scopewright.issuer.observability.audit import to_file
+    from scopewright.issuer import IssuerSettings, run
+    from scopewright.issuer.observability.metrics import shared_counters
     from scopewright.issuer.serving.proxies import trusted_proxies
     from scopewright.issuer.serving.server import LIMITS
+    from scopewright.serving.audit import to_file
+    from scopewright.serving.workers import Worker, run_workers
     from scopewright.tracing import is_enabled
 
     set_up_logging(log_format.value, log_level.value)
@@ -165,7 +167,7 @@ def issuer(
         work(Worker(lambda: listening, on_ready, (lambda: observing) if observing else None))
     else:
         observed = reserve(metrics_listen, "--metrics-listen") if metrics_listen else None
-        run_workers(count, work, reserve(listen_on), on_ready, observed=observed)
+        run_workers(shared_counters(count), work, reserve(listen_on), on_ready, observed=observed)
 
 
 @app.command()

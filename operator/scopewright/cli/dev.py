@@ -21,10 +21,10 @@ from scopewright.core.config import Config, is_plain_http
 from scopewright.core.failures import Rejected
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
-from scopewright.issuer.observability import audit
 from scopewright.issuer.users.developer_login import lists_users
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.origins import Hosts, HttpUrl, host_of, is_among, is_loopback
+from scopewright.serving import audit
 from scopewright.stores.directory.store import DirectoryStore
 from scopewright.variables import ALLOW_HTTP
 

@@ -3,8 +3,8 @@
 import json
 from typing import Final
 
-from scopewright.issuer.observability.audit import Entry
 from scopewright.issuer.users.login_policy import DEVELOPER
+from scopewright.serving.audit import Entry
 
 _PROBLEM: Final = ("reason", "client", "provider", "redirect_uri", "error_id", "detail")
 """Members of an audit line that are printed."""

@@ -21,8 +21,8 @@ from scopewright.logs import FIELDS
 from scopewright.tracing import current_ids
 
 if TYPE_CHECKING:
-    from scopewright.issuer.authentication.replay import ReplayStore
     from scopewright.issuer.users.settings import UserEndpointSettings
+    from scopewright.serving.replay import ReplayStore
     from scopewright.stores.sessions import SessionStore
 
 LogFormat = Literal["text", "json"]
@@ -165,7 +165,7 @@ def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Call
             f"each of {workers} workers would have its own memory of used assertions: share one memory "
             "with --replay redis://host:6379/0, or accept with --replay per-process that each worker accepts one once",
         )
-    from scopewright.issuer.authentication.replay import LOCAL_CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
+    from scopewright.serving.replay import LOCAL_CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
 
     if text in ("memory", "per-process"):
         return lambda: LocalReplay(time.time, capacity=capacity or LOCAL_CAPACITY)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from scopewright.issuer.observability import audit
+from scopewright.serving import audit
 
 POD_LOG: Final = Path("/proc/1/fd/1")
 

@@ -6,6 +6,5 @@ No token needs I/O: records are followed, and requests are answered from memory.
 from scopewright.issuer.build import IssuerSettings, build_issuer
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.server import run, serve_issuer
-from scopewright.issuer.serving.workers import Worker, run_workers
 
-__all__ = ["Issuer", "IssuerSettings", "Worker", "build_issuer", "run", "run_workers", "serve_issuer"]
+__all__ = ["Issuer", "IssuerSettings", "build_issuer", "run", "serve_issuer"]

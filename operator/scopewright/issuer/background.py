@@ -9,18 +9,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.session_store import MeasuredSessions
 from scopewright.issuer.observability.usage import CredentialUsage
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
+from scopewright.rate_budget import Clock
+from scopewright.serving.replay import ReplayStore
+from scopewright.serving.supervise import SupervisedTasks
 
 log: Final = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from scopewright.issuer.authentication.authenticator import Authenticator
 from scopewright.issuer.authentication.clusters import TrustedClusters
 from scopewright.issuer.authentication.dpop import DpopProofs
 from scopewright.issuer.authentication.read_through import READ_BUDGET, RESERVE_BUDGET, ReadThrough
-from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, Handler
@@ -23,18 +22,14 @@ from scopewright.issuer.endpoints.token import TokenEndpoint
 from scopewright.issuer.endpoints.user_grant_conditions import UserGrantConditions
 from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.endpoints.userinfo import UserinfoEndpoint
-from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.session_store import MeasuredSessions
 from scopewright.issuer.observability.tracing import Decides, Traced, TracedPages, child_spans, traced_sink
 from scopewright.issuer.observability.usage import REPORT_INTERVAL_SECONDS, CredentialUsage
-from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.service import AnyEndpoint, ClientEndpoints, Issuer
-from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.serving.proxies import TrustedProxies
-from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
@@ -48,6 +43,11 @@ from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.refresh_tokens import RefreshTokenFamilies
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.issuer.users.turns import SessionsInTurns
+from scopewright.rate_budget import Clock, RateBudget
+from scopewright.serving import audit
+from scopewright.serving.counters import WorkerCounters
+from scopewright.serving.replay import LocalReplay, ReplayStore
+from scopewright.serving.supervise import SupervisedTasks
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from scopewright.issuer.protocol.responses import Answer, json_answer
-from scopewright.issuer.rate_budget import Clock
-from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock
+from scopewright.serving.supervise import SupervisedTasks
 from scopewright.stores.contact import Contact
 
 

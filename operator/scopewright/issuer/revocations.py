@@ -20,9 +20,9 @@ from scopewright.core.revocation_keys import UID_HASH_LENGTH, namespace_key, tok
 from scopewright.core.revocations import MAX_ENTRIES, merge, merge_all, prune, shrink_to_limits
 from scopewright.core.user_revocations import ended_sessions, withdrawn_consent
 from scopewright.issuer.merge_write import last_write, merge_and_write
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.user_entries import UserEntries
 from scopewright.logs import OncePerProblem
+from scopewright.rate_budget import Clock
 from scopewright.stores import Change, Store
 
 log: Final = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.tracing import Traced
 from scopewright.issuer.protocol.errors import invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Answer, HttpRequest, json_answer
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.readiness import Readiness
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock
 
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"

@@ -19,8 +19,8 @@ from scopewright.core.records.names import ENTRY, USAGE_NAME
 from scopewright.core.records.written_by_issuers import UsageRecord
 from scopewright.core.session_stores import ADVICE, NOT_SHARED, KnownStores, store_key
 from scopewright.issuer.merge_write import last_write, merge_and_write, pause_after_conflict
-from scopewright.issuer.rate_budget import Clock
 from scopewright.logs import OncePerProblem
+from scopewright.rate_budget import Clock
 from scopewright.stores import Change, Store
 from scopewright.stores.sessions import SessionStore
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopewright.issuer.observability import audit
+from scopewright.serving import audit
 from tests.harness.issuer import IssuerHarness
 
 
@@ -65,7 +65,7 @@ def test_every_audit_line_is_short_enough(entry: dict[str, Any]) -> None:
 
 WRITER = """
 import sys
-from scopewright.issuer.observability import audit
+from scopewright.serving import audit
 write = audit.to_file(sys.stdout.buffer)
 for number in range(300):
     entry = {"number": number, "scope": sys.argv[1] * (100 + 40 * number)}

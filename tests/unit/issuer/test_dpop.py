@@ -13,9 +13,9 @@ import pytest
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.client import RequestedAccess
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.issuer.authentication.replay import LocalReplay
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
+from scopewright.serving.replay import LocalReplay
 from scopewright.verifier.nonces import LIFETIME, Nonces
 from scopewright.verifier.proof import MAX_BYTES
 from tests.harness.issuer import IssuerHarness, settle

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.records.client import Credential
-from scopewright.issuer.rate_budget import RateBudget
+from scopewright.rate_budget import RateBudget
 from tests.harness.clock import START, Clock
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import client_record, sha256

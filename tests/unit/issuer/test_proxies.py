@@ -7,8 +7,8 @@ import pytest
 from scopewright.core.failures import Rejected
 from scopewright.http import HttpRequest
 from scopewright.issuer.authentication.throttle import FailureThrottle
-from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.serving.proxies import HEADER, MAX_PROXIES, TrustedProxies, trusted_proxies
+from scopewright.rate_budget import RateBudget
 from tests.harness.issuer import IssuerHarness
 
 PROXIES = TrustedProxies(["10.1.0.0/24", "2001:db8:1::/48"])

@@ -10,8 +10,8 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records.client import Credential
 from scopewright.issuer.authentication.read_through import READ_BUDGET, ReadThrough
-from scopewright.issuer.rate_budget import RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import RateBudget, TokenBucket
 from scopewright.stores import Change, Entries
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, new_store, settle

@@ -15,7 +15,7 @@ import pytest
 from scopewright.cli.settings import listen
 from scopewright.http import HttpLimits
 from scopewright.issuer import serve_issuer
-from scopewright.issuer.serving import server
+from scopewright.serving.process import within_open_files
 from tests.harness.issuer import IssuerHarness
 from tests.harness.samples import SECRET
 
@@ -88,7 +88,7 @@ def test_connections_are_limited_by_the_limit_of_open_files(
     allowed: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (300, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: allowed.append(limits))
-    assert server._within_open_files(HttpLimits()).most_connections == (connections or 8192)
+    assert within_open_files(HttpLimits()).most_connections == (connections or 8192)
     assert allowed == [(400 if hard == 400 else 8192 + 256, hard)]
 
 
@@ -112,7 +112,8 @@ async def test_request_in_progress_is_answered_before_the_server_stops(harness: 
 PROGRAM = """
 import contextlib, sys
 from scopewright.cli.settings import listen
-from scopewright.issuer import IssuerSettings, Worker, run
+from scopewright.issuer import IssuerSettings, run
+from scopewright.serving.workers import Worker
 from tests.harness.issuer import IssuerHarness
 from tests.harness.samples import NAMESPACE
 

@@ -93,7 +93,7 @@ async def test_unknown_path_is_404(harness: IssuerHarness) -> None:
 async def test_missing_permission_is_logged_once_and_retried(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
+    monkeypatch.setattr("scopewright.serving.follow._BACKOFF_SECONDS", (0.0,))
     harness = IssuerHarness()
 
     async def refuse(selection: object) -> object:
@@ -110,7 +110,7 @@ async def test_missing_permission_is_logged_once_and_retried(
 async def test_watch_that_fails_is_repeated_until_all_records_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
+    monkeypatch.setattr("scopewright.serving.follow._BACKOFF_SECONDS", (0.0,))
     harness = IssuerHarness()
     harness.install_defaults()
     follow, calls = harness.store.follow, 0
@@ -131,7 +131,7 @@ async def test_watch_that_fails_is_repeated_until_all_records_are_read(
 
 @pytest.fixture
 def no_restart_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.serving.supervise.RESTART_PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr("scopewright.serving.supervise.RESTART_PAUSES_SECONDS", (0.0,))
 
 
 async def test_task_that_raises_is_restarted(

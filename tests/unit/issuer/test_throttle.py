@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from scopewright.issuer.authentication.throttle import FAILURE_BUDGET, FailureThrottle
-from scopewright.issuer.rate_budget import RateBudget
+from scopewright.rate_budget import RateBudget
 from tests.harness.clock import Clock
 from tests.harness.issuer import IssuerHarness
 

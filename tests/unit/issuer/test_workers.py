@@ -20,7 +20,9 @@ import contextlib, sys
 from pathlib import Path
 from scopewright.cli.settings import reserve, set_up_logging
 from scopewright.core.failures import Rejected
-from scopewright.issuer import IssuerSettings, Worker, run, run_workers
+from scopewright.issuer import IssuerSettings, run
+from scopewright.issuer.observability.metrics import shared_counters
+from scopewright.serving.workers import run_workers
 from tests.harness.issuer import IssuerHarness
 from tests.harness.samples import NAMESPACE
 
@@ -40,7 +42,10 @@ set_up_logging("text", "info")
 reserved, observed = reserve("127.0.0.1:0"), reserve("127.0.0.1:0")
 print(reserved.getsockname()[1], observed.getsockname()[1], flush=True)
 hung_after = 4.0 if "hanging" in sys.argv else 600.0
-run_workers(2, work, reserved, lambda url: print(url, flush=True), observed=observed, hung_after=hung_after)
+def on_ready(url):
+    print(url, flush=True)
+
+run_workers(shared_counters(2), work, reserved, on_ready, observed=observed, hung_after=hung_after)
 print("ended", flush=True)
 """
 

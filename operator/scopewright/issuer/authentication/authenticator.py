@@ -13,7 +13,6 @@ from scopewright.api.names import is_label
 from scopewright.core.profile import allows_method
 from scopewright.issuer.authentication.assertions import CredentialRefused, VerifiedAssertion, check_client_assertion
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
-from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.authentication.service_accounts import check_service_account_token
 from scopewright.issuer.protocol.errors import secrets_not_accepted
 from scopewright.issuer.protocol.request import (
@@ -22,9 +21,10 @@ from scopewright.issuer.protocol.request import (
     PresentedNothing,
     PresentedSecret,
 )
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock
+from scopewright.serving.replay import ReplayStore
 
 _MAX_LABEL_LENGTH: Final = 63
 

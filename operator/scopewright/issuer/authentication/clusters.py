@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.records.issuer import Cluster
 from scopewright.core.records.names import LOCAL_CLUSTER
-from scopewright.issuer.rate_budget import Clock
+from scopewright.rate_budget import Clock
 from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer
 from scopewright.verifier.discovery import DEFAULT_MAX_AGE_SECONDS, Fetched, KeySource

@@ -10,10 +10,10 @@ from typing import Final
 
 from scopewright.core.profile import allows
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Headers
 from scopewright.issuer.state.registry import Registry
+from scopewright.serving.replay import ReplayStore
 from scopewright.verifier.proof import BadProof, DpopProof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS
 

@@ -16,8 +16,8 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.records.names import CLIENT_TYPE, client_record_name
 from scopewright.issuer.protocol.errors import Slowed
-from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock, RateBudget, TokenBucket
 from scopewright.stores import Reader
 
 log: Final = logging.getLogger(__name__)

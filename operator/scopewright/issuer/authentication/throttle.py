@@ -9,7 +9,7 @@ from typing import Final
 
 from scopewright.bounded import BoundedDict
 from scopewright.http import network_of
-from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
+from scopewright.rate_budget import Clock, RateBudget, TokenBucket
 
 FAILURE_BUDGET: Final = RateBudget(rate=20.0, burst=200)
 """Failed authentications. All callers behind a proxy that is not trusted share one budget."""

@@ -20,7 +20,7 @@ from scopewright.issuer.authentication.authenticator import (
 )
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
-from scopewright.issuer.observability import audit
+from scopewright.issuer.observability.audit import refusal
 from scopewright.issuer.observability.metrics import EndpointMetrics
 from scopewright.issuer.protocol.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.protocol.request import (
@@ -32,8 +32,9 @@ from scopewright.issuer.protocol.request import (
     parse,
 )
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock
+from scopewright.serving import audit
 
 log: Final = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ class Endpoint(Generic[P]):
         self, error: OAuthError, attempt: _Attempt[P] | None, peer: str, started: float, *, known: bool
     ) -> Answer:
         """`known`: there is a record with the client id of the request, authenticated or not."""
-        entry = audit.refusal(
+        entry = refusal(
             error.reason,
             attempt.request.presented if attempt else None,
             attempt.parameters.audit_fields() if attempt and known else {},

@@ -14,12 +14,10 @@ import orjson
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_algorithms
-from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import EndpointMetrics
 from scopewright.issuer.protocol.errors import OAuthError, from_failure, invalid_request, unexpected
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, is_form, parameter, parse_form
 from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers, HttpRequest, json_answer
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -28,6 +26,8 @@ from scopewright.issuer.tokens.validity import client_of, invalid_reason, is_for
 from scopewright.issuer.users.claims import claims_of
 from scopewright.issuer.users.login_policy import LoginPolicy
 from scopewright.issuer.users.sessions import UserSessions
+from scopewright.rate_budget import Clock
+from scopewright.serving import audit
 from scopewright.verifier.bearer import sent_token
 from scopewright.verifier.check import ACCESS_TOKEN_TYPES
 from scopewright.verifier.jws import parse

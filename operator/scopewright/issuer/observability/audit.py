@@ -1,56 +1,15 @@
-"""One line of JSON for each decision: client, peer, result and reason. It never contains a token or a secret.
+"""The members of a refusal in an audit line. They never contain a token or a secret.
 
-Text that the caller chose is escaped and truncated, and has no control characters. An unknown client id is logged only
-as a hash: it may be a secret in the wrong field.
+Text that the caller chose is truncated, and has no control characters. An unknown client id is logged only as a hash:
+it may be a secret in the wrong field.
 """
 
 import hashlib
-import logging
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, BinaryIO, Final
-
-import orjson
+from collections.abc import Mapping
+from typing import Any
 
 from scopewright.issuer.protocol.request import PresentedCredential
-
-Entry = dict[str, Any]
-Sink = Callable[[Entry], None]
-"""Writes one audit line."""
-
-LOGGER: Final = "scopewright.audit"
-MAX_LINE_BYTES: Final = 4096
-"""With the newline. Writes to a pipe of at most PIPE_BUF bytes (4096 on Linux) are atomic."""
-_MAX_TEXT_LENGTH: Final = 200
-_MAX_ITEMS: Final = 16
-_log: Final = logging.getLogger(LOGGER)
-_lost: Final = logging.getLogger(__name__)
-
-
-def to_log(entry: Entry) -> None:
-    _log.info(line(entry).decode())
-
-
-def to_file(file: BinaryIO) -> Sink:
-    """Each line in one write: a tenth of the time that the logging module takes.
-
-    A failed write is logged once, until a write succeeds. The token is issued nevertheless.
-    """
-    failing = False
-
-    def write(entry: Entry) -> None:
-        nonlocal failing
-        try:
-            file.write(line(entry) + b"\n")
-            file.flush()
-            failing = False
-        except (OSError, ValueError) as error:
-            if not failing:
-                _lost.error("audit lines are lost: %s", error)
-            failing = True
-
-    return write
+from scopewright.serving.audit import Entry, truncated
 
 
 def refusal(reason: str, presented: PresentedCredential | None, parameters: Mapping[str, Any], *, known: bool) -> Entry:
@@ -60,52 +19,7 @@ def refusal(reason: str, presented: PresentedCredential | None, parameters: Mapp
         client_id = presented.client_id
         more["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
         more["method"] = presented.method
-    return more | {name: _short(value) for name, value in parameters.items()}
-
-
-def entry(event: str, now: float, peer: str, result: str, more: Mapping[str, Any]) -> Entry:
-    seconds, milliseconds = divmod(int(now * 1000), 1000)
-    time = f"{_format_seconds(seconds)}.{milliseconds:03}Z"
-    return {"time": time, "event": event, "peer": peer, "result": result, **more}
-
-
-def line(entry: Entry) -> bytes:
-    """JSON, without the newline."""
-    encoded = orjson.dumps(entry)
-    return encoded if len(encoded) < MAX_LINE_BYTES else _cut(entry)
-
-
-def _cut(entry: Entry) -> bytes:
-    """Halve the longest member until the line is short enough. `cut` lists the members that were halved."""
-    cut: dict[str, None] = {}
-    while len(encoded := orjson.dumps(entry | {"cut": [*cut]})) >= MAX_LINE_BYTES:
-        name = max(entry, key=lambda name: len(orjson.dumps(entry[name])))
-        entry = entry | {name: _halved(entry[name])}
-        cut[name] = None
-    return encoded
-
-
-def _halved(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_halved(value[0])] if len(value) == 1 else value[: len(value) // 2]
-    return value[: len(value) // 2] + "…" if isinstance(value, str) else value
-
-
-@lru_cache(maxsize=8)
-def _format_seconds(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def printable(text: str) -> str:
-    """The text without characters that mean something to a terminal, such as those that turn the direction."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _short(value: Any) -> Any:
-    """Text that the caller chose, truncated."""
-    if isinstance(value, str):
-        return printable(value) if len(value) <= _MAX_TEXT_LENGTH else printable(value[:_MAX_TEXT_LENGTH]) + "…"
-    return [_short(item) for item in value[:_MAX_ITEMS]] if isinstance(value, list | tuple) else value
+    return more | {name: truncated(value) for name, value in parameters.items()}
 
 
 def _hash(text: str) -> str:

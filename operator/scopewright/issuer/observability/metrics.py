@@ -17,13 +17,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scopewright.issuer.observability import connections, providers, user_metrics
+from scopewright.issuer.observability import providers, user_metrics
 from scopewright.issuer.protocol.errors import SLOWED, ErrorCode
 from scopewright.issuer.protocol.responses import Answer
-from scopewright.issuer.rate_budget import Clock
-from scopewright.issuer.serving.counters import SharedCounters, WorkerCounters
 from scopewright.issuer.state.follow import KINDS
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock
+from scopewright.serving import connections
+from scopewright.serving.counters import SharedCounters, WorkerCounters
 
 RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "token": ("issued",),
@@ -122,7 +123,7 @@ class IssuerMetrics(Collector):
         self._registry = registry
         self._clock = clock
         self._counters = counters or shared_counters(1).row()
-        self.connections = connections.ConnectionMetrics(self._counters, _CONNECTIONS)
+        self.connections = connections.ConnectionMetrics(self._counters, _CONNECTIONS, "scopewright_issuer")
         self.providers = providers.ProviderMetrics(self._counters, _PROVIDERS, registry.providers, clock)
         self.users = user_metrics.UserMetrics(self._counters, _USERS)
         self._is_ready = ready

@@ -6,10 +6,10 @@ from typing import Final, get_args
 
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
-from scopewright.issuer.rate_budget import Clock
-from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.state.providers import ProviderIndex
 from scopewright.issuer.upstream.connection import Operation
+from scopewright.rate_budget import Clock
+from scopewright.serving.counters import WorkerCounters
 from scopewright.upstream import FailureReason
 
 FAILING_SECONDS: Final = 600.0

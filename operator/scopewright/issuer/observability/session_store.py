@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability.tracing import Spans
 from scopewright.issuer.observability.user_metrics import StoreOperation, StoreResult, UserMetrics
-from scopewright.issuer.rate_budget import Clock
+from scopewright.rate_budget import Clock
 from scopewright.stores.sessions import Delete, Found, Put, ScanPage, SessionStore
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from scopewright.issuer.observability import audit
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
+from scopewright.serving import audit
 from scopewright.tracing import Attributes, Tracing, mark_failed, span_ids
 
 if TYPE_CHECKING:

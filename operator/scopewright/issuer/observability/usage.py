@@ -16,9 +16,9 @@ from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.names import USAGE_NAME
 from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
 from scopewright.issuer.merge_write import last_write, merge_and_write, pause_after_conflict
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.logs import OncePerProblem
+from scopewright.rate_budget import Clock
 from scopewright.stores import Store
 
 log: Final = logging.getLogger(__name__)

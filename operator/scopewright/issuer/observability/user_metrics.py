@@ -12,11 +12,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability import user_events
-from scopewright.issuer.observability.columns import CounterColumns, GaugeColumns, HistogramColumns
 from scopewright.issuer.observability.user_events import OTHER, CheckResult
 from scopewright.issuer.protocol.errors import OAuthError, from_failure
-from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN
+from scopewright.serving.columns import CounterColumns, GaugeColumns, HistogramColumns
+from scopewright.serving.counters import WorkerCounters
 
 HANDLERS: Final = ("authorize", "login", "callback", "consent", "logout", "account")
 """The first parts of the paths of pages."""

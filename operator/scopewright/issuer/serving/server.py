@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import resource
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,23 +9,20 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from scopewright.http import PROBES, Answer, Certificate, HttpLimits, HttpServer
-from scopewright.issuer.authentication.replay import ReplayStore
+from scopewright.http import Answer, Certificate, HttpLimits, HttpServer
 from scopewright.issuer.build import IssuerSettings, build_issuer
-from scopewright.issuer.observability import audit
 from scopewright.issuer.protocol.errors import ErrorCode, OAuthError, unavailable
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.service import Issuer
-from scopewright.issuer.serving.workers import HEARTBEAT_INTERVAL_SECONDS, OnReady, Worker
 from scopewright.issuer.users.settings import UserEndpointSettings
+from scopewright.serving import audit
+from scopewright.serving.process import run_process, served_probes, until_ready, within_open_files
+from scopewright.serving.replay import ReplayStore
+from scopewright.serving.workers import OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
-from scopewright.tracing import tracing
+from scopewright.tracing import Tracing
 
 LIMITS: Final = HttpLimits(body=MAX_BODY_BYTES)
-_OTHER_FILES: Final = 256
-"""Open files in addition to connections."""
-_READY_TIMEOUT_SECONDS: Final = 5.0
-"""After this, one of several workers listens although it is not ready: its answers say what it waits for."""
 
 
 async def serve_issuer(
@@ -50,22 +45,6 @@ async def serve_issuer(
         await server.serve(listener, stop)
     finally:
         announcing.cancel()
-
-
-@asynccontextmanager
-async def observed(issuer: Issuer, listener: socket.socket | None) -> AsyncIterator[None]:
-    """Serve health and metrics on a listener of their own while the block runs."""
-    if listener is None:
-        yield
-        return
-    serving = asyncio.create_task(
-        HttpServer(issuer.observe, refuse=transport_refusal, limits=PROBES).serve(listener), name="observe"
-    )
-    try:
-        yield
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
 
 
 async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
@@ -95,17 +74,10 @@ def run(
 ) -> None:
     """Serve in this process until SIGTERM or SIGINT, on uvloop if it is installed."""
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        if worker.parent_pipe is not None:
-            loop.add_reader(worker.parent_pipe, stop.set)
-        heartbeats = asyncio.create_task(_send_heartbeats(worker.heartbeat), name="heartbeat")
+    async def main(stop: asyncio.Event, traces: Tracing | None) -> None:
         async with open_store() as store, _closed_at_end(settings.users):
             built = build_issuer(
-                replace(settings, writes_snapshot=worker.writes_snapshot),
+                replace(settings, writes_snapshot=worker.is_first_worker),
                 store,
                 writer=store,
                 service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,
@@ -115,9 +87,9 @@ def run(
                 tracing=traces,
             )
             listener = worker.observe() if worker.observe else None
-            async with built.running() as issuer, observed(issuer, listener):
+            async with built.running() as issuer, served_probes(issuer.observe, transport_refusal, listener):
                 if not worker.is_only_worker:
-                    await _until_ready(issuer, stop)
+                    await until_ready(issuer.ready(), stop)
                 await serve_issuer(
                     issuer,
                     listener=worker.listen(),
@@ -126,11 +98,9 @@ def run(
                     stop=stop,
                     on_ready=worker.on_ready,
                 )
-        heartbeats.cancel()
 
-    allowed = _within_open_files(limits)
-    with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
+    allowed = within_open_files(limits)
+    run_process(main, worker, "scopewright-issuer")
 
 
 @asynccontextmanager
@@ -141,39 +111,3 @@ async def _closed_at_end(users: UserEndpointSettings | None) -> AsyncIterator[No
     finally:
         if users is not None:
             await users.store.close()
-
-
-async def _send_heartbeats(heartbeat: Callable[[], None]) -> None:
-    while True:
-        heartbeat()
-        await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
-
-
-def _within_open_files(limits: HttpLimits) -> HttpLimits:
-    """Raise the limit of open files; if that is not enough, lower the number of connections: `accept` must not fail.
-
-    Each connection is an open file. The default limit of many systems is 1,024.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.most_connections + _OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return limits
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return replace(limits, connections=max(1, allowed - _OTHER_FILES))
-
-
-async def _until_ready(issuer: Issuer, stop: asyncio.Event) -> None:
-    """Requests that other workers can serve must not reach a worker that cannot serve them yet."""
-    waiting = [asyncio.create_task(issuer.ready()), asyncio.create_task(stop.wait())]
-    await asyncio.wait(waiting, timeout=_READY_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

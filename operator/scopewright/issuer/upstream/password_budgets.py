@@ -12,8 +12,8 @@ from typing import Final, Generic, TypeVar
 
 from scopewright.bounded import BoundedDict
 from scopewright.http import network_of
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.upstream.login import PasswordsBusy, TooManyAttempts
+from scopewright.rate_budget import Clock
 
 FREE_ATTEMPTS: Final = 5
 """Of a user from an address, before the delay: 1 s, then twice as long each time."""

@@ -9,13 +9,13 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from scopewright.core.providers.password_hash import PasswordUnusable, password_bytes
 from scopewright.core.providers.static_users import name_key
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.upstream.authenticated_user import AuthenticatedUser
 from scopewright.issuer.upstream.computations import Computations
 from scopewright.issuer.upstream.login import PasswordsBusy, WrongPassword
 from scopewright.issuer.upstream.password_budgets import PasswordAttempt, PasswordBudgets
 from scopewright.issuer.upstream.static_users import StaticUsers
+from scopewright.rate_budget import Clock
 
 MAX_USERNAME: Final = 256
 """Characters of a typed name."""

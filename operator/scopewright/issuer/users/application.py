@@ -14,12 +14,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.session_stores import NOT_SHARED
-from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.user_events import UserEvent
 from scopewright.issuer.observability.user_metrics import PageResult, UserMetrics
 from scopewright.issuer.protocol.errors import OAuthError, from_failure, whole_seconds
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import bridge
 from scopewright.issuer.users.authorization_request import RefusedRequest
@@ -27,6 +25,8 @@ from scopewright.issuer.users.pages import ErrorPage
 from scopewright.issuer.users.pool import PoolExhausted, UserPool
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.responses import error_url, page_response, redirect
+from scopewright.rate_budget import Clock
+from scopewright.serving import audit
 
 log: Final = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from starlette.routing import Route
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.observability.user_events import EndReason
 from scopewright.issuer.observability.user_metrics import UserLoad, UserMetrics
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.session_stores import SessionStoreGuard
 from scopewright.issuer.state.registry import Registry
@@ -42,6 +41,7 @@ from scopewright.issuer.users.step_context import StepContext
 from scopewright.issuer.users.upstream_checks import UpstreamChecks
 from scopewright.issuer.users.upstream_visit import UpstreamVisits
 from scopewright.issuer.users.user_checks import UserChecks
+from scopewright.rate_budget import Clock
 from scopewright.stores.sessions.sealed import SealedSessions
 
 

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from scopewright.api import redirect_uris
 from scopewright.issuer.protocol.request import Form, parameter, parse_form
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.id_token import IdTokenHint
@@ -29,6 +28,7 @@ from scopewright.issuer.users.pages import LoggedOutPage, LogoutPage
 from scopewright.issuer.users.responses import page_response, redirect
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session
+from scopewright.rate_budget import Clock
 
 _PARAMETERS: Final = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
 """The parameters that matter. `logout_hint`, `ui_locales` and unknown ones are ignored."""

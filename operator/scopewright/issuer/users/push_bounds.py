@@ -17,9 +17,9 @@ from typing import Final
 
 from scopewright.bounded import BoundedDict
 from scopewright.http import network_of
-from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users.pushed import KEPT_SECONDS, PUSHED_SECONDS
+from scopewright.rate_budget import Clock, RateBudget, TokenBucket
 
 MAX_LIVE: Final = 1_000
 """Requests of a client in the last 90 s, in one process."""

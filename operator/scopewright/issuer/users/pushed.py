@@ -13,12 +13,12 @@ from typing import Final, TypeVar
 
 from scopewright import base64url
 from scopewright.issuer.protocol.request import Form
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.problems import PageProblem
 from scopewright.issuer.users.stored import Pushed, decode_stored, encode_stored
+from scopewright.rate_budget import Clock
 from scopewright.stores.sessions.sealed import Forget, Save, SealedSessions
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scopewright.issuer.observability.user_events import UserEvent
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request
 from scopewright.issuer.users.attempts import ATTEMPT_SECONDS, Attempts, PendingLogin
@@ -24,6 +23,7 @@ from scopewright.issuer.users.pushed import FoundPushed, PushedRequests
 from scopewright.issuer.users.responses import page_response
 from scopewright.issuer.users.sessions import UserSessions
 from scopewright.issuer.users.stored import Session
+from scopewright.rate_budget import Clock
 
 Log = Callable[[Request, UserEvent, str, Mapping[str, Any]], None]
 """Writes an audit line: the request, the event, its result, and more."""

@@ -14,7 +14,6 @@ from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocation_keys import user_key
 from scopewright.core.revocations import merge_all
 from scopewright.core.user_revocations import ended_sessions, withdrawn_consent
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.users.compare_and_set import retry_lost, save_or_lose
 from scopewright.issuer.users.consents import Consents
 from scopewright.issuer.users.sessions import UserSessions
@@ -29,6 +28,7 @@ from scopewright.issuer.users.stored import (
 )
 from scopewright.issuer.users.user_record import UserRecord, VersionedUser, read_user, user_handle
 from scopewright.issuer.users_admin.records import Records
+from scopewright.rate_budget import Clock
 from scopewright.stores.sessions.sealed import Save, Scanned, SealedSessions
 
 _EMPTY_RECORD_SECONDS: Final = 1.0

@@ -14,9 +14,9 @@ from scopewright.core.records.names import (
     SESSION_KEY_NAME,
     SESSION_KEY_TYPE,
 )
-from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.registry import Registry
+from scopewright.rate_budget import Clock
 from scopewright.stores import Change, ListCompleted, Selection, Store
 
 READ_TIMEOUT_SECONDS: Final = 30.0

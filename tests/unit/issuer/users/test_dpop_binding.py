@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from scopewright.core.records.client import ClientRecord
-from scopewright.issuer.authentication.replay import LocalReplay
+from scopewright.serving.replay import LocalReplay
 from scopewright.verifier.nonces import Nonces
 from tests.harness.clock import Clock
 from tests.harness.samples import ISSUER, NONCE_KEY, PAYROLL, SECRET

@@ -1,4 +1,4 @@
-"""Background tasks of the issuer. A task that ends is logged and restarted, after a longer pause each time."""
+"""Background tasks. A task that ends is logged and restarted, after a longer pause each time."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from scopewright.issuer.rate_budget import Clock
+from scopewright.rate_budget import Clock
 
 log: Final = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class SupervisedTasks:
         self._states: dict[str, _TaskState] = {}
 
     def start(self, name: str, work: Callable[[], Awaitable[None]], *, needed: bool = False) -> None:
-        """`needed`: while the task is down, answers may be wrong, and the issuer is not ready."""
+        """`needed`: while the task is down, answers may be wrong, and the process is not ready."""
         state = self._states[name] = _TaskState(needed, self._monotonic())
         self._tasks.append(asyncio.create_task(self._keep_running(name, work, state), name=name))
 

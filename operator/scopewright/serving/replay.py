@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.rate_budget import Clock
+from scopewright.rate_budget import Clock
 from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, client_of
 from scopewright.verifier.refusals import KeysUnavailable as MemoryFull
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key

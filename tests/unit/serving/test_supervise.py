@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from scopewright.issuer.serving.supervise import STABLE_AFTER_SECONDS, SupervisedTasks
+from scopewright.serving.supervise import STABLE_AFTER_SECONDS, SupervisedTasks
 from tests.harness.clock import Clock
 
 
@@ -18,7 +18,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         made.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("scopewright.issuer.serving.supervise.asyncio.sleep", note)
+    monkeypatch.setattr("scopewright.serving.supervise.asyncio.sleep", note)
     return made
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from scopewright.issuer.serving.counters import SharedCounters
+from scopewright.serving.counters import SharedCounters
 
 
 def test_each_process_counts_in_its_row_and_reads_the_totals() -> None:

@@ -18,13 +18,12 @@ from typing import Final, NoReturn
 
 from scopewright.core.failures import Rejected
 from scopewright.http import BACKLOG
-from scopewright.issuer.observability.metrics import shared_counters
-from scopewright.issuer.serving.counters import SharedCounters, WorkerCounters
+from scopewright.serving.counters import SharedCounters, WorkerCounters
 
 log: Final = logging.getLogger(__name__)
 
 OnReady = Callable[[str], None]
-"""Called once with the issuer's URL, when tokens can be issued."""
+"""Called once with a text for the announcement, such as the URL, when requests can be answered."""
 
 RESTART_PAUSES_SECONDS: Final = (0.1, 0.5, 2.0, 10.0)
 """Before a worker is restarted for the first, second, … time in a row."""
@@ -52,7 +51,7 @@ class Worker:
     heartbeat: Callable[[], None] = lambda: None
     counters: WorkerCounters | None = None
     is_only_worker: bool = True
-    writes_snapshot: bool = True
+    is_first_worker: bool = True
     parent_pipe: int | None = None
 
 
@@ -71,7 +70,7 @@ class _Child:
 
 
 def run_workers(
-    count: int,
+    counters: SharedCounters,
     work: Callable[[Worker], None],
     reserved: socket.socket,
     on_ready: OnReady,
@@ -81,16 +80,17 @@ def run_workers(
 ) -> None:
     """Run until SIGTERM or SIGINT, then until every worker has exited.
 
-    `work` runs in each process. `reserved` is bound to the port with SO_REUSEPORT, and does not listen; `observed` is
-    the same for metrics and health. This function forks: call it without other threads and without an event loop.
+    `counters` have a row for each worker. `work` runs in each process. `reserved` is bound to the port with
+    SO_REUSEPORT, and does not listen; `observed` is the same for metrics and health. This function forks: call it
+    without other threads and without an event loop.
     """
-    _Supervisor(count, work, reserved, on_ready, observed, hung_after).run()
+    _Supervisor(counters, work, reserved, on_ready, observed, hung_after).run()
 
 
 class _Supervisor:
     def __init__(
         self,
-        count: int,
+        counters: SharedCounters,
         work: Callable[[Worker], None],
         reserved: socket.socket,
         on_ready: OnReady,
@@ -103,9 +103,9 @@ class _Supervisor:
         self._observed = observed
         self._hung_after = hung_after
         self._last_check = time.monotonic()
-        self._counters = shared_counters(count)
-        self._heartbeats = SharedCounters(1, count)
-        self._children = [_Child(index) for index in range(count)]
+        self._counters = counters
+        self._heartbeats = SharedCounters(1, counters.rows)
+        self._children = [_Child(index) for index in range(counters.rows)]
         self._parent_pipe = os.pipe()
         self._ready = os.pipe()
         self._signals = os.pipe()
@@ -163,7 +163,7 @@ class _Supervisor:
                     heartbeat=lambda: _increment(self._heartbeats.row(child.index)),
                     counters=self._counters.row(child.index),
                     is_only_worker=False,
-                    writes_snapshot=child.index == 0,
+                    is_first_worker=child.index == 0,
                     parent_pipe=self._parent_pipe[0],
                 )
             )

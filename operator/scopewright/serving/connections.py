@@ -1,4 +1,4 @@
-"""Metrics of the issuer's connections: count, memory, and those that the server closed."""
+"""Metrics of connections: count, memory, and those that the server closed."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from scopewright.http import ConnectionState, ConnectionUsage
-from scopewright.issuer.serving.counters import WorkerCounters
+from scopewright.serving.counters import WorkerCounters
 
 _STATES: Final = tuple(state.name.lower() for state in ConnectionState)
 _CAUSES: Final = ("evicted", "address_limit", "timed_out")
@@ -24,9 +24,13 @@ COLUMNS: Final = _LIMIT + 1
 
 
 class ConnectionMetrics:
-    """Counts for one process, in its counters from column `first` on. Exports the sums of all processes."""
+    """Counts for one process, in its counters from column `first` on. Exports the sums of all processes.
 
-    def __init__(self, counters: WorkerCounters, first: int) -> None:
+    `prefix` is that of the names, such as `scopewright_issuer`.
+    """
+
+    def __init__(self, counters: WorkerCounters, first: int, prefix: str) -> None:
+        self._prefix = prefix
         self._counters = counters
         self._first = first
         self.usage: Callable[[], ConnectionUsage] = lambda: ConnectionUsage(Counter(), 0, 0)
@@ -49,23 +53,23 @@ class ConnectionMetrics:
     def collect(self) -> Iterator[Metric]:
         totals = self._counters.shared.totals()[self._first : self._first + COLUMNS]
         connections = GaugeMetricFamily(
-            "scopewright_issuer_connections", "Open connections, by what they wait for.", labels=["state"]
+            f"{self._prefix}_connections", "Open connections, by what they wait for.", labels=["state"]
         )
         for state, column in _OPEN.items():
             connections.add_metric([state], totals[column])
         yield connections
         yield GaugeMetricFamily(
-            "scopewright_issuer_connection_memory_bytes",
+            f"{self._prefix}_connection_memory_bytes",
             "Memory of open connections, including requests and answers that wait.",
             totals[_USED],
         )
         yield GaugeMetricFamily(
-            "scopewright_issuer_connection_memory_limit_bytes",
+            f"{self._prefix}_connection_memory_limit_bytes",
             "Memory limit of connections, of all processes. Beyond it, the longest idle connections are closed.",
             totals[_LIMIT],
         )
         closed = CounterMetricFamily(
-            "scopewright_issuer_connections_closed",
+            f"{self._prefix}_connections_closed",
             "Connections closed by the server, by cause (memory limit, limit of the address, timeout) and by what they "
             "waited for.",
             labels=["cause", "state"],
@@ -74,7 +78,7 @@ class ConnectionMetrics:
             closed.add_metric([cause, state], totals[column])
         yield closed
         refused = CounterMetricFamily(
-            "scopewright_issuer_transport_refusals",
+            f"{self._prefix}_transport_refusals",
             "Requests refused before they reached an endpoint, by HTTP status; tls: failed handshakes.",
             labels=["reason"],
         )

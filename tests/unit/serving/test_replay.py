@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.authentication.replay import LOCAL_CAPACITY, LocalReplay, SharedReplay, _Shares
+from scopewright.serving.replay import LOCAL_CAPACITY, LocalReplay, SharedReplay, _Shares
 from tests.harness.clock import Clock
 from tests.harness.issuer import IssuerHarness, settle
 from tests.unit.issuer.assertions import assertion, present, with_pair
