@@ -1,6 +1,8 @@
 """The DPoP rules of a verifier: whether a token needs a proof, and whether a proof fits its request (RFC 9449)."""
 
+import copy
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Self
 
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
@@ -31,6 +33,12 @@ class DpopRules:
         self._replay = replay or ReplayMemory(clock=clock)
         self._clock = clock
         self._leeway = leeway
+
+    def with_required(self, required: bool) -> Self:
+        """The same rules, with the same used proofs, for an API that requires DPoP or does not."""
+        other = copy.copy(self)
+        other.required = required
+        return other
 
     def nonce(self) -> str | None:
         return self.nonces.current(self._clock()) if self.nonces is not None else None

@@ -105,12 +105,15 @@ class Verifier:
             **(defaults | options),
         )
 
-    def for_audience(self, audience: str) -> Self:
-        """A verifier of tokens for another audience, with the same options.
+    def for_audience(self, audience: str, *, dpop_required: bool | None = None) -> Self:
+        """A verifier of tokens for another audience, with the same options. `dpop_required` replaces this one's.
 
         It shares the keys, the revocations, the HTTP client and the used proofs of this one, and caches its own tokens.
         """
         other = copy.copy(self)
+        if dpop_required is not None:
+            other._dpop = self._dpop.with_required(dpop_required)  # noqa: SLF001  # of the same class
+            other.dpop_required = other.may_require_dpop = dpop_required
         other.policy = dataclasses.replace(self.policy, audience=audience)
         other._verified = TokenCache(self._verified.size)  # noqa: SLF001  # of the same class
         return other

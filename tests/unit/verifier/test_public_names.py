@@ -66,7 +66,7 @@ Verifier(issuer, audience, *, scopes=(), allow_http=(), leeway=60.0, algorithms=
 max_token_bytes=16384, cache_size=10000, dpop_required=False, dpop_algorithms=('ES256', 'ES384', 'RS256', 'PS256', \
 'EdDSA', 'Ed25519'), replay=None, nonces=None, revocations=False, introspection=None)
 Verifier.cached(token, *, scopes=())
-Verifier.for_audience(audience)
+Verifier.for_audience(audience, *, dpop_required=None)
 Verifier.from_env(*, issuer=None, audience=None, **options)
 Verifier.has_verified(token)
 Verifier.nonce()
