@@ -1,0 +1,118 @@
+"""The APIs of a gateway, and which of them a request is for. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from scopewright.gateway.refusals import GatewayReason, GatewayRefused
+from scopewright.verifier.protection import Protection
+from scopewright.verifier.refusals import Reason, TokenRejected
+from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.rules import Rule, Rules
+from scopewright.verifier.verifier import Verifier
+
+
+@dataclass(eq=False, slots=True)
+class GatewayApi:
+    """One API. `key` is that of its ResourceServer, such as `payroll/payroll`; `verifier` is for its audience."""
+
+    key: str
+    hostnames: tuple[str, ...]
+    rules: Rules
+    verifier: Verifier
+    protection: Protection = field(init=False)
+    """Makes the challenges."""
+    requirements: dict[str, Requirement] = field(init=False)
+    """By the name of the rule."""
+
+    def __post_init__(self) -> None:
+        self.protection = Protection(self.verifier, dpop=True)
+        self.requirements = {
+            rule.name: Requirement(frozenset(rule.scopes), rule.any_scope, rule.roles) for rule in self.rules.rules
+        }
+
+    def rule(self, method: str, below: Sequence[str]) -> Rule:
+        """The rule for segments below the base path. Raises `TokenRejected` if there is none, and `PathRefused`."""
+        rule = self.rules.find(method, below)
+        if rule is None:
+            raise TokenRejected(Reason.NO_RULE)
+        return rule
+
+
+class HostnameClaim(NamedTuple):
+    """A hostname and base path that belong to a ResourceServer, also after it is deleted."""
+
+    hostname: str
+    base_path: tuple[str, ...]
+
+
+class _Place(NamedTuple):
+    """What is at a base path. Without `api` every request is refused."""
+
+    base: tuple[str, ...]
+    api: GatewayApi | None
+
+
+class ApiTable:
+    """All APIs of a gateway. Replaced as a whole when a record changes.
+
+    `claims` are those of all ResourceServers. A claim without an API refuses its requests: those of a deleted API do
+    not become those of another API on the same hostname. The same base path of two APIs refuses the requests of both.
+    """
+
+    def __init__(self, apis: Iterable[GatewayApi] = (), claims: Iterable[HostnameClaim] = ()) -> None:
+        hosts: dict[str, dict[tuple[str, ...], GatewayApi | None]] = {}
+        self.apis: Final = tuple(apis)
+        for api in self.apis:
+            for hostname in api.hostnames:
+                places = hosts.setdefault(hostname, {})
+                base = api.rules.base_segments
+                places[base] = None if base in places else api
+        for claim in claims:
+            hosts.setdefault(claim.hostname, {}).setdefault(claim.base_path, None)
+        self._hosts = {hostname: _Host(places.items()) for hostname, places in hosts.items()}
+
+    def find(self, hostname: str, segments: tuple[str, ...]) -> tuple[GatewayApi, tuple[str, ...]]:
+        """The API with the longest base path of a canonical path, and the segments below it.
+
+        Raises `GatewayRefused`, also if the path leads to another API in another case.
+        """
+        host = self._hosts.get(hostname)
+        place = host.find(segments) if host is not None else None
+        if place is None or place.api is None:
+            raise GatewayRefused(GatewayReason.NO_API)
+        return place.api, segments[len(place.base) :] if place.base else segments
+
+
+class _Host:
+    """The APIs at one hostname."""
+
+    def __init__(self, places: Iterable[tuple[tuple[str, ...], GatewayApi | None]]) -> None:
+        longest_first = sorted((_Place(base, api) for base, api in places), key=lambda place: -len(place.base))
+        self._exact = [(len(place.base), place.base, place) for place in longest_first]
+        self._folded = [(length, _folded(base), place) for length, base, place in self._exact]
+        self._deepest = self._exact[0][0]
+
+    def find(self, segments: tuple[str, ...]) -> _Place | None:
+        exact = _first(self._exact, segments)
+        if not self._deepest:
+            return exact
+        folded = _first(self._folded, _folded(segments[: self._deepest]))
+        if folded is exact or folded is None:
+            return exact
+        if exact is None:
+            return folded if folded.api is not None and not folded.api.rules.case_sensitive else None
+        # Proxies differ in whether they choose a service by case: its rules would be those of another API.
+        raise GatewayRefused(GatewayReason.AMBIGUOUS_CASE)
+
+
+def _first(places: list[tuple[int, tuple[str, ...], _Place]], segments: tuple[str, ...]) -> _Place | None:
+    for length, base, place in places:
+        if segments[:length] == base:
+            return place
+    return None
+
+
+def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """Without case. Some letters become ASCII in upper case alone, such as the long s."""
+    return tuple(segment.lower() if segment.isascii() else segment.upper().lower() for segment in segments)
