@@ -48,16 +48,22 @@ def canonical_path(target: bytes) -> tuple[str, ...]:
 
 def canonical_segments(path: str) -> tuple[str, ...]:
     """The segments of a decoded path, as a framework routes on it. Raises `PathRefused` as `canonical_path` does."""
-    if not is_canonical(path):
+    segments = _segments_if_canonical(path)
+    if segments is None:
         raise PathRefused("it has an empty or dot segment, or a character that services read in different ways")
-    return split_path(path)
+    return segments
 
 
 def is_canonical(path: str) -> bool:
     """Whether all services read a decoded path in the same way."""
+    return _segments_if_canonical(path) is not None
+
+
+def _segments_if_canonical(path: str) -> tuple[str, ...] | None:
     if len(path) > MAX_PATH_CHARACTERS or _AMBIGUOUS.search(path) or (path and not path.startswith("/")):
-        return False
-    return all(segment and segment not in DOT_SEGMENTS for segment in split_path(path))
+        return None
+    segments = split_path(path)
+    return segments if "" not in segments and DOT_SEGMENTS.isdisjoint(segments) else None
 
 
 def has_ambiguous_escape(path: str) -> bool:
