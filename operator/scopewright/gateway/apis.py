@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from scopewright.core.records.resource_server import HostnameClaim
 from scopewright.gateway.refusals import GatewayReason, GatewayRefused
 from scopewright.verifier.protection import Protection
 from scopewright.verifier.refusals import Reason, TokenRejected
@@ -39,13 +40,6 @@ class GatewayApi:
         return rule
 
 
-class HostnameClaim(NamedTuple):
-    """A hostname and base path that belong to a ResourceServer, also after it is deleted."""
-
-    hostname: str
-    base_path: tuple[str, ...]
-
-
 class _Place(NamedTuple):
     """What is at a base path. Without `api` every request is refused."""
 
@@ -56,8 +50,9 @@ class _Place(NamedTuple):
 class ApiTable:
     """All APIs of a gateway. Replaced as a whole when a record changes.
 
-    `claims` are those of all ResourceServers. A claim without an API refuses its requests: those of a deleted API do
-    not become those of another API on the same hostname. The same base path of two APIs refuses the requests of both.
+    `claims` are those of all ResourceServers. Where the ResourceServer of a claim serves no hostname, because it is
+    deleted or cannot be read, requests are refused: they do not become those of another API around it. Those to a base
+    path that two APIs have are refused too.
     """
 
     def __init__(self, apis: Iterable[GatewayApi] = (), claims: Iterable[HostnameClaim] = ()) -> None:
@@ -68,8 +63,10 @@ class ApiTable:
                 places = hosts.setdefault(hostname, {})
                 base = api.rules.base_segments
                 places[base] = None if base in places else api
+        serving = {api.key for api in self.apis if api.hostnames}
         for claim in claims:
-            hosts.setdefault(claim.hostname, {}).setdefault(claim.base_path, None)
+            if claim.key not in serving:
+                hosts.setdefault(claim.hostname, {}).setdefault(claim.location.segments, None)
         self._hosts = {hostname: _Host(places.items()) for hostname, places in hosts.items()}
 
     def find(self, hostname: str, segments: tuple[str, ...]) -> tuple[GatewayApi, tuple[str, ...]]:

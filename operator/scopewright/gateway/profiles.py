@@ -47,8 +47,7 @@ class Profile:
         return not self.target_header
 
 
-@dataclass(frozen=True, slots=True)
-class AuthRoute:
+class AuthRoute(NamedTuple):
     """The path of a request to the gateway. `rest` is what follows the hostname."""
 
     profile: Profile
