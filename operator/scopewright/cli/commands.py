@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from scopewright.cli import library_commands, options, users
+from scopewright.cli import export_command, library_commands, options, users
 from scopewright.cli.connections import connected_api, opened_store
 from scopewright.cli.event_loop import on_signals, run_loop
 from scopewright.cli.settings import (
@@ -35,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(users.app, name="users")
+app.add_typer(export_command.app, name="export")
 
 
 def run() -> None:

@@ -1,0 +1,91 @@
+"""The rules of an API as JSON, for `rules=` of the middleware."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from scopewright.api import ResourceServer
+from scopewright.cli.library_commands import write_output
+from scopewright.core.failures import Rejected
+from scopewright.core.http_rules import http_access, rules_of
+from scopewright.core.objects import Ref
+from scopewright.plan.compare import ManifestSource
+from scopewright.plan.output.lines import clean, json_text
+from scopewright.verifier.rules import Rules, RulesInvalid
+
+INVALID: Final = 1
+NOT_EXPORTED: Final = 2
+
+
+def export_rules(directory: str, resource_server: str | None, output_dir: Path | None) -> int:
+    """Write the rules and return the exit code. Nothing is written if anything in the directory is invalid."""
+    try:
+        source = ManifestSource.read(directory)
+        if source.manifests.problems:
+            return _failed(INVALID, *map(str, source.manifests.problems))
+        servers = _chosen(_with_rules(source), resource_server, directory, several=output_dir is not None)
+        exported: dict[Ref, Rules] = {}
+        problems: list[str] = []
+        for ref, server in servers.items():
+            try:
+                exported[ref] = rules_of(http_access(server), server.effective_audience)
+            except RulesInvalid as error:
+                problems.append(f"{source.find(ref, _field(server, error.rule))}: {ref}: {error}")
+        if problems:
+            return _failed(INVALID, *problems)
+        _write(exported, output_dir)
+    except Rejected as error:
+        return _failed(NOT_EXPORTED, *error.message.splitlines())
+    return 0
+
+
+def _with_rules(source: ManifestSource) -> dict[Ref, ResourceServer]:
+    servers = {
+        ref: ResourceServer.model_validate(manifest)
+        for ref, manifest in sorted(source.manifests.objects.items())
+        if ref.kind == ResourceServer.KIND
+    }
+    return {ref: server for ref, server in servers.items() if server.spec.http is not None}
+
+
+def _chosen(
+    servers: Mapping[Ref, ResourceServer], name: str | None, directory: str, *, several: bool
+) -> dict[Ref, ResourceServer]:
+    if not servers:
+        raise Rejected("NoRules", f"no ResourceServer in {directory} has rules: add spec.http to one")
+    names = [f"{ref.namespace}/{ref.name}" for ref in servers]
+    if name is not None:
+        chosen = {ref: server for ref, server in servers.items() if f"{ref.namespace}/{ref.name}" == name}
+        if not chosen:
+            raise Rejected("NoRules", f"--resource-server {name} is none of those with rules: {', '.join(names)}")
+        return chosen
+    if len(servers) > 1 and not several:
+        message = "several ResourceServers have rules: pass one of these as --resource-server, or pass --output-dir:"
+        raise Rejected("SeveralRules", "\n".join([message, *names]))
+    return dict(servers)
+
+
+def _field(server: ResourceServer, rule: str) -> tuple[str | int, ...]:
+    """Where the rule is in the manifest."""
+    named = server.spec.http.rules if server.spec.http else ()
+    index = next((index for index, found in enumerate(named) if found.name == rule), None)
+    return ("spec", "http") if index is None else ("spec", "http", "rules", index)
+
+
+def _write(exported: Mapping[Ref, Rules], output_dir: Path | None) -> None:
+    texts = {ref: json_text(found.document()) for ref, found in exported.items()}
+    if output_dir is None:
+        write_output("".join(texts.values()))
+        return
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for ref, text in texts.items():
+            (output_dir / f"{ref.namespace}.{ref.name}.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Rejected("CannotWrite", f"{output_dir} cannot be written: {error.strerror}") from None
+
+
+def _failed(code: int, *lines: str) -> int:
+    sys.stderr.write("scopewright: " + "\n  ".join(map(clean, lines)) + "\n")
+    return code
