@@ -14,6 +14,7 @@ from scopewright.verifier.paths import path_below_root, url_of
 from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.subprotocol import offered_token, without_token
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -46,6 +47,7 @@ def token_middleware(
     realm: str | None = None,
     base_url: _BaseUrl | None = None,
     websocket_subprotocol: bool = False,
+    resource_metadata: bool | ResourceMetadata | None = None,
 ) -> _Middleware:
     """A middleware for `web.Application(middlewares=[…])`, before those that need the token.
 
@@ -64,15 +66,28 @@ def token_middleware(
 
     With `websocket_subprotocol` a websocket may send its token as the subprotocol `bearer.scopewright.<token>`, besides
     one of the application: the websockets of browsers have no headers. The handler does not see that subprotocol.
+
+    With `resource_metadata` the API describes itself (RFC 9728): the document is served without a token at
+    `/.well-known/oauth-protected-resource` and the audience's path, and challenges contain its URL. True describes the
+    verifier, whose one audience must be the URL of the API. A sub-application does not get these requests: add the
+    middleware to the application itself.
     """
     check_base_url(base_url)
     protection = Protection(
-        verifier, scopes=scopes, public=public, optional=optional, realm=realm, dpop=base_url is not None
+        verifier,
+        scopes=scopes,
+        public=public,
+        optional=optional,
+        realm=realm,
+        dpop=base_url is not None,
+        resource_metadata=resource_metadata,
     )
     authentication = _RequestAuthentication(protection, base_url, websocket_subprotocol)
 
     @web.middleware
     async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if (metadata := protection.metadata_for(request.method, request.path)) is not None:
+            return web.Response(body=metadata.document(), headers=metadata.headers())
         nonce = protection.nonce_headers(_values(request, "DPoP"))
         try:
             response = await handler(await authentication.authenticated(request))

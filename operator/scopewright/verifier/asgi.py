@@ -10,6 +10,7 @@ from scopewright.verifier.protection import Protection, check_base_url
 from scopewright.verifier.received import request_of_scope
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.subprotocol import with_token_in_header
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -67,6 +68,7 @@ def protect(
     realm: str | None = None,
     base_url: BaseUrl | None = None,
     websocket_subprotocol: bool = False,
+    resource_metadata: bool | ResourceMetadata | None = None,
 ) -> "RequireToken":
     """`app` behind a `RequireToken`."""
     return RequireToken(
@@ -78,6 +80,7 @@ def protect(
         realm=realm,
         base_url=base_url,
         websocket_subprotocol=websocket_subprotocol,
+        resource_metadata=resource_metadata,
     )
 
 
@@ -100,6 +103,10 @@ class RequireToken:
     With `websocket_subprotocol` a websocket may send its token as the subprotocol `bearer.scopewright.<token>`, besides
     one of the application: the websockets of browsers have no headers. The application gets it in the header
     Authorization.
+
+    With `resource_metadata` the API describes itself (RFC 9728): the document is served without a token at
+    `/.well-known/oauth-protected-resource` and the audience's path, and challenges contain its URL. True describes the
+    verifier, whose one audience must be the URL of the API.
     """
 
     def __init__(
@@ -113,13 +120,20 @@ class RequireToken:
         realm: str | None = None,
         base_url: BaseUrl | None = None,
         websocket_subprotocol: bool = False,
+        resource_metadata: bool | ResourceMetadata | None = None,
     ) -> None:
         check_base_url(base_url)
         self.app = app
         self.base_url = base_url
         self.websocket_subprotocol = websocket_subprotocol
         self.protection = Protection(
-            verifier, scopes=scopes, public=public, optional=optional, realm=realm, dpop=base_url is not None
+            verifier,
+            scopes=scopes,
+            public=public,
+            optional=optional,
+            realm=realm,
+            dpop=base_url is not None,
+            resource_metadata=resource_metadata,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,6 +145,10 @@ class RequireToken:
                 f"a connection of type {scope['type']!r} cannot carry a token; http and websocket are supported"
             )
         request = request_of_scope(scope, self.base_url)
+        metadata = self.protection.metadata_for(request.method, request.path) if scope["type"] == "http" else None
+        if metadata is not None:
+            await _answer_with(metadata, request.method, send)
+            return
         handler = _RefusalHandler(scope, send, self.protection, request.dpop)
         try:
             if self.websocket_subprotocol and scope["type"] == "websocket":
@@ -148,6 +166,11 @@ class RequireToken:
         except TokenRejected as refusal:
             self.protection.log(refusal, "GET", scope["path"])
             raise
+
+
+async def _answer_with(metadata: ResourceMetadata, method: str, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _encoded(metadata.headers())})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else metadata.document()})
 
 
 class _RefusalHandler:

@@ -26,7 +26,7 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 _BaseUrl = str | Callable[[Any], str] | None
 
 _ATTRIBUTE: Final = "scopewright_request"
-_PROTECTION_KEYS: Final = ("scopes", "public", "optional", "realm")
+_PROTECTION_KEYS: Final = ("scopes", "public", "optional", "realm", "resource_metadata")
 _VERIFIER_KEYS: Final = tuple(inspect.signature(Verifier).parameters)
 
 
@@ -41,9 +41,9 @@ class TokenMiddleware:
     """Passes requests with a valid token to the view, and answers all others with 400, 401, 403 or 503 and JSON.
 
     `settings.SCOPEWRIGHT` is a dict: `issuer`, `audience` and other arguments of `Verifier` (or `verifier`: an
-    instance, or its dotted path), and the options of `RequireToken`: `scopes`, `public`, `optional`, `realm` and
-    `base_url`. A function as `base_url` gets the HttpRequest. A request with a verified token needs no CSRF token,
-    because a browser does not add an access token by itself.
+    instance, or its dotted path), and the options of `RequireToken`: `scopes`, `public`, `optional`, `realm`,
+    `base_url` and `resource_metadata`. A function as `base_url` gets the HttpRequest. A request with a verified token
+    needs no CSRF token, because a browser does not add an access token by itself.
     """
 
     sync_capable = True
@@ -59,6 +59,8 @@ class TokenMiddleware:
         if iscoroutinefunction(self):
             return self._answer_async(request)
         handled = _HandledRequest(request, self.protection, self.base_url)
+        if (document := handled.metadata_response()) is not None:
+            return document
         try:
             handled.accept(self.protection.token_sync(handled.received))
         except (TokenRejected, KeysUnavailable) as refusal:
@@ -67,6 +69,8 @@ class TokenMiddleware:
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponse:
         handled = _HandledRequest(request, self.protection, self.base_url)
+        if (document := handled.metadata_response()) is not None:
+            return document
         try:
             handled.accept(await self.protection.token(handled.received))
         except (TokenRejected, KeysUnavailable) as refusal:
@@ -156,6 +160,10 @@ class _HandledRequest:
         self.received = _received(request, base_url)
         self._request = request
         self._protection = protection
+
+    def metadata_response(self) -> HttpResponse | None:
+        metadata = self._protection.metadata_for(self.received.method, self.received.path)
+        return None if metadata is None else HttpResponse(metadata.document(), headers=dict(metadata.headers()))
 
     def accept(self, token: Token | None) -> None:
         self.token = token

@@ -3,20 +3,21 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, HTTPException, Response, Security, WebSocketException, status
+from fastapi import Depends, FastAPI, HTTPException, Response, Security, WebSocketException, status
 from fastapi.openapi.models import HTTPBearer
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
 from scopewright.verifier.frameworks import refusal_as
-from scopewright.verifier.paths import Scope
+from scopewright.verifier.paths import Scope, routed_path
 from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
 from scopewright.verifier.received import request_of_scope
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.subprotocol import with_token_in_header
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -42,7 +43,8 @@ class TokenAuth(SecurityBase):
     A token needs the scopes of the route, of its routers and application, and `scopes`. Refusals are HTTPExceptions
     with the headers of RFC 6750 §3 (and `TokenRejected` or `KeysUnavailable`); a websocket is closed with 1008 before
     it is accepted. `scheme_name` and `description` are shown on the page /docs. `base_url` accepts DPoP, and
-    `websocket_subprotocol` the tokens of browsers' websockets, as in `RequireToken`.
+    `websocket_subprotocol` the tokens of browsers' websockets, as in `RequireToken`. With `resource_metadata`, call
+    `add_metadata_route` too: a dependency has no route of its own.
     """
 
     def __init__(
@@ -53,11 +55,14 @@ class TokenAuth(SecurityBase):
         realm: str | None = None,
         base_url: str | Callable[[Scope], str] | None = None,
         websocket_subprotocol: bool = False,
+        resource_metadata: bool | ResourceMetadata | None = None,
         scheme_name: str = "AccessToken",
         description: str = "An access token of the issuer (RFC 9068).",
     ) -> None:
         check_base_url(base_url)
-        self.protection = Protection(verifier, scopes=scopes, realm=realm, dpop=base_url is not None)
+        self.protection = Protection(
+            verifier, scopes=scopes, realm=realm, dpop=base_url is not None, resource_metadata=resource_metadata
+        )
         self.base_url = base_url
         self.websocket_subprotocol = websocket_subprotocol
         self.scheme_name = scheme_name
@@ -88,6 +93,15 @@ class TokenAuth(SecurityBase):
             return self.checked(token, requirement, connection)
 
         return required
+
+    def add_metadata_route(self, app: FastAPI) -> None:
+        """Serves the protected resource metadata (RFC 9728), before all routes and without their dependencies.
+
+        Call it before the application starts. Raises ValueError without `resource_metadata`.
+        """
+        if not self.protection.has_metadata:
+            raise ValueError("add_metadata_route needs TokenAuth(verifier, resource_metadata=True)")
+        app.add_middleware(_MetadataMiddleware, protection=self.protection)
 
     async def verified(self, connection: HTTPConnection, response: Response, *, optional: bool) -> Token | None:
         """The verified token, which may lack the scopes of the route. Raises HTTPException or WebSocketException."""
@@ -148,6 +162,20 @@ def _requirement_of(scopes: tuple[str, ...]) -> Requirement:
     if len(letters) >= _MANY_LETTERS or not all(letter.isalnum() for letter in letters):
         raise TypeError('scopes= of Security takes a list: write scopes=["payroll.read"] and not scopes="payroll.read"')
     return Requirement.of(scopes)
+
+
+class _MetadataMiddleware:
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], protection: Protection) -> None:
+        self._app = app
+        self._protection = protection
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        is_http = scope["type"] == "http"
+        metadata = self._protection.metadata_for(scope["method"], routed_path(scope)) if is_http else None
+        if metadata is None:
+            await self._app(scope, receive, send)
+        else:
+            await Response(metadata.document(), headers=dict(metadata.headers()))(scope, receive, send)
 
 
 class _OptionalTokenAuth(SecurityBase):

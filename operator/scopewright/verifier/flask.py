@@ -1,7 +1,7 @@
 """Protects a Flask application, or one of its blueprints. Refusals are werkzeug HTTPExceptions."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -13,6 +13,7 @@ from scopewright.verifier.protection import Protection, RefusalResponse, check_b
 from scopewright.verifier.received import Environ, request_of_environ
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
@@ -47,16 +48,27 @@ class TokenAuth:
         optional: Iterable[str] = (),
         realm: str | None = None,
         base_url: str | Callable[[Environ], str] | None = None,
+        resource_metadata: bool | ResourceMetadata | None = None,
     ) -> None:
         check_base_url(base_url)
         self.base_url = base_url
         self.protection = Protection(
-            verifier, scopes=scopes, public=public, optional=optional, realm=realm, dpop=base_url is not None
+            verifier,
+            scopes=scopes,
+            public=public,
+            optional=optional,
+            realm=realm,
+            dpop=base_url is not None,
+            resource_metadata=resource_metadata,
         )
         self._undecorated: WeakSet[Callable[..., Any]] = WeakSet()
 
     def init_app(self, app: Flask | Blueprint) -> None:
         """Protects all requests of the application, or all views of the blueprint. Call it once for each."""
+        if isinstance(app, Flask):
+            self._serve_metadata_first(app.before_request_funcs)
+        else:
+            app.record_once(lambda state: self._serve_metadata_first(state.app.before_request_funcs))
         app.before_request(self._verify)
         app.after_request(_add_headers)
 
@@ -95,6 +107,14 @@ class TokenAuth:
         if self not in tokens:
             raise RuntimeError(_NOT_VERIFIED)
         return tokens[self]
+
+    def _serve_metadata_first(self, functions: MutableMapping[Any, list[Any]]) -> None:
+        """Before all functions of the application: another `TokenAuth` would ask for a token."""
+        functions.setdefault(None, []).insert(0, self._metadata_response)
+
+    def _metadata_response(self) -> Response | None:
+        metadata = self.protection.metadata_for(request.method, request.path)
+        return None if metadata is None else Response(metadata.document(), headers=metadata.headers())
 
     def _verify(self) -> None:
         environ = request.environ

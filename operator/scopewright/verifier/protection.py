@@ -11,6 +11,7 @@ from scopewright.verifier.patterns import AuthenticationByPath, PathAuthenticati
 from scopewright.verifier.refusal_log import RefusalLog, expects_url
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata, metadata_of
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier, require_verifier
 
@@ -53,6 +54,7 @@ class Protection:
         optional: Iterable[str] = (),
         realm: str | None = None,
         dpop: bool = False,
+        resource_metadata: bool | ResourceMetadata | None = None,
     ) -> None:
         require_verifier(verifier)
         if verifier.may_require_dpop and not dpop:
@@ -66,6 +68,23 @@ class Protection:
         self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if dpop else ("Bearer",)
         self._log = RefusalLog()
         self._schemes = ("bearer", "dpop") if dpop else ("bearer",)
+        self._metadata = metadata_of(
+            resource_metadata,
+            verifier,
+            scopes=self.scopes,
+            dpop_algorithms=verifier.dpop_algorithms if dpop else (),
+            dpop_required=verifier.dpop_required,
+        )
+        self._metadata_url = None if self._metadata is None else self._metadata.url
+
+    @property
+    def has_metadata(self) -> bool:
+        return self._metadata is not None
+
+    def metadata_for(self, method: str, path: str | None) -> ResourceMetadata | None:
+        """The metadata if a request is for its document, which needs no token. `path` is that of `ReceivedRequest`."""
+        metadata = self._metadata
+        return metadata if metadata is not None and metadata.answers(method, path) else None
 
     async def token(self, request: ReceivedRequest, *, optional: bool = False) -> Token | None:
         """The verified token of a request; None if it needs no token, and has none or is on a public path.
@@ -156,8 +175,11 @@ class Protection:
         used = refusal.scheme if refusal.scheme in self.offered else self.offered[0]
         schemes = self.offered if refusal.status == 401 else (used,)
         refusal.proof_algorithms = algorithms = self.verifier.dpop_algorithms
+        url = self._metadata_url
         return [
-            refusal.challenge(self.realm, scheme) if scheme == used else challenge(scheme, self.realm, {}, algorithms)
+            refusal.challenge(self.realm, scheme, url)
+            if scheme == used
+            else challenge(scheme, self.realm, {}, algorithms, url)
             for scheme in schemes
         ]
 

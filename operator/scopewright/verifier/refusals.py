@@ -146,12 +146,17 @@ class TokenRejected(Exception):
     def www_authenticate(self) -> str:
         return self.challenge()
 
-    def challenge(self, realm: str | None = None, scheme: str | None = None) -> str:
-        """The value of the `WWW-Authenticate` header (RFC 6750 §3, RFC 9449 §7.1)."""
+    def challenge(
+        self, realm: str | None = None, scheme: str | None = None, resource_metadata: str | None = None
+    ) -> str:
+        """The value of the `WWW-Authenticate` header (RFC 6750 §3, RFC 9449 §7.1).
+
+        `resource_metadata` is the URL of the protected resource metadata (RFC 9728 §5.1).
+        """
         parameters = (
             {"error": self.error, "error_description": self.description, "scope": self.scope} if self.error else {}
         )
-        return challenge(scheme or self.scheme, realm, parameters, self.proof_algorithms)
+        return challenge(scheme or self.scheme, realm, parameters, self.proof_algorithms, resource_metadata)
 
 
 def challenge(
@@ -159,9 +164,15 @@ def challenge(
     realm: str | None,
     error_parameters: Mapping[str, str | None],
     proof_algorithms: Sequence[str] = PROOF_ALGORITHMS,
+    resource_metadata: str | None = None,
 ) -> str:
     """One challenge (RFC 9110 §11.6.1) with `error_parameters` and, for DPoP, the algorithms (RFC 9449 §7.1)."""
-    every = {"realm": realm, **error_parameters, "algs": " ".join(proof_algorithms) if scheme == "DPoP" else None}
+    every = {
+        "realm": realm,
+        **error_parameters,
+        "algs": " ".join(proof_algorithms) if scheme == "DPoP" else None,
+        "resource_metadata": resource_metadata,
+    }
     parameters = ", ".join(f'{name}="{quotable(value)}"' for name, value in every.items() if value)
     return f"{scheme} {parameters}" if parameters else scheme
 

@@ -9,6 +9,7 @@ from scopewright.verifier.protection import Protection, ReceivedRequest, check_b
 from scopewright.verifier.received import Environ, request_of_environ
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
@@ -28,6 +29,7 @@ def protect(
     optional: Iterable[str] = (),
     realm: str | None = None,
     base_url: str | Callable[[Environ], str] | None = None,
+    resource_metadata: bool | ResourceMetadata | None = None,
 ) -> Application:
     """Passes requests with a valid token to `app`, with the `Token` as `environ["scopewright.token"]`.
 
@@ -38,11 +40,20 @@ def protect(
     """
     check_base_url(base_url)
     protection = Protection(
-        verifier, scopes=scopes, public=public, optional=optional, realm=realm, dpop=base_url is not None
+        verifier,
+        scopes=scopes,
+        public=public,
+        optional=optional,
+        realm=realm,
+        dpop=base_url is not None,
+        resource_metadata=resource_metadata,
     )
 
     def protected(environ: Environ, start_response: _StartResponse) -> Iterable[bytes]:
         request = request_of_environ(environ, base_url)
+        if (metadata := protection.metadata_for(request.method, request.path)) is not None:
+            start_response("200 OK", metadata.headers())
+            return [b"" if request.method == "HEAD" else metadata.document()]
         handled = _HandledRequest(protection, request, start_response)
         try:
             environ[_TOKEN_KEY] = protection.token_sync(request)

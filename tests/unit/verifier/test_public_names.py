@@ -39,7 +39,7 @@ ReplayMemory(capacity=200000, *, share=0.5, clock=time)
 ReplayMemory.after_fork()
 ReplayMemory.first_use(owner, value, until)
 RequireToken(app, verifier, *, scopes=(), public=(), optional=(), realm=None, base_url=None, \
-websocket_subprotocol=False)
+websocket_subprotocol=False, resource_metadata=None)
 Requirement(scopes=frozenset(), any_of=(), roles=())
 Requirement.check(token)
 Requirement.of(scopes=(), any_of=None, roles=None)
@@ -54,7 +54,7 @@ RevocationFeed(uri=None, every=5.0, outage=600.0)
 Token(subject, client_id, scopes, issuer, audience, expires_at, claims, value, jkt=None, roles=frozenset(), \
 actor=None, sid=None)
 TokenRejected(reason, *, scopes=(), expected='', scheme='')
-TokenRejected.challenge(realm=None, scheme=None)
+TokenRejected.challenge(realm=None, scheme=None, resource_metadata=None)
 TokenVerifier.cached(token, *, scopes=())
 TokenVerifier.nonce()
 TokenVerifier.ready(timeout=5)
@@ -79,7 +79,8 @@ leeway max_token_bytes nonces replay revocations scopes
 bearer_token(authorization, query_string='')
 check(token, keys, policy, now)
 current_token(request)
-protect(app, verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, websocket_subprotocol=False)
+protect(app, verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, websocket_subprotocol=False, \
+resource_metadata=None)
 replay_key(owner, value)
 require(request, *scopes, any_of=None, roles=None)
 """

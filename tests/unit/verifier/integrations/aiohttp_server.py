@@ -74,7 +74,9 @@ def aiohttp_app(verifier: Verifier, record: Record) -> web.Application:
             record.errors.append(repr(error))
             raise
 
-    middleware = for_aiohttp.token_middleware(verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+    middleware = for_aiohttp.token_middleware(
+        verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL, resource_metadata=True
+    )
     app = web.Application(middlewares=[errors, middleware])
     app.router.add_route("*", "/{path:.*}", view)
     return app

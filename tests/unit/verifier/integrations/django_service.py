@@ -26,7 +26,13 @@ def django_service(asynchronous: bool) -> Callable[[Verifier], AbstractContextMa
         def on_error(sender: Any, **_: Any) -> None:
             record.errors.append("signal")
 
-        options = {"verifier": verifier, "public": PUBLIC, "optional": OPTIONAL, "base_url": BASE_URL}
+        options = {
+            "verifier": verifier,
+            "public": PUBLIC,
+            "optional": OPTIONAL,
+            "base_url": BASE_URL,
+            "resource_metadata": True,
+        }
         middleware = ["scopewright.verifier.django.TokenMiddleware"]
         configure_django()
         got_request_exception.connect(on_error)

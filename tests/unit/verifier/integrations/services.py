@@ -77,7 +77,9 @@ def litestar_app(record: Record) -> Any:
 def behind_asgi(app: Callable[[Record], Any]) -> Callable[[Verifier], AbstractContextManager[Service]]:
     def service(verifier: Verifier) -> AbstractContextManager[Service]:
         record = Record()
-        protected = asgi.protect(app(record), verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+        protected = asgi.protect(
+            app(record), verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL, resource_metadata=True
+        )
         return nullcontext(AsgiService(protected, record))
 
     return service
@@ -105,7 +107,9 @@ def wsgi_app(record: Record) -> Any:
 def plain_wsgi(raw_uri: bool) -> Callable[[Verifier], AbstractContextManager[Service]]:
     def service(verifier: Verifier) -> AbstractContextManager[Service]:
         record = Record()
-        protected = wsgi.protect(wsgi_app(record), verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+        protected = wsgi.protect(
+            wsgi_app(record), verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL, resource_metadata=True
+        )
         return nullcontext(WsgiService(protected, record, raw_uri=raw_uri))
 
     return service
@@ -116,7 +120,7 @@ def plain_wsgi(raw_uri: bool) -> Callable[[Verifier], AbstractContextManager[Ser
 
 def fastapi_service(verifier: Verifier) -> AbstractContextManager[Service]:
     record = Record()
-    auth = for_fastapi.TokenAuth(verifier, base_url=BASE_URL)
+    auth = for_fastapi.TokenAuth(verifier, base_url=BASE_URL, resource_metadata=True)
     app = FastAPI(openapi_url=None)
     api = APIRouter(dependencies=[Security(auth)])
 
@@ -165,6 +169,7 @@ def fastapi_service(verifier: Verifier) -> AbstractContextManager[Service]:
         return JSONResponse({}, 500)
 
     app.include_router(api)
+    auth.add_metadata_route(app)
     return nullcontext(AsgiService(app, record))
 
 
@@ -174,7 +179,7 @@ def fastapi_service(verifier: Verifier) -> AbstractContextManager[Service]:
 @contextmanager
 def flask_service(verifier: Verifier) -> Iterator[Service]:
     record = Record()
-    auth = for_flask.TokenAuth(verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL)
+    auth = for_flask.TokenAuth(verifier, public=PUBLIC, optional=OPTIONAL, base_url=BASE_URL, resource_metadata=True)
     app = flask.Flask(__name__, static_folder=None)
     auth.init_app(app)
 
