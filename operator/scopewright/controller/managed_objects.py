@@ -5,7 +5,7 @@ as missing, not as empty.
 import logging
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -45,6 +45,8 @@ _KINDS_BY_RECORD: Final = {("Secret", "client"): "OAuthClient", ("ConfigMap", "r
 ObjectRecord = ClientRecord | ResourceServerRecord | IdentityProviderRecord
 """A record that is deleted with its object."""
 
+K = TypeVar("K", bound=Hashable)
+
 log = logging.getLogger(__name__)
 
 
@@ -66,6 +68,8 @@ class ManagedObjects:
         self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
         self._claimed_hostnames: dict[Ref, HttpLocation] = {}
+        self._servers_at: dict[str, set[Ref]] = {}
+        """By hostname: the ResourceServers whose records have it."""
         self._secrets_by_owner: dict[Hashable, set[Ref]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[Existing]:
@@ -84,20 +88,19 @@ class ManagedObjects:
     def drop(self, ref: Ref) -> None:
         existing = self.objects.pop(ref, None)
         for owner in _owners(existing) if existing else ():
-            self._secrets_by_owner[owner].discard(ref)
-            if not self._secrets_by_owner[owner]:
-                del self._secrets_by_owner[owner]
+            _discard(self._secrets_by_owner, owner, ref)
         self.clients.pop(ref, None)
         self.keys.pop(ref, None)
         self.providers.pop(ref, None)
         if ref.kind == "ConfigMap" and (key := self.key_of(ref)):
-            self.servers.pop(f"{key.namespace}/{key.name}", None)
+            server = self.servers.pop(f"{key.namespace}/{key.name}", None)
+            for hostname in server.http.hostnames if server and server.http else ():
+                _discard(self._servers_at, hostname, key)
         if (audience := self._claimed.pop(ref, None)) is not None:
             self.claims.pop(audience, None)
         if (location := self._claimed_hostnames.pop(ref, None)) is not None:
-            of_host = self.hostname_claims[location.hostname]
-            del of_host[location]
-            if not of_host:
+            del self.hostname_claims[location.hostname][location]
+            if not self.hostname_claims[location.hostname]:
                 del self.hostname_claims[location.hostname]
 
     def record_of(self, key: Ref) -> tuple[Existing | None, ObjectRecord | None]:
@@ -117,6 +120,11 @@ class ManagedObjects:
         kind, *parts = ref.name.split(".")
         of = _KINDS_BY_RECORD.get((ref.kind, kind))
         return Ref(of, *parts) if of and len(parts) == 2 and ref.namespace == self.namespace else None
+
+    def servers_at_claim(self, ref: Ref) -> set[Ref]:
+        """The ResourceServers that serve the hostname of this claim: one of them may lose it, or its paths."""
+        location = self._claimed_hostnames.get(ref)
+        return set(self._servers_at.get(location.hostname, ())) if location else set()
 
     def client_record(self, client: Ref | OAuthClient) -> tuple[Existing | None, ClientRecord | None]:
         """See `record_of`."""
@@ -171,6 +179,8 @@ class ManagedObjects:
                 server = decode(ResourceServerRecord, data)
                 _expect(ref, resource_server_record_name(server.namespace, server.name))
                 self.servers[server.key] = server
+                for at in server.http.hostnames if server.http else ():
+                    self._servers_at.setdefault(at, set()).add(Ref("ResourceServer", server.namespace, server.name))
             elif ref.kind == "ConfigMap" and ref.name == USAGE_NAME:
                 self.usage = decode(UsageRecord, data)
             elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "audience":
@@ -185,6 +195,12 @@ class ManagedObjects:
                 self._claimed_hostnames[ref] = hostname.location
         except (Rejected, UnsupportedAlgorithm) as error:
             log.warning("%s is malformed and will be replaced: %s", ref, error)
+
+
+def _discard(index: dict[K, set[Ref]], key: K, ref: Ref) -> None:
+    index[key].discard(ref)
+    if not index[key]:
+        del index[key]
 
 
 def _owners(existing: Existing) -> tuple[Hashable, ...]:

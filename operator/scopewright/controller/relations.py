@@ -63,7 +63,7 @@ class Relations:
             return {key, *self._index.referrers("OAuthClient", key), *self._grants_waiting_for(key)}
         if ref == Ref("ConfigMap", self._managed.namespace, USAGE_NAME):
             return self._clients_used_since_shown() | self._providers_with_other_stores()
-        keys = self._index.referrers("OAuthClient", ref) | self.holders(ref)
+        keys = self._index.referrers("OAuthClient", ref) | self.holders(ref) | self._managed.servers_at_claim(ref)
         return keys | self._signing_keys(ref) if ref.namespace == self._managed.namespace else keys
 
     def holders(self, secret: Ref) -> Keys:

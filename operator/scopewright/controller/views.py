@@ -110,6 +110,7 @@ class ViewBuilder:
             grants=self._cache.relations.grants_on(ref_of(server)),
             namespaces=self._cache.namespaces,
             claims=managed.claims,
+            hostname_claims=managed.hostname_claims,
             signing=self._signing(now),
             forbidden_keys=self._forbidden_keys(),
             config=self._config,

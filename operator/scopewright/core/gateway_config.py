@@ -1,26 +1,16 @@
 """The platform's configuration of gateways: which namespaces have which hostnames, and what may need no token."""
 
-import re
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
-from scopewright.api.names import HOST, namespace_pattern
+from scopewright.api.http_rules import is_hostname
+from scopewright.api.names import namespace_pattern
 from scopewright.verifier.patterns import PathPattern
 
 SERVICE_SUFFIXES: Final = ("svc", "svc.cluster.local")
 """The names of Services end so. They belong to the namespace in them, whatever the configuration says."""
-
-_HOSTNAME: Final = re.compile(HOST)
-_IP_ADDRESS: Final = re.compile(r"(.*[.])?([0-9]+|0x[0-9a-f]*)")
-"""What URLs take for an IPv4 address: the last label is a number (WHATWG URL §3.5)."""
-_MAX_HOSTNAME: Final = 253
-
-
-def is_hostname(text: str) -> bool:
-    """Whether it is the name of a host in lower case, without port, and not an IP address."""
-    return len(text) <= _MAX_HOSTNAME and bool(_HOSTNAME.fullmatch(text)) and not _IP_ADDRESS.fullmatch(text)
 
 
 def namespace_in(hostname: str, suffix: str) -> str:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from scopewright.api.http_rules import is_hostname
 from scopewright.api.names import EVERY_NAMESPACE
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.gateway_config import SERVICE_SUFFIXES, is_hostname, namespace_in
+from scopewright.core.gateway_config import SERVICE_SUFFIXES, namespace_in
 from scopewright.core.records.resource_server import HttpLocation
 
 HostnameClaims = Mapping[str, Mapping[HttpLocation, str]]

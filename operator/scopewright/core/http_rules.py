@@ -35,6 +35,7 @@ def rules_of(http: HttpAccess, audience: str) -> Rules:
             "audience": audience,
             "basePath": http.base_path,
             "caseSensitive": http.case_sensitive,
+            "refused": http.refused,
             "rules": [
                 {
                     "name": rule.name,

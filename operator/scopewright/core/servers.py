@@ -1,11 +1,12 @@
-"""The plan for one ResourceServer: the claim on its audience, its record, its status."""
+"""The plan for one ResourceServer: the claims on its audience and hostnames, its record, its status."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from scopewright.api import ResourceServer, ScopeGrant
+from scopewright.api.http_rules import HttpStatus
 from scopewright.api.resourceserver import ResourceServerStatus
 from scopewright.api.times import format_duration
 from scopewright.core.access import default_audience
@@ -23,15 +24,26 @@ from scopewright.core.grants import (
     resolve_user_grants,
     sort_key,
 )
+from scopewright.core.hostnames import HostnameClaims
+from scopewright.core.http_in_force import HttpPolicy, audience_is_its_url, http_in_force, unclaimed
+from scopewright.core.http_rules import unauthenticated
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import Deletion, Desired, Existing, Ref, Write, contains_desired, is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.records.codec import config_map_write
-from scopewright.core.records.names import audience_claim_name, resource_server_record_name
-from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord, Role
+from scopewright.core.records.names import audience_claim_name, hostname_claim_name, resource_server_record_name
+from scopewright.core.records.resource_server import (
+    AudienceClaim,
+    HostnameClaim,
+    HttpAccess,
+    ResourceServerRecord,
+    Role,
+)
 
 MAX_CLAIMS: Final = 16
 """Audiences that one ResourceServer may claim until the platform releases some."""
+RESOURCE_METADATA: Final = "ResourceMetadata"
+"""Condition: whether protected resource metadata names the audience (RFC 9728)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,8 @@ class ServerView:
     signing: frozenset[str]
     config: Config
     now: datetime
+    hostname_claims: HostnameClaims = field(default_factory=dict)
+    """The same for claimed hostnames with their base paths."""
     forbidden_keys: frozenset[str] = frozenset()
     """SigningKeys whose algorithm the profile does not allow."""
     beyond_limits: Rejected | None = None
@@ -71,13 +85,16 @@ def plan_server(view: ServerView) -> Plan:
     if is_paused(meta.annotations):
         return _paused_plan(view)
     audience, refusal = _audience(view)
-    record = _record_write(view, audience)
+    policy = HttpPolicy(view.hostname_claims, view.config, view.beyond_limits)
+    http, http_refusal = http_in_force(view.server, _own_http(view), audience, policy)
+    record = _record_write(view, audience, http)
     if (audience or view.record) and not contains_desired(view.record_object, record):
-        writes = (*_claim_write(view, audience), record)
-        # The claim comes first: if the write of one of them is deferred, so is the other.
+        writes = (*_claim_write(view, audience), *_hostname_claim_writes(view, http), record)
+        # Claims come first: if the write of one of them is deferred, so is that of the record.
         _, blocked = split_deferred(writes, view.failed_writes)
-        return _status(view, audience, not_ready(blocked)) if blocked else Plan(writes)
-    return _status(view, audience, _conditions(view, refusal))
+        return _status(view, audience, not_ready(blocked), http) if blocked else Plan(writes)
+    metadata = _metadata_condition(http, audience)
+    return _status(view, audience, (*_conditions(view, refusal or http_refusal), *metadata), http)
 
 
 def _deletion_plan(view: ServerView) -> Plan:
@@ -96,7 +113,8 @@ def _paused_plan(view: ServerView) -> Plan:
     if record is None or record.uid != view.server.uid or not record.audience:
         return _status(view, "", (*waiting("NotServed", "the issuer issues no tokens for it"), PAUSED))
     conditions = _signing_key_missing(view, record.signing_key) or ready("Served", _serves(record.audience))
-    return _status(view, record.audience, (*conditions, PAUSED))
+    metadata = _metadata_condition(record.http, record.audience)
+    return _status(view, record.audience, (*conditions, PAUSED, *metadata), record.http)
 
 
 def _signing_key_missing(view: ServerView, name: str) -> tuple[ConditionUpdate, ...]:
@@ -120,6 +138,36 @@ def _claim_write(view: ServerView, audience: str) -> tuple[Write, ...]:
     claim = AudienceClaim(audience, view.server.namespace, view.server.name)
     ref = Ref("ConfigMap", view.config.namespace, audience_claim_name(audience))
     return (config_map_write(ref, "audience", claim),)
+
+
+def _hostname_claim_writes(view: ServerView, http: HttpAccess | None) -> tuple[Write, ...]:
+    """Return the writes of the claims of hostnames: as for the audience, but that of the default audience too."""
+    server = view.server
+    claims = (HostnameClaim(*at, server.namespace, server.name) for at in unclaimed(http, view.hostname_claims))
+    return tuple(
+        config_map_write(
+            Ref("ConfigMap", view.config.namespace, hostname_claim_name(c.hostname, c.base_path)), "hostname", c
+        )
+        for c in claims
+    )
+
+
+def _own_http(view: ServerView) -> HttpAccess | None:
+    """The hostnames and rules in force. Those of another object with this name are nobody's."""
+    return view.record.http if view.record and view.record.uid == view.server.uid else None
+
+
+def _metadata_condition(http: HttpAccess | None, audience: str) -> tuple[ConditionUpdate, ...]:
+    """Whether clients find the issuer from a 401. Information only: everything else works without it."""
+    if http is None or not http.hostnames or not audience:
+        return ()
+    if audience_is_its_url(http, audience):
+        return (ConditionUpdate(RESOURCE_METADATA, "True", "AudienceIsItsURL", f"clients of {audience} find it there"),)
+    message = (
+        f"the audience {audience} is not a URL at {' or '.join(http.hostnames)}, and so clients cannot find the issuer "
+        f"from a 401 (RFC 9728): set spec.audience to a URL such as https://{http.hostnames[0]}, if they should"
+    )
+    return (ConditionUpdate(RESOURCE_METADATA, "False", "AudienceIsNotItsURL", message, transient=True),)
 
 
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
@@ -152,7 +200,7 @@ def _current_if_allowed(view: ServerView) -> str:
     return view.record.audience
 
 
-def _record(view: ServerView, audience: str) -> ResourceServerRecord:
+def _record(view: ServerView, audience: str, http: HttpAccess | None) -> ResourceServerRecord:
     spec = view.server.spec
     declared = declared_access(view.server)
     current = [g for g in view.grants if in_force(g, view.now)]
@@ -176,11 +224,12 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         roles=tuple(Role(r.name, tuple(r.scopes), r.description) for r in spec.roles if r.name in declared.roles),
         user_grants=tuple(sorted(user_grants, key=sort_key)),
         descriptions={s.name: s.description for s in spec.scopes if s.description and s.name in granted_to_users},
+        http=http,
     )
 
 
-def _record_write(view: ServerView, audience: str) -> Desired:
-    record = _record(view, audience)
+def _record_write(view: ServerView, audience: str, http: HttpAccess | None) -> Desired:
+    record = _record(view, audience, http)
     ref = Ref("ConfigMap", view.config.namespace, resource_server_record_name(record.namespace, record.name))
     return config_map_write(ref, "resource-server", record, view.record_object)
 
@@ -231,11 +280,14 @@ def _without_effect(view: ServerView) -> Rejected | None:
     return None
 
 
-def _status(view: ServerView, audience: str, conditions: tuple[ConditionUpdate, ...]) -> Plan:
+def _status(
+    view: ServerView, audience: str, conditions: tuple[ConditionUpdate, ...], http: HttpAccess | None = None
+) -> Plan:
     server = view.server
+    shown = HttpStatus(hostnames=list(http.hostnames), unauthenticated=list(unauthenticated(http))) if http else None
     current = [g for g in view.grants if in_force(g, view.now)] if not server.metadata.deletion_timestamp else []
     due = soonest(*(g.spec.expiration_time for g in current))
     return status_plan(
         ResourceServerStatus, server, conditions, view.events, view.now, due=due,
-        audience=audience or None, grants=len(current),
+        audience=audience or None, grants=len(current), http=shown,
     )  # fmt: skip

@@ -102,7 +102,7 @@ class Rule:
 
 _LISTS: Final = ("methods", "paths", "scopes", "anyScope", "roles")
 _RULE_MEMBERS: Final = frozenset({"name", "authentication", *_LISTS})
-_RULES_MEMBERS: Final = frozenset({"audience", "basePath", "caseSensitive", "rules"})
+_RULES_MEMBERS: Final = frozenset({"audience", "basePath", "caseSensitive", "refused", "rules"})
 
 
 class Rules:
@@ -111,6 +111,7 @@ class Rules:
     Raises `RulesInvalid` for two rules with one name, for two with an equal pattern and a shared method
     (`RuleConflict`), and for a pattern without authentication that covers one of another rule with authentication
     for a shared method (`PublicCoversProtected`). `audience` is empty or the audience that the rules were made for.
+    `refused` are patterns that decide without a rule of their own: of rules that the platform has refused since.
     """
 
     def __init__(
@@ -120,8 +121,10 @@ class Rules:
         audience: str = "",
         base_path: str = "/",
         case_sensitive: bool = True,
+        refused: Iterable[PathPattern] = (),
     ) -> None:
         self.rules = tuple(rules)
+        self.refused = tuple(refused)
         self.audience = audience
         self.case_sensitive = case_sensitive
         self.base_path = base_path
@@ -129,7 +132,7 @@ class Rules:
         if len(self.rules) > MAX_RULES:
             raise RulesInvalid("InvalidRule", self.rules[MAX_RULES].name, f"there are more than {MAX_RULES} rules")
         _require_distinct_names(self.rules)
-        by_pattern: dict[PathPattern, list[Rule]] = {}
+        by_pattern: dict[PathPattern, list[Rule]] = {self._comparable(pattern): [] for pattern in self.refused}
         for rule in self.rules:
             for pattern in {self._comparable(path) for path in rule.paths}:
                 others = by_pattern.setdefault(pattern, [])
@@ -150,7 +153,11 @@ class Rules:
         if not isinstance(audience, str) or not isinstance(base_path, str) or not isinstance(case_sensitive, bool):
             raise RulesInvalid("InvalidRule", "", "audience and basePath must be strings, and caseSensitive a boolean")
         rules = [Rule.parse(rule) for rule in listed]
-        return cls(rules, audience=audience, base_path=base_path, case_sensitive=case_sensitive)
+        try:
+            refused = [PathPattern.parse(text) for text in _strings("", "refused", members.get("refused", []))]
+        except ValueError as error:
+            raise RulesInvalid("InvalidRule", "", f"refused: {error}") from None
+        return cls(rules, audience=audience, base_path=base_path, case_sensitive=case_sensitive, refused=refused)
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
@@ -165,16 +172,19 @@ class Rules:
     def document(self) -> dict[str, Any]:
         """The JSON that `parse` reads."""
         audience = {"audience": self.audience} if self.audience else {}
+        refused = {"refused": [str(pattern) for pattern in self.refused]} if self.refused else {}
         rules = [rule.document() for rule in self.rules]
-        return {**audience, "basePath": self.base_path, "caseSensitive": self.case_sensitive, "rules": rules}
+        settings = {"basePath": self.base_path, "caseSensitive": self.case_sensitive}
+        return {**audience, **settings, **refused, "rules": rules}
 
     def with_base_path(self) -> "Rules":
         """The same rules for an application that routes on the whole path, base path included."""
-        rules = (
-            replace(rule, paths=tuple(PathPattern((*self.base_segments, *path.segments)) for path in rule.paths))
-            for rule in self.rules
-        )
-        return Rules(rules, audience=self.audience, case_sensitive=self.case_sensitive)
+        rules = (replace(rule, paths=self._whole(rule.paths)) for rule in self.rules)
+        refused = self._whole(self.refused)
+        return Rules(rules, audience=self.audience, case_sensitive=self.case_sensitive, refused=refused)
+
+    def _whole(self, patterns: Iterable[PathPattern]) -> tuple[PathPattern, ...]:
+        return tuple(PathPattern((*self.base_segments, *pattern.segments)) for pattern in patterns)
 
     def find(self, method: str, segments: Sequence[str]) -> Rule | None:
         """The rule that decides about a request; None: it is refused.
@@ -266,5 +276,6 @@ def _members(what: str, rule: str, document: object, known: frozenset[str]) -> M
 
 def _strings(rule: str, member: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
-        raise RulesInvalid("InvalidRule", rule, f"{member} of rule {rule} must be a list of strings")
+        where = f"{member} of rule {rule}" if rule else member
+        raise RulesInvalid("InvalidRule", rule, f"{where} must be a list of strings")
     return tuple(value)

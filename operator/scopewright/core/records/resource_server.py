@@ -81,6 +81,8 @@ class HttpAccess:
     base_path: str = "/"
     case_sensitive: bool = True
     rules: tuple[HttpRule, ...] = ()
+    refused: Annotated[tuple[str, ...], NOT_IF_EMPTY] = ()
+    """Paths of rules that the platform refuses since: every request is refused there."""
 
 
 @dataclass(frozen=True, slots=True)
