@@ -18,6 +18,7 @@ from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
+from scopewright.verifier.rules import Rules, RulesInvalid
 from scopewright.verifier.token import Actor, Token
 from scopewright.verifier.token_verifier import TokenVerifier
 from scopewright.verifier.verifier import Verifier
@@ -41,6 +42,8 @@ __all__ = [
     "Requirement",
     "ResourceMetadata",
     "RevocationFeed",
+    "Rules",
+    "RulesInvalid",
     "Token",
     "TokenRejected",
     "TokenVerifier",

@@ -1,5 +1,6 @@
 """aiohttp middleware: verifies the token of each request, or raises the refusal as one of aiohttp's HTTP exceptions."""
 
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,10 +12,13 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from scopewright.verifier.paths import path_below_root, url_of
-from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
+from scopewright.verifier.protection import Protection, check_base_url
+from scopewright.verifier.received import overrides_method
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
+from scopewright.verifier.rules import Rules
 from scopewright.verifier.subprotocol import offered_token, without_token
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -44,6 +48,7 @@ def token_middleware(
     *,
     public: Iterable[str] = (),
     optional: Iterable[str] = (),
+    rules: Rules | str | os.PathLike[str] | None = None,
     realm: str | None = None,
     base_url: _BaseUrl | None = None,
     websocket_subprotocol: bool = False,
@@ -59,6 +64,9 @@ def token_middleware(
     `public` and `optional` are patterns of paths, such as `/healthz`, `/users/*` (one segment) or `/assets/**`. In a
     sub-application they begin below its prefix. On a public path a token is ignored. On an optional path a request
     without a token is passed on, and a token that is sent must be valid.
+
+    `rules` are `Rules`, or the JSON file of `scopewright export rules`, in place of `public` and `optional`. The rule
+    for the method and the path says what a request needs; a request without a rule is 403.
 
     DPoP (RFC 9449) is accepted if `base_url` is given: the root of the application as its callers see it, such as
     `https://payroll.hr.example`, with or without the prefix of a sub-application. Pass a function of the request only
@@ -78,6 +86,7 @@ def token_middleware(
         scopes=scopes,
         public=public,
         optional=optional,
+        rules=rules,
         realm=realm,
         dpop=base_url is not None,
         resource_metadata=resource_metadata,
@@ -168,21 +177,24 @@ class _RequestAuthentication:
 
     def _received(self, request: web.Request) -> ReceivedRequest:
         url = request.rel_url
+        root = self._prefix(request)
         # What the functions of `paths` read of an ASGI scope.
         scope = {
             "path": url.path,
-            "root_path": self._prefix(request),
+            "root_path": root,
             "raw_path": url.raw_path.encode(errors="surrogateescape"),
         }
         base_url = self._base_url
         return ReceivedRequest(
             method=request.method,
             path=path_below_root(scope),
-            raw_path=url.raw_path,
+            raw_path=request.raw_path.partition("?")[0],
             query=url.raw_query_string,
             authorization=_values(request, "Authorization") + self._from_subprotocol(request),
             dpop=_values(request, "DPoP"),
             url=lambda: url_of(base_url(request) if callable(base_url) else str(base_url), scope),
+            root=root,
+            overrides_method=overrides_method(request.headers),
         )
 
     def _from_subprotocol(self, request: web.Request) -> list[str]:

@@ -1,6 +1,7 @@
 """ASGI middleware: verifies the token of each request, or answers with the refusal. Needs no framework."""
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from scopewright.verifier.received import request_of_scope
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
+from scopewright.verifier.rules import Rules
 from scopewright.verifier.subprotocol import with_token_in_header
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -65,6 +67,7 @@ def protect(
     *,
     public: Iterable[str] = (),
     optional: Iterable[str] = (),
+    rules: Rules | str | os.PathLike[str] | None = None,
     realm: str | None = None,
     base_url: BaseUrl | None = None,
     websocket_subprotocol: bool = False,
@@ -77,6 +80,7 @@ def protect(
         scopes=scopes,
         public=public,
         optional=optional,
+        rules=rules,
         realm=realm,
         base_url=base_url,
         websocket_subprotocol=websocket_subprotocol,
@@ -95,6 +99,9 @@ class RequireToken:
     `public` and `optional` are patterns of paths below the application's `root_path`, such as `/healthz`, `/users/*`
     (one segment) or `/assets/**`. On a public path a token is ignored. On an optional path a request without a token is
     passed on, and a token that is sent must be valid.
+
+    `rules` are `Rules`, or the JSON file of `scopewright export rules`, in place of `public` and `optional`. The rule
+    for the method and the path below `root_path` says what a request needs; a request without a rule is 403.
 
     DPoP (RFC 9449) is accepted if `base_url` is given: the root of the application as its callers see it, such as
     `https://payroll.hr.example`, with or without the `root_path`. A request behind a proxy does not show this URL. Pass
@@ -117,6 +124,7 @@ class RequireToken:
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),
         optional: Iterable[str] = (),
+        rules: Rules | str | os.PathLike[str] | None = None,
         realm: str | None = None,
         base_url: BaseUrl | None = None,
         websocket_subprotocol: bool = False,
@@ -131,6 +139,7 @@ class RequireToken:
             scopes=scopes,
             public=public,
             optional=optional,
+            rules=rules,
             realm=realm,
             dpop=base_url is not None,
             resource_metadata=resource_metadata,

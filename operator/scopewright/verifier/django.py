@@ -14,8 +14,9 @@ from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
 from scopewright.verifier.frameworks import refusal_as
-from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
-from scopewright.verifier.received import path_as_sent, request_of_meta
+from scopewright.verifier.protection import Protection, check_base_url
+from scopewright.verifier.received import overrides_method, request_of_meta, target_path
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.token import Token
@@ -26,7 +27,7 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 _BaseUrl = str | Callable[[Any], str] | None
 
 _ATTRIBUTE: Final = "scopewright_request"
-_PROTECTION_KEYS: Final = ("scopes", "public", "optional", "realm", "resource_metadata")
+_PROTECTION_KEYS: Final = ("scopes", "public", "optional", "rules", "realm", "resource_metadata")
 _VERIFIER_KEYS: Final = tuple(inspect.signature(Verifier).parameters)
 
 
@@ -41,7 +42,7 @@ class TokenMiddleware:
     """Passes requests with a valid token to the view, and answers all others with 400, 401, 403 or 503 and JSON.
 
     `settings.SCOPEWRIGHT` is a dict: `issuer`, `audience` and other arguments of `Verifier` (or `verifier`: an
-    instance, or its dotted path), and the options of `RequireToken`: `scopes`, `public`, `optional`, `realm`,
+    instance, or its dotted path), and the options of `RequireToken`: `scopes`, `public`, `optional`, `rules`, `realm`,
     `base_url` and `resource_metadata`. A function as `base_url` gets the HttpRequest. A request with a verified token
     needs no CSRF token, because a browser does not add an access token by itself.
     """
@@ -197,10 +198,16 @@ class _HandledRequest:
 
 def _received(request: HttpRequest, base_url: _BaseUrl) -> ReceivedRequest:
     """Django has decoded the paths of META."""
-    raw_path = getattr(request, "scope", {}).get("raw_path")
-    sent = path_as_sent(request.META) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
+    scope = getattr(request, "scope", {})  # of ASGI
+    raw_path = scope.get("raw_path")
+    sent = target_path(request.META) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
     bound = (lambda: base_url(request)) if callable(base_url) else base_url
-    return request_of_meta(request.META, request.META.get("SCRIPT_NAME", ""), request.path_info, sent, bound)
+    received = request_of_meta(request.META, request.META.get("SCRIPT_NAME", ""), request.path_info, sent, bound)
+    # In META of an ASGI request the method is in upper case, and names with underscores are omitted.
+    overrides = overrides_method(name.decode("latin-1") for name, _ in scope.get("headers", ()))
+    return received._replace(
+        method=scope.get("method", received.method), overrides_method=received.overrides_method or overrides
+    )
 
 
 def _configured(setting: Any) -> tuple[Protection, _BaseUrl]:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Final
 
@@ -13,11 +14,14 @@ from fastapi.security.base import SecurityBase
 
 from scopewright.verifier.frameworks import refusal_as
 from scopewright.verifier.paths import Scope, routed_path
-from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
+from scopewright.verifier.patterns import PathAuthentication
+from scopewright.verifier.protection import Protection, check_base_url
 from scopewright.verifier.received import request_of_scope
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
+from scopewright.verifier.rules import Rules
 from scopewright.verifier.subprotocol import with_token_in_header
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
@@ -45,6 +49,9 @@ class TokenAuth(SecurityBase):
     it is accepted. `scheme_name` and `description` are shown on the page /docs. `base_url` accepts DPoP, and
     `websocket_subprotocol` the tokens of browsers' websockets, as in `RequireToken`. With `resource_metadata`, call
     `add_metadata_route` too: a dependency has no route of its own.
+
+    With `rules`, a request needs what its rule needs too, and the stricter one of the rule and the route applies. Rules
+    protect the routes that depend on this object, and no others: `RequireToken` as a middleware protects all.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class TokenAuth(SecurityBase):
         verifier: TokenVerifier,
         *,
         scopes: Iterable[str] = (),
+        rules: Rules | str | os.PathLike[str] | None = None,
         realm: str | None = None,
         base_url: str | Callable[[Scope], str] | None = None,
         websocket_subprotocol: bool = False,
@@ -61,7 +69,12 @@ class TokenAuth(SecurityBase):
     ) -> None:
         check_base_url(base_url)
         self.protection = Protection(
-            verifier, scopes=scopes, realm=realm, dpop=base_url is not None, resource_metadata=resource_metadata
+            verifier,
+            scopes=scopes,
+            rules=rules,
+            realm=realm,
+            dpop=base_url is not None,
+            resource_metadata=resource_metadata,
         )
         self.base_url = base_url
         self.websocket_subprotocol = websocket_subprotocol
@@ -72,7 +85,7 @@ class TokenAuth(SecurityBase):
 
     async def __call__(self, connection: HTTPConnection, response: Response, security_scopes: SecurityScopes) -> Token:
         requirement = _requirement_of(tuple(security_scopes.scopes))
-        token = await self.verified(connection, response, optional=False)
+        token = await self.verified(connection, response, PathAuthentication.REQUIRED)
         return self.checked(token, requirement, connection)
 
     def require(
@@ -103,7 +116,7 @@ class TokenAuth(SecurityBase):
             raise ValueError("add_metadata_route needs TokenAuth(verifier, resource_metadata=True)")
         app.add_middleware(_MetadataMiddleware, protection=self.protection)
 
-    async def verified(self, connection: HTTPConnection, response: Response, *, optional: bool) -> Token | None:
+    async def verified(self, connection: HTTPConnection, response: Response, route: PathAuthentication) -> Token | None:
         """The verified token, which may lack the scopes of the route. Raises HTTPException or WebSocketException."""
         scope = connection.scope
         nonce_headers: dict[str, str] = {}
@@ -113,18 +126,18 @@ class TokenAuth(SecurityBase):
             request = request_of_scope(scope, self.base_url)
             nonce_headers = dict(self.protection.nonce_headers(request.dpop))
             response.headers.update(nonce_headers)
-            return await self._verified_once(request, scope, optional)
+            return await self._verified_once(request, scope, route)
         except (TokenRejected, KeysUnavailable) as refusal:
             raise self._exception(refusal, scope, nonce_headers) from None
 
-    async def _verified_once(self, request: ReceivedRequest, scope: Scope, optional: bool) -> Token | None:
+    async def _verified_once(self, request: ReceivedRequest, scope: Scope, route: PathAuthentication) -> Token | None:
         """A route may depend on the same `TokenAuth` several times. A DPoP proof is accepted once."""
         verified: dict[TokenAuth, tuple[object, Token]] = scope.setdefault(_VERIFIED_KEY, {})
         sent = request._asdict() | {"url": None}
         known = verified.get(self)
         if known is not None and known[0] == sent:
             return known[1]
-        token = await self.protection.token(request, optional=optional)
+        token = await self.protection.token(request, route=route)
         if token is not None:
             verified[self] = (sent, token)
         return token
@@ -187,5 +200,5 @@ class _OptionalTokenAuth(SecurityBase):
         self, connection: HTTPConnection, response: Response, security_scopes: SecurityScopes
     ) -> Token | None:
         requirement = _requirement_of(tuple(security_scopes.scopes))
-        token = await self._auth.verified(connection, response, optional=True)
+        token = await self._auth.verified(connection, response, PathAuthentication.OPTIONAL)
         return None if token is None else self._auth.checked(token, requirement, connection)

@@ -1,6 +1,7 @@
 """Protects a Flask application, or one of its blueprints. Refusals are werkzeug HTTPExceptions."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakSet
@@ -14,6 +15,7 @@ from scopewright.verifier.received import Environ, request_of_environ
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
+from scopewright.verifier.rules import Rules
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
@@ -36,7 +38,7 @@ class TokenAuth:
     Every request needs a token with `scopes`, except on the paths of `public` and `optional`; also one for a path that
     does not exist, and for static files. `@auth.require` adds scopes to a view. The options mean the same as those of
     `RequireToken`; a function as `base_url` gets the WSGI environ. A CORS preflight that Flask answers itself needs no
-    token, because it reaches no view.
+    token, because it reaches no view; with `rules` it needs a rule for OPTIONS as any request.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TokenAuth:
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),
         optional: Iterable[str] = (),
+        rules: Rules | str | os.PathLike[str] | None = None,
         realm: str | None = None,
         base_url: str | Callable[[Environ], str] | None = None,
         resource_metadata: bool | ResourceMetadata | None = None,
@@ -57,10 +60,12 @@ class TokenAuth:
             scopes=scopes,
             public=public,
             optional=optional,
+            rules=rules,
             realm=realm,
             dpop=base_url is not None,
             resource_metadata=resource_metadata,
         )
+        self._has_rules = rules is not None
         self._undecorated: WeakSet[Callable[..., Any]] = WeakSet()
 
     def init_app(self, app: Flask | Blueprint) -> None:
@@ -124,7 +129,7 @@ class TokenAuth:
         tokens[self] = None
         environ.update({_AUTH_KEY: self, _HEADERS_KEY: (None, nonce_headers)})
         self._check_order_of_decorators()
-        if _is_preflight():
+        if _is_preflight() and not self._has_rules:
             return
         try:
             tokens[self] = self.protection.token_sync(received)

@@ -20,7 +20,8 @@ from scopewright.verifier.grpchandlers import (
     refusing_sync,
 )
 from scopewright.verifier.patterns import PathAuthentication
-from scopewright.verifier.protection import Protection, ReceivedRequest
+from scopewright.verifier.protection import Protection
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.rpcmethods import MethodRules, Needs

@@ -131,6 +131,7 @@ class AuthenticationByPath:
                 raise ValueError(f"public= and optional= have the same pattern {pattern}")
             found[pattern] = PathAuthentication.OPTIONAL
         self._tree = PatternTree(found) if found else None
+        self.is_empty = not found
 
     def of(self, path: str | None, raw_path: str | None = None) -> PathAuthentication:
         """`path` is decoded, and begins below the application's root; None matches no pattern. `raw_path` is the path

@@ -1,37 +1,25 @@
 """How an application is protected, for every framework: which requests need a token, and the response of a refusal."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from scopewright.verifier.bearer import has_token, sent_token
 from scopewright.verifier.check import require_text, required_scopes
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.patterns import AuthenticationByPath, PathAuthentication
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusal_log import RefusalLog, expects_url
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected, challenge
+from scopewright.verifier.request_rules import RequestRules, RuleNeeds
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata, metadata_of
+from scopewright.verifier.rules import Rules
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier, require_verifier
 
-
-class ReceivedRequest(NamedTuple):
-    """A request as a framework received it.
-
-    `path` is decoded, and begins below the application's root; None matches no pattern. `raw_path` is the path as it
-    was sent, if known.
-    `authorization` and `dpop` are all values of these headers. `url` returns the URL without its query as the caller
-    sees it; it is called for DPoP alone.
-    """
-
-    method: str
-    path: str | None
-    url: Callable[[], str]
-    raw_path: str | None = None
-    query: str = ""
-    authorization: Sequence[str] = ()
-    dpop: Sequence[str] = ()
+_BY_STRICTNESS: Final = (PathAuthentication.NONE, PathAuthentication.OPTIONAL, PathAuthentication.REQUIRED)
 
 
 class RefusalResponse(NamedTuple):
@@ -52,6 +40,7 @@ class Protection:
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),
         optional: Iterable[str] = (),
+        rules: Rules | str | os.PathLike[str] | None = None,
         realm: str | None = None,
         dpop: bool = False,
         resource_metadata: bool | ResourceMetadata | None = None,
@@ -64,6 +53,11 @@ class Protection:
         self.verifier = verifier
         self.scopes = required_scopes(scopes)
         self.authentication = AuthenticationByPath(public, optional)
+        if rules is not None and not self.authentication.is_empty:
+            raise ValueError(
+                "rules= excludes public= and optional=: remove them, and add rules with authentication None or Optional"
+            )
+        self._rules = None if rules is None else RequestRules(rules, verifier, self.scopes)
         self.realm = realm
         self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if dpop else ("Bearer",)
         self._log = RefusalLog()
@@ -86,15 +80,17 @@ class Protection:
         metadata = self._metadata
         return metadata if metadata is not None and metadata.answers(method, path) else None
 
-    async def token(self, request: ReceivedRequest, *, optional: bool = False) -> Token | None:
-        """The verified token of a request; None if it needs no token, and has none or is on a public path.
+    async def token(self, request: ReceivedRequest, *, route: PathAuthentication | None = None) -> Token | None:
+        """The verified token of a request; None if it needs no token, and has none or one that is ignored.
 
-        `optional` is for a route where every path is optional. Raises `TokenRejected` or `KeysUnavailable`: the
-        response is then `refusal`.
+        `route` is what the route of the request says itself. It replaces `public` and `optional`; of `route` and a
+        rule, the stricter one applies. Raises `TokenRejected` or `KeysUnavailable`: the response is then `refusal`.
         """
         try:
-            arguments = self._arguments(request, optional)
-            return None if arguments is None else await self.verifier.verify(**arguments)
+            needs = self._rules.of(request) if self._rules is not None else None
+            arguments = self._arguments(request, needs, route)
+            token = None if arguments is None else await self.verifier.verify(**arguments)
+            return _checked(token, needs)
         except (TokenRejected, KeysUnavailable) as refusal:
             self._log_request(refusal, request)
             raise
@@ -102,8 +98,10 @@ class Protection:
     def token_sync(self, request: ReceivedRequest) -> Token | None:
         """`token` for threads."""
         try:
-            arguments = self._arguments(request)
-            return None if arguments is None else self.verifier.verify_sync(**arguments)
+            needs = self._rules.of(request) if self._rules is not None else None
+            arguments = self._arguments(request, needs)
+            token = None if arguments is None else self.verifier.verify_sync(**arguments)
+            return _checked(token, needs)
         except (TokenRejected, KeysUnavailable) as refusal:
             self._log_request(refusal, request)
             raise
@@ -128,18 +126,28 @@ class Protection:
         url = request.url() if expects_url(refusal) else ""
         self._log.refused(refusal, request.method, request.path or request.raw_path or "", url)
 
-    def _arguments(self, request: ReceivedRequest, optional: bool = False) -> dict[str, Any] | None:
+    def _arguments(
+        self, request: ReceivedRequest, needs: RuleNeeds | None, route: PathAuthentication | None = None
+    ) -> dict[str, Any] | None:
         """The arguments of `Verifier.verify`, or None if no token is to be verified."""
-        authentication = self.authentication.of(request.path, request.raw_path)
+        authentication = self._authentication(request, needs, route)
         if authentication is PathAuthentication.NONE:
             return None
-        if (optional or authentication is PathAuthentication.OPTIONAL) and not has_token(request.authorization):
+        if authentication is PathAuthentication.OPTIONAL and not has_token(request.authorization):
             return None
         scheme, token = sent_token(request.authorization, request.query, self._schemes)
+        scopes = self.scopes if needs is None else ()  # those of the rule include them
         if scheme == "bearer":
-            return {"token": token, "scopes": self.scopes}
+            return {"token": token, "scopes": scopes}
         proof = {"proof": request.dpop, "method": request.method, "url": request.url()}
-        return {"token": token, "scopes": self.scopes, **proof}
+        return {"token": token, "scopes": scopes, **proof}
+
+    def _authentication(
+        self, request: ReceivedRequest, needs: RuleNeeds | None, route: PathAuthentication | None
+    ) -> PathAuthentication:
+        if needs is None:
+            return self.authentication.of(request.path, request.raw_path) if route is None else route
+        return needs.authentication if route is None else max(needs.authentication, route, key=_BY_STRICTNESS.index)
 
     def nonce_headers(self, proofs: Sequence[str]) -> list[tuple[str, str]]:
         """The header DPoP-Nonce for the response to a request with `proofs` (RFC 9449 §9), if nonces are used."""
@@ -182,6 +190,17 @@ class Protection:
             else challenge(scheme, self.realm, {}, algorithms, url)
             for scheme in schemes
         ]
+
+
+def _checked(token: Token | None, needs: RuleNeeds | None) -> Token | None:
+    """The token, if it has what its rule needs. Raises `TokenRejected`."""
+    if token is None or needs is None:
+        return token
+    try:
+        return needs.requirement.check(token)
+    except TokenRejected as refusal:
+        refusal.rule = needs.name
+        raise
 
 
 def check_base_url(base_url: object) -> None:

@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Final
 
+from scopewright.verifier.canonical_path import PathRefused
 from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected, quotable
 
 logger = logging.getLogger("scopewright.verifier")
@@ -35,11 +36,13 @@ class RefusalLog:
         if isinstance(refusal, KeysUnavailable):
             logger.log(level, "refused %s: 503: %s", request, refusal.reason or refusal.description)
             return
+        rule = f", rule {refusal.rule}" if refusal.rule else ""
         client = f", client {printable(refusal.client_id)}" if refusal.client_id else ""
         expected = f" (the URL of this request: {printable(url)})" if url else ""
+        detail = f": {refusal.__cause__}" if isinstance(refusal.__cause__, PathRefused) else ""
         logger.log(
-            level, "refused %s: %d %s%s: %s%s",
-            request, refusal.status, refusal.reason, client, refusal.description, expected,
+            level, "refused %s: %d %s%s%s: %s%s%s",
+            request, refusal.status, refusal.reason, rule, client, refusal.description, detail, expected,
         )  # fmt: skip
 
     def denied(self, method: str, path: str, why: str) -> None:

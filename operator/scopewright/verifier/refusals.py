@@ -123,7 +123,8 @@ class TokenRejected(Exception):
     `status` is the HTTP status (400, 401 or 403), `error` the code of RFC 6750 §3.1 or RFC 9449 §7.1 (None where no
     token was sent), `description` says what to do, and `scope` names the required scopes (403 only). None of them
     contains the token. `scheme` is that of the challenge, `Bearer` or `DPoP`. `reason` is for logs and metrics.
-    `client_id` is the client of a verified token that lacks a scope or a role (403), for logs.
+    `client_id` is the client of a verified token that lacks a scope or a role (403), and `rule` the name of the rule
+    that needs them, both for logs.
     """
 
     proof_algorithms: Sequence[str] = PROOF_ALGORITHMS
@@ -132,6 +133,7 @@ class TokenRejected(Exception):
     def __init__(self, reason: Reason, *, scopes: Iterable[str] = (), expected: str = "", scheme: str = "") -> None:
         self.reason = reason
         self.client_id: str | None = None
+        self.rule: str | None = None
         self.status, self.error = code_of(reason)
         self.scope = quotable(" ".join(scopes))
         self.scheme = scheme or ("DPoP" if reason in _DPOP_REASONS else "Bearer")

@@ -1,15 +1,18 @@
 """Protects a WSGI application (PEP 3333): verifies the token of each request, or answers with the refusal."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from scopewright.verifier.protection import Protection, ReceivedRequest, check_base_url
+from scopewright.verifier.protection import Protection, check_base_url
 from scopewright.verifier.received import Environ, request_of_environ
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
+from scopewright.verifier.rules import Rules
 from scopewright.verifier.token import Token
 from scopewright.verifier.token_verifier import TokenVerifier
 
@@ -27,6 +30,7 @@ def protect(
     *,
     public: Iterable[str] = (),
     optional: Iterable[str] = (),
+    rules: Rules | str | os.PathLike[str] | None = None,
     realm: str | None = None,
     base_url: str | Callable[[Environ], str] | None = None,
     resource_metadata: bool | ResourceMetadata | None = None,
@@ -35,8 +39,8 @@ def protect(
 
     Answers all other requests with 400, 401, 403 or 503, with `WWW-Authenticate` or `Retry-After` and a JSON body
     (RFC 6750 §3). Every request needs `scopes`; `require` adds more. Put a CORS middleware outside of this one, because
-    preflight requests carry no token. The options mean the same as those of `RequireToken`; patterns are compared with
-    PATH_INFO, and a function as `base_url` gets the environ.
+    preflight requests carry no token. The options mean the same as those of `RequireToken`; patterns and rules are
+    compared with PATH_INFO, and a function as `base_url` gets the environ.
     """
     check_base_url(base_url)
     protection = Protection(
@@ -44,6 +48,7 @@ def protect(
         scopes=scopes,
         public=public,
         optional=optional,
+        rules=rules,
         realm=realm,
         dpop=base_url is not None,
         resource_metadata=resource_metadata,

@@ -38,7 +38,7 @@ Replay.first_use(owner, value, until)
 ReplayMemory(capacity=200000, *, share=0.5, clock=time)
 ReplayMemory.after_fork()
 ReplayMemory.first_use(owner, value, until)
-RequireToken(app, verifier, *, scopes=(), public=(), optional=(), realm=None, base_url=None, \
+RequireToken(app, verifier, *, scopes=(), public=(), optional=(), rules=None, realm=None, base_url=None, \
 websocket_subprotocol=False, resource_metadata=None)
 Requirement(scopes=frozenset(), any_of=(), roles=())
 Requirement.check(token)
@@ -51,6 +51,13 @@ ResourceMetadata.of(audience, issuer, *, scopes=(), bearer_methods=('header',), 
 dpop_bound_access_tokens_required=False, dpop_signing_alg_values_supported=(), resource_name='', \
 resource_documentation='')
 RevocationFeed(uri=None, every=5.0, outage=600.0)
+Rules(rules, *, audience='', base_path='/', case_sensitive=True)
+Rules.document()
+Rules.find(method, segments)
+Rules.load(file)
+Rules.parse(document)
+Rules.with_base_path()
+RulesInvalid(reason, rule, message)
 Token(subject, client_id, scopes, issuer, audience, expires_at, claims, value, jkt=None, roles=frozenset(), \
 actor=None, sid=None)
 TokenRejected(reason, *, scopes=(), expected='', scheme='')
@@ -79,8 +86,8 @@ leeway max_token_bytes nonces replay revocations scopes
 bearer_token(authorization, query_string='')
 check(token, keys, policy, now)
 current_token(request)
-protect(app, verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, websocket_subprotocol=False, \
-resource_metadata=None)
+protect(app, verifier, scopes=(), *, public=(), optional=(), rules=None, realm=None, base_url=None, \
+websocket_subprotocol=False, resource_metadata=None)
 replay_key(owner, value)
 require(request, *scopes, any_of=None, roles=None)
 """
@@ -90,9 +97,9 @@ def test_public_names_are_complete() -> None:
     """A name that is added must be kept; removing one breaks users."""
     names = (
         "ALGORITHMS Actor AnyIssuer Introspection Introspector IssuerMismatch Key KeySet KeysUnavailable Nonces "
-        "Policy Reason Replay ReplayMemory RequireToken Requirement ResourceMetadata RevocationFeed Token "
-        "TokenRejected TokenVerifier Verifier VerifierOptions bearer_token check current_token protect "
-        "replay_key require"
+        "Policy Reason Replay ReplayMemory RequireToken Requirement ResourceMetadata RevocationFeed Rules "
+        "RulesInvalid Token TokenRejected TokenVerifier Verifier VerifierOptions bearer_token check current_token "
+        "protect replay_key require"
     )
     assert room.__all__ == names.split()
 

@@ -9,27 +9,24 @@ import pytest
 from scopewright.verifier import aiohttp, django, fastapi, flask, grpc, wsgi
 
 REQUIREMENT = "*scopes, any_of=None, roles=None"
+PATHS = "public=(), optional=(), rules=None"
 INTERCEPTOR = "verifier, scopes, *, public=(), optional=(), realm=None"
 PUBLIC: dict[ModuleType, dict[str, str]] = {
     wsgi: {
-        "protect": (
-            "app, verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, resource_metadata=None"
-        ),
+        "protect": f"app, verifier, scopes=(), *, {PATHS}, realm=None, base_url=None, resource_metadata=None",
         "require": f"request, {REQUIREMENT}",
         "current_token": "request",
     },
     fastapi: {
         "TokenAuth": (
-            "verifier, *, scopes=(), realm=None, base_url=None, websocket_subprotocol=False, resource_metadata=None, "
-            "scheme_name='AccessToken', description='An access token of the issuer (RFC 9068).'"
+            "verifier, *, scopes=(), rules=None, realm=None, base_url=None, websocket_subprotocol=False, "
+            "resource_metadata=None, scheme_name='AccessToken', description='An access token of the issuer (RFC 9068).'"
         ),
         "TokenAuth.add_metadata_route": "self, app",
         "TokenAuth.require": f"self, {REQUIREMENT}",
     },
     flask: {
-        "TokenAuth": (
-            "verifier, *, scopes=(), public=(), optional=(), realm=None, base_url=None, resource_metadata=None"
-        ),
+        "TokenAuth": f"verifier, *, scopes=(), {PATHS}, realm=None, base_url=None, resource_metadata=None",
         "TokenAuth.init_app": "self, app",
         "TokenAuth.require": f"self, {REQUIREMENT}",
         "require": REQUIREMENT,
@@ -37,8 +34,8 @@ PUBLIC: dict[ModuleType, dict[str, str]] = {
     },
     aiohttp: {
         "token_middleware": (
-            "verifier, scopes=(), *, public=(), optional=(), realm=None, base_url=None, websocket_subprotocol=False, "
-            "resource_metadata=None"
+            f"verifier, scopes=(), *, {PATHS}, realm=None, base_url=None, "
+            "websocket_subprotocol=False, resource_metadata=None"
         ),
         "require": f"request, {REQUIREMENT}",
         "current_token": "request",

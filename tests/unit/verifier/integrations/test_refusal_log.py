@@ -6,7 +6,8 @@ import time
 import pytest
 
 from scopewright.verifier import KeysUnavailable
-from scopewright.verifier.protection import Protection, ReceivedRequest
+from scopewright.verifier.protection import Protection
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusal_log import RefusalLog
 from scopewright.verifier.refusals import Reason, TokenRejected
 from tests.unit.verifier.integrations.service import BASE_URL, Service, bearer, new_verifier
