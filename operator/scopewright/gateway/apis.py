@@ -1,6 +1,6 @@
 """The APIs of a gateway, and which of them a request is for. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -86,15 +86,20 @@ class _Host:
 
     def __init__(self, places: Iterable[tuple[tuple[str, ...], GatewayApi | None]]) -> None:
         longest_first = sorted((_Place(base, api) for base, api in places), key=lambda place: -len(place.base))
-        self._exact = [(len(place.base), place.base, place) for place in longest_first]
-        self._folded = [(length, _folded(base), place) for length, base, place in self._exact]
-        self._deepest = self._exact[0][0]
+        self._exact = {place.base: place for place in longest_first}
+        self._folded: dict[tuple[str, ...], _Place] = {}
+        for place in longest_first:
+            base = _folded(place.base)
+            # Two whose base paths differ in case alone are ambiguous.
+            self._folded[base] = place if base not in self._folded else _Place(base, None)
+        self._lengths = sorted({len(place.base) for place in longest_first}, reverse=True)
 
     def find(self, segments: tuple[str, ...]) -> _Place | None:
-        exact = _first(self._exact, segments)
-        if not self._deepest:
+        exact = self._first(self._exact, segments)
+        deepest = self._lengths[0]
+        if not deepest:
             return exact
-        folded = _first(self._folded, _folded(segments[: self._deepest]))
+        folded = self._first(self._folded, _folded(segments[:deepest]))
         if folded is exact or folded is None:
             return exact
         if exact is None:
@@ -102,12 +107,12 @@ class _Host:
         # Proxies differ in whether they choose a service by case: its rules would be those of another API.
         raise GatewayRefused(GatewayReason.AMBIGUOUS_CASE)
 
-
-def _first(places: list[tuple[int, tuple[str, ...], _Place]], segments: tuple[str, ...]) -> _Place | None:
-    for length, base, place in places:
-        if segments[:length] == base:
-            return place
-    return None
+    def _first(self, places: Mapping[tuple[str, ...], _Place], segments: tuple[str, ...]) -> _Place | None:
+        for length in self._lengths:
+            place = places.get(segments[:length])
+            if place is not None:
+                return place
+        return None
 
 
 def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:

@@ -54,6 +54,21 @@ def test_verifier_for_another_audience_keeps_the_options_and_the_class() -> None
     assert leave.nonce() == payroll.nonce()
 
 
+def test_verifier_for_another_audience_may_differ_in_whether_it_requires_dpop() -> None:
+    payroll = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).client(), clock=Clock())
+    leave = payroll.for_audience(LEAVE, dpop_required=True)
+    assert (payroll.dpop_required, leave.dpop_required, leave.may_require_dpop) == (False, True, True)
+    assert not leave.for_audience(AUDIENCE, dpop_required=False).dpop_required
+    assert refusal_of(payroll, token()) is None
+    assert refusal_of(leave, token(aud=LEAVE)) is Reason.PROOF_NEEDED
+    sent = bound_token(aud=[AUDIENCE, LEAVE])
+    used = proof(sent, HOLDER)
+    assert leave.verify_sync(sent, proof=used, method="GET", url=URL).jkt
+    with pytest.raises(TokenRejected) as caught:
+        payroll.verify_sync(sent, proof=used, method="GET", url=URL)
+    assert caught.value.reason is Reason.PROOF, "they share the used proofs"
+
+
 def test_proof_that_one_audience_accepted_is_refused_by_the_others() -> None:
     payroll = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).client(), clock=Clock())
     leave = payroll.for_audience(LEAVE)
