@@ -9,25 +9,30 @@ from scopewright.gateway.refusals import GatewayReason, GatewayRefused
 from scopewright.verifier.protection import Protection
 from scopewright.verifier.refusals import Reason, TokenRejected
 from scopewright.verifier.requirement import Requirement
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from scopewright.verifier.rules import Rule, Rules
 from scopewright.verifier.verifier import Verifier
 
 
 @dataclass(eq=False, slots=True)
 class GatewayApi:
-    """One API. `key` is that of its ResourceServer, such as `payroll/payroll`; `verifier` is for its audience."""
+    """One API. `key` is that of its ResourceServer, such as `payroll/payroll`; `verifier` is for its audience.
+
+    Raises ValueError for `metadata` of another audience or issuer. Challenges name its URL (RFC 9728 §5.1).
+    """
 
     key: str
     hostnames: tuple[str, ...]
     rules: Rules
     verifier: Verifier
+    metadata: ResourceMetadata | None = None
     protection: Protection = field(init=False)
     """Makes the challenges."""
     requirements: dict[str, Requirement] = field(init=False)
     """By the name of the rule."""
 
     def __post_init__(self) -> None:
-        self.protection = Protection(self.verifier, dpop=True)
+        self.protection = Protection(self.verifier, dpop=True, resource_metadata=self.metadata)
         self.requirements = {
             rule.name: Requirement(frozenset(rule.scopes), rule.any_scope, rule.roles) for rule in self.rules.rules
         }

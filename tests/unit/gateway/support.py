@@ -45,8 +45,8 @@ class MemoryGateway:
         self.serve(self.api())
 
     def api(self, key: str = "payroll/payroll", hostname: str = HOST, **document: Any) -> GatewayApi:
-        listed = document.pop("rules", RULES)
-        return GatewayApi(key, (hostname,), rules(listed, **document), self.verifier)
+        listed, metadata = document.pop("rules", RULES), document.pop("metadata", None)
+        return GatewayApi(key, (hostname,), rules(listed, **document), self.verifier, metadata)
 
     def serve(self, *apis: GatewayApi) -> None:
         self.decider.apis = ApiTable(apis)

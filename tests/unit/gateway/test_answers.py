@@ -9,8 +9,9 @@ from scopewright.gateway.profiles import PROFILES
 from scopewright.http.encode import encode
 from scopewright.http.messages import Answer
 from scopewright.verifier import Nonces
+from scopewright.verifier.resource_metadata import ResourceMetadata
 from tests.unit.gateway.support import MemoryGateway, bearer, headers_of, question
-from tests.unit.verifier.support import bound_token, proof, token
+from tests.unit.verifier.support import AUDIENCE, ISSUER, bound_token, proof, token
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", sorted(PROFILES))
 NAMES = {name.lower() for name in DEFAULT_NAMES.values()}
@@ -126,6 +127,17 @@ async def test_api_that_requires_dpop_offers_no_bearer() -> None:
     gateway.serve(gateway.api())
     (challenge,) = headers_of(await gateway.answer(question()))["www-authenticate"]
     assert challenge.startswith("DPoP ")
+
+
+@EVERY_PROFILE
+async def test_challenges_name_the_protected_resource_metadata(profile: str) -> None:
+    gateway = MemoryGateway()
+    gateway.serve(gateway.api(metadata=ResourceMetadata.of(AUDIENCE, ISSUER)))
+    url = 'resource_metadata="https://payroll.hr.example/.well-known/oauth-protected-resource"'
+    for sent in ([], [bearer(token(scope="other"))]):
+        challenges = headers_of(await gateway.answer(question(profile, sent=sent)))["www-authenticate"]
+        assert challenges
+        assert all(url in challenge for challenge in challenges)
 
 
 async def test_answer_is_one_http_response() -> None:
