@@ -35,11 +35,12 @@ from scopewright.core.records.names import (
     USAGE_NAME,
     audience_claim_name,
     client_record_name,
+    hostname_claim_name,
     identity_provider_record_name,
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
+from scopewright.core.records.resource_server import AudienceClaim, HostnameClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
 from scopewright.core.session_stores import store_key
@@ -67,6 +68,7 @@ class ExistingObjects:
             *(self._client_record(r) for r in given.get("clients", ())),
             *(self._server_record(r) for r in given.get("servers", ())),
             *(self._audience_claim(c) for c in given.get("claims", ())),
+            *(self._hostname_claim(c) for c in given.get("hostnames", ())),
             *(self._usage_report(u) for u in given.get("usage", ())),
             *(self._key_record(r) for r in given.get("keys", ())),
             *(self._provider_record(p) for p in given.get("providers", ())),
@@ -122,6 +124,12 @@ class ExistingObjects:
     def _audience_claim(self, given: Yaml) -> Managed:
         entries = {ENTRY: _encoded(AudienceClaim, given)}
         name, labels = audience_claim_name(given["audience"]), {RECORD_LABEL: "audience"}
+        return self._object("ConfigMap", self._config.namespace, name, entries, labels)
+
+    def _hostname_claim(self, given: Yaml) -> Managed:
+        claim = {"basePath": "/", **given}
+        entries = {ENTRY: _encoded(HostnameClaim, claim)}
+        name, labels = hostname_claim_name(claim["hostname"], claim["basePath"]), {RECORD_LABEL: "hostname"}
         return self._object("ConfigMap", self._config.namespace, name, entries, labels)
 
     def _key_record(self, given: Yaml) -> Managed:

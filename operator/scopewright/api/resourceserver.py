@@ -140,6 +140,7 @@ class ResourceServer(Kind):
         *READY_COLUMNS,
         Column("Audience", ".status.audience", "Audience of the tokens for this API."),
         Column("Grants", ".status.grants", "Number of ScopeGrants in force for this API.", type="integer"),
+        Column("Hostnames", ".status.http.hostnames", "Hostnames at which gateways serve this API.", wide=True),
         AGE_COLUMN,
     )
 

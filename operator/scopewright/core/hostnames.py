@@ -125,7 +125,7 @@ def _not_assigned(location: HttpLocation, namespace: str, config: Config) -> str
     ]
     allowed = f"it may use {', '.join(own)}" if own else "the platform assigns it no hostname"
     return (
-        f"namespace {namespace} may not serve https://{location.hostname}{location.base_path}: {allowed}; choose "
+        f"namespace {namespace} may not serve {location}: {allowed}; choose "
         "another hostname or basePath in spec.http, or ask the platform team for this one (gateway.hostnames)"
     )
 
@@ -137,6 +137,6 @@ def _not_allowed(message: str) -> Rejected:
 def _taken(location: HttpLocation) -> Rejected:
     return Rejected(
         "HostnameConflict",
-        f"https://{location.hostname}{location.base_path} is taken: choose another hostname or basePath in spec.http, "
+        f"{location} is taken: choose another hostname or basePath in spec.http, "
         "or ask the platform team to release it",
     )

@@ -36,6 +36,7 @@ from scopewright.core.records.resource_server import (
     AudienceClaim,
     HostnameClaim,
     HttpAccess,
+    HttpLocation,
     ResourceServerRecord,
     Role,
 )
@@ -162,10 +163,12 @@ def _metadata_condition(http: HttpAccess | None, audience: str) -> tuple[Conditi
     if http is None or not http.hostnames or not audience:
         return ()
     if audience_is_its_url(http, audience):
-        return (ConditionUpdate(RESOURCE_METADATA, "True", "AudienceIsItsURL", f"clients of {audience} find it there"),)
+        found = f"clients of {audience} find the issuer from a 401 (RFC 9728)"
+        return (ConditionUpdate(RESOURCE_METADATA, "True", "AudienceIsItsURL", found),)
     message = (
         f"the audience {audience} is not a URL at {' or '.join(http.hostnames)}, and so clients cannot find the issuer "
-        f"from a 401 (RFC 9728): set spec.audience to a URL such as https://{http.hostnames[0]}, if they should"
+        f"from a 401 (RFC 9728): set spec.audience to a URL such as {HttpLocation(http.hostnames[0], http.base_path)}, "
+        "if they should"
     )
     return (ConditionUpdate(RESOURCE_METADATA, "False", "AudienceIsNotItsURL", message, transient=True),)
 

@@ -147,6 +147,9 @@ class HttpLocation(NamedTuple):
     def segments(self) -> tuple[str, ...]:
         return tuple(segment for segment in self.base_path.split("/") if segment)
 
+    def __str__(self) -> str:
+        return f"https://{self.hostname}{self.base_path.removesuffix('/')}"
+
 
 @dataclass(frozen=True, slots=True)
 class HostnameClaim:
