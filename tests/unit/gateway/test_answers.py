@@ -148,3 +148,13 @@ async def test_answer_is_one_http_response() -> None:
     head, _, body = data.partition(b"\r\n\r\n")
     assert body == b""
     assert head.count(b"\r\n") == len(allowed.headers) + 1  # and content-length
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"envoy"}))
+async def test_method_of_the_proxys_own_request_has_no_meaning(profile: str) -> None:
+    """Traefik and others may keep the method of the caller. The server sends no body in answer to HEAD."""
+    gateway = MemoryGateway()
+    asked = question(profile, sent=[bearer(token())])
+    for method in (b"HEAD", b"POST", b"OPTIONS"):
+        assert (await gateway.answer(asked.replace(b"GET", method, 1))).status == 200
+        assert (await gateway.answer(question(profile).replace(b"GET", method, 1))).status == 401
