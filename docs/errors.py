@@ -1,4 +1,4 @@
-"""Generates docs/errors.md, every refusal that issuer and verifier can raise: `python docs/errors.py [--check]`.
+"""Generates docs/errors.md, all refusals of issuer, verifier and gateway: `python docs/errors.py [--check]`.
 
 The issuer's refusals are found in its syntax trees: each call of OAuthError or of a helper that makes one, and each
 response with its own `error`. `TO_DO` has the fix for each, by error code and audit reason. A refusal without one is
@@ -17,6 +17,7 @@ from typing import Final
 
 from made import keep
 
+from scopewright.gateway import refusals as gateway
 from scopewright.issuer.serving.server import transport_refusal
 from scopewright.verifier import KeysUnavailable
 from scopewright.verifier.introspection import NO_ANSWER
@@ -281,8 +282,8 @@ def page() -> str:
     lines = [
         "# Errors",
         "",
-        "All errors of issuer and verifier, with the fix for each. `make docs` generates this page from the code. `…`",
-        "stands for a value of the running process.",
+        "All errors of issuer, verifier and gateway, with the fix for each. `make docs` generates this page from the",
+        "code. `…` stands for a value of the running process.",
         "",
         "## Issuer",
         "",
@@ -329,6 +330,20 @@ def page() -> str:
         lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), why.value))
     for text in (KeysUnavailable().description, NO_ANSWER, TOO_MANY_PROOFS):
         lines.append(_verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", text, ""))
+    lines += [
+        "",
+        "## Gateway",
+        "",
+        "The gateway answers as the verifier does, and with these errors of its own. The profiles `nginx` and",
+        "`ingress-nginx` answer 403 in place of 400, with the same error. Until the gateway has read the rules, it",
+        "answers 503.",
+        "",
+        "| status | error | description | reason | what to change |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for gateway_reason, text in gateway.ADVICE.items():
+        status, error = gateway.code_of(gateway_reason)
+        lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), gateway_reason.value))
     return "\n".join([*lines, ""])
 
 

@@ -70,8 +70,8 @@ class AuthRoute(NamedTuple):
         if self.hostname != HOSTNAME_AS_SENT:
             return hostname_of(self.hostname)
         if not self.profile.hostname_header:
-            message = f"The profile {self.profile.name} needs the hostname in the URL of the gateway, in place of -"
-            raise GatewayRefused(GatewayReason.PROXY_HEADERS, message)
+            expected = f"the hostname in the URL of the gateway, which the profile {self.profile.name} needs"
+            raise GatewayRefused(GatewayReason.PROXY_HEADERS, expected)
         return hostname_of(_header(request, self.profile.hostname_header))
 
 
@@ -113,8 +113,7 @@ def _header(request: HttpRequest, name: bytes) -> bytes:
     """
     value = request.headers.get(name)
     if value is None or name in request.repeated:
-        message = f"The proxy must send the header {name.decode('ascii')} exactly once; correct its configuration"
-        raise GatewayRefused(GatewayReason.PROXY_HEADERS, message)
+        raise GatewayRefused(GatewayReason.PROXY_HEADERS, f"the header {name.decode('ascii')} exactly once")
     return value
 
 
@@ -122,6 +121,6 @@ def _target_of_url(url: bytes, header: bytes) -> bytes:
     """The target of `$scheme://$http_host$request_uri`. The host is what the caller sent, and is ignored."""
     match = _URL.fullmatch(url)
     if match is None:
-        message = f"The header {header.decode('ascii')} must have an http or https URL"
-        raise GatewayRefused(GatewayReason.PROXY_HEADERS, message)
+        expected = f"an http or https URL in the header {header.decode('ascii')}"
+        raise GatewayRefused(GatewayReason.PROXY_HEADERS, expected)
     return match[1]
