@@ -51,7 +51,8 @@ class Worker:
     heartbeat: Callable[[], None] = lambda: None
     counters: WorkerCounters | None = None
     is_only_worker: bool = True
-    is_first_worker: bool = True
+    index: int = 0
+    """Its number, from 0: that of its row in shared counters."""
     parent_pipe: int | None = None
 
 
@@ -163,7 +164,7 @@ class _Supervisor:
                     heartbeat=lambda: _increment(self._heartbeats.row(child.index)),
                     counters=self._counters.row(child.index),
                     is_only_worker=False,
-                    is_first_worker=child.index == 0,
+                    index=child.index,
                     parent_pipe=self._parent_pipe[0],
                 )
             )

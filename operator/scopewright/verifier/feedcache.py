@@ -49,7 +49,8 @@ class FeedCache:
         self.due = float("-inf") if feed else float("inf")  # no fetch is needed before this instant
         self.retry_at = float("-inf")
         self._feed = feed or RevocationFeed()
-        self._received_at = float("-inf")
+        self.received_at = float("-inf")
+        """When the issuer last sent the feed, or answered that it has not changed."""
         self._reachable = True
 
     def need(self, now: float) -> RefreshDecision:
@@ -58,17 +59,17 @@ class FeedCache:
         if not self.usable(now):
             return RefreshDecision.WAIT if now < self.retry_at else RefreshDecision.NOW
         # After an idle time tokens may have been revoked: fetch first. If the issuer is unreachable: use the last feed.
-        idle = now >= self._received_at + _IDLE_POLLS * self._feed.every
+        idle = now >= self.received_at + _IDLE_POLLS * self._feed.every
         return RefreshDecision.NOW if self._reachable and idle else RefreshDecision.SOON
 
     def usable(self, now: float) -> bool:
-        return self.revoked is not None and now < self._received_at + self._feed.outage
+        return self.revoked is not None and now < self.received_at + self._feed.outage
 
     def received(self, fetched: FetchedFeed, now: float) -> None:
         if fetched.revoked is not None:
             self.revoked = fetched.revoked
         self.etag = fetched.etag
-        self._received_at = now
+        self.received_at = now
         self._reachable = True
         self.retry_at = float("-inf")
         self.due = now + self._feed.every
@@ -76,4 +77,4 @@ class FeedCache:
     def failed(self, now: float) -> None:
         self._reachable = False
         self.retry_at = now + self._feed.every
-        self.due = min(self.retry_at, max(now, self._received_at + self._feed.outage))
+        self.due = min(self.retry_at, max(now, self.received_at + self._feed.outage))

@@ -20,6 +20,8 @@ class KeyCache:
         self.etag: str | None = None
         self.due = float("-inf")  # no fetch is needed before this instant
         self.retry_at = float("-inf")
+        self.received_at = float("-inf")
+        """When the issuer last sent the keys, or answered that they have not changed."""
         self._cooldown = cooldown
         self._stale_at = float("-inf")
         self._unknown_kid_at = float("-inf")
@@ -50,6 +52,7 @@ class KeyCache:
             self.keys = fetched.keys
         self.etag = fetched.etag
         self._failures = 0
+        self.received_at = now
         self.retry_at = float("-inf")
         self._stale_at = now + fetched.max_age
         self.due = now + fetched.max_age * _REFRESH_FRACTION

@@ -202,6 +202,16 @@ class Verifier:
         return self.policy.scopes
 
     @property
+    def keys_received_at(self) -> float | None:
+        """When the issuer last sent its keys or confirmed them, in seconds since 1970. None: there are none yet."""
+        return self._keys.received_at if self._keys.keys is not None else None
+
+    @property
+    def revocations_received_at(self) -> float | None:
+        """As `keys_received_at`, of the revocation feed. None also without `revocations`."""
+        return self._feed.received_at if self._feed.revoked is not None else None
+
+    @property
     def introspects(self) -> bool:
         """Whether opaque tokens are accepted."""
         return self._introspection is not None

@@ -77,7 +77,7 @@ def run(
     async def main(stop: asyncio.Event, traces: Tracing | None) -> None:
         async with open_store() as store, _closed_at_end(settings.users):
             built = build_issuer(
-                replace(settings, writes_snapshot=worker.is_first_worker),
+                replace(settings, writes_snapshot=worker.index == 0),
                 store,
                 writer=store,
                 service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,

@@ -55,10 +55,11 @@ from scopewright.issuer.state.entries import (
 from scopewright.issuer.state.keyring import Keyring, published_kids
 from scopewright.issuer.state.keys import load_key
 from scopewright.issuer.state.providers import ProviderIndex, load_provider
-from scopewright.issuer.state.record_objects import load_issuer, load_nonces, record_entry, require_name
+from scopewright.issuer.state.record_objects import load_nonces
 from scopewright.issuer.state.resource_servers import ResourceServerIndex
 from scopewright.issuer.state.session_keys import load_session_keys
 from scopewright.issuer.state.user_access_removal import ended_logins, ends_more_logins
+from scopewright.serving.records import load_issuer, record_entry, require_name
 from scopewright.stores import Change, Entries
 from scopewright.stores.sessions.sealed import SessionKeys
 from scopewright.verifier.nonces import Nonces
