@@ -13,14 +13,17 @@ from scopewright.cli import export_command, library_commands, options, users
 from scopewright.cli.connections import connected_api, opened_store
 from scopewright.cli.event_loop import on_signals, run_loop
 from scopewright.cli.settings import (
+    GATEWAY_REPLAY,
     connection_memory,
     connections_per_address,
+    http_hosts,
     listen,
     load_certificate,
     replay_capacity,
     replay_memory,
     reserve,
     set_up_logging,
+    url_of,
     user_endpoints,
     worker_count,
 )
@@ -172,6 +175,76 @@ def issuer(
 
 
 @app.command()
+def gateway(
+    profile: options.Profiles = None,
+    source: options.Source = "kubernetes",
+    namespace: options.Namespace = None,
+    kubeconfig: options.Kubeconfig = None,
+    listen_on: options.ListenGateway = "127.0.0.1:8083",
+    metrics_listen: options.MetricsListen = None,
+    workers: options.IssuerWorkers = "1",
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    identity_header: options.IdentityHeaderNames = None,
+    replay: options.ProofReplay = "memory",
+    entries: options.ProofCapacity = 0,
+    memory: options.ProxyConnectionMemory = "64Mi",
+    log_format: options.Format = options.LogFormat.text,
+    log_level: options.Level = options.LogLevel.info,
+) -> None:
+    """Decide for a proxy whether requests may reach an API, by the rules of its ResourceServer.
+
+    Audit lines (JSON, one for each refusal) go to standard output, everything else to standard error.
+    """
+    from scopewright.cli.gateway_command import enabled_profiles, identity_headers
+    from scopewright.gateway.metrics import GatewayCounters
+    from scopewright.gateway.server import LIMITS, run
+    from scopewright.gateway.settings import GatewaySettings
+    from scopewright.serving.audit import to_file
+    from scopewright.serving.workers import Worker, run_workers
+    from scopewright.tracing import is_enabled
+
+    set_up_logging(log_format.value, log_level.value)
+    is_enabled()  # report a wrong setting once, not in every worker
+    certificate = load_certificate(tls_cert, tls_key)
+    count = worker_count(workers)
+    remember = replay_memory(replay, count, replay_capacity(entries), GATEWAY_REPLAY)
+    limits = replace(LIMITS, memory=connection_memory(memory))
+    settings = GatewaySettings(
+        namespace=namespace or "scopewright-system",
+        profiles=enabled_profiles(profile or ()),
+        identity_headers=identity_headers(identity_header or ()),
+        allow_http_issuer=source != "kubernetes",  # `dev` has decided it for its STATE
+        allow_http=http_hosts(),
+    )
+    counters = GatewayCounters.of(count)
+    listening = listen(listen_on) if count == 1 else reserve(listen_on)
+
+    def work(worker: Worker) -> None:
+        run(
+            lambda: opened_store(source, kubeconfig),
+            settings,
+            worker,
+            counters=counters,
+            url=url_of(listen_on, listening, certificate),
+            limits=limits,
+            certificate=certificate,
+            replay=remember(),
+            sink=to_file(sys.stdout.buffer),
+        )
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"gateway ready at {url}", err=True)
+
+    if count == 1:
+        observing = listen(metrics_listen, "--metrics-listen") if metrics_listen else None
+        work(Worker(lambda: listening, on_ready, (lambda: observing) if observing else None))
+    else:
+        observed = reserve(metrics_listen, "--metrics-listen") if metrics_listen else None
+        run_workers(counters.columns, work, listening, on_ready, observed=observed)
+
+
+@app.command()
 def dev(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory with the manifests.")],
     listen_on: Annotated[str, typer.Option("--listen", help="Address of the issuer.")] = "127.0.0.1:8080",
@@ -185,13 +258,18 @@ def dev(
         bool,
         typer.Option("--developer-login", help="Let users of DIR/users.yaml log in from other machines, unchecked."),
     ] = False,
+    gateway_on: Annotated[
+        str | None,
+        typer.Option("--gateway", metavar="HOST:PORT", help="Also run a gateway for proxies, such as 127.0.0.1:8083."),
+    ] = None,
     log_format: options.Format = options.LogFormat.text,
     log_level: options.Level = options.LogLevel.warning,
 ) -> None:
     """Reconcile a directory of manifests and serve the issuer, without a cluster."""
     from rich.console import Console
 
-    from scopewright.cli.dev import dev_config, develop, developer_login, http_hosts
+    from scopewright.cli.dev import dev_config, develop, developer_login
+    from scopewright.cli.dev_gateway import DevGateway
 
     set_up_logging(log_format.value, log_level.value)
     if not directory.is_dir():
@@ -200,6 +278,7 @@ def dev(
     settings, note = dev_config(
         config, issuer_url, listen_on, listening, allow_http=allow_http, http_hosts=http_hosts()
     )
+    beside = DevGateway(gateway_on, listen(gateway_on, "--gateway")) if gateway_on else None
     users_file = developer_login(directory, listen_on, settings.issuer, allowed=allow_login)
     if note:
         typer.echo(note, err=True)
@@ -208,7 +287,7 @@ def dev(
     async def main() -> None:
         stop = asyncio.Event()
         on_signals(stop.set)
-        await develop(directory, state, settings, listening, stop, console, users_file)
+        await develop(directory, state, settings, listening, stop, console, users_file, beside)
 
     run_loop(main())
 

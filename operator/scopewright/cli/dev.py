@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scopewright.api import OAuthClient
+from scopewright.cli.dev_gateway import DevGateway
 from scopewright.cli.dev_logins import DevLogins
 from scopewright.cli.login_advice import line_of
 from scopewright.cli.settings import parse_address
-from scopewright.client.sources import Environment
 from scopewright.config_file import load_config
 from scopewright.controller.local_cluster import LocalCluster
 from scopewright.controller.local_operator import LocalOperator
@@ -77,14 +77,6 @@ def _require_secure(issuer: str, http_hosts: Hosts) -> None:
         )
 
 
-def http_hosts() -> Hosts:
-    """Return the hosts of the variable SCOPEWRIGHT_ALLOW_HTTP, as the libraries read it."""
-    try:
-        return Environment().allow_http
-    except ValueError as error:
-        raise Rejected("BadHosts", str(error)) from None
-
-
 def _served(listen_on: str, listening: socket.socket) -> str | None:
     """Return the loopback URL of the address; None if it is not reachable on loopback."""
     host, port = parse_address(listen_on)[0], listening.getsockname()[1]
@@ -121,6 +113,7 @@ async def develop(
     stop: asyncio.Event,
     console: Console,
     users_file: Path | None = None,
+    gateway: DevGateway | None = None,
 ) -> None:
     """Reconcile and serve until `stop` is set. `users_file`: see `developer_login`."""
     store = DirectoryStore.open(state, config.issuer)
@@ -140,7 +133,11 @@ async def develop(
                 asyncio.create_task(_announce(issuer, report)),
                 asyncio.create_task(logins.run()),
             ]
-            ended, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+            serving = tasks[:2]
+            if gateway is not None:
+                serving.append(asyncio.create_task(gateway.run(store, config, report.ready(issuer), stop, console)))
+                tasks.append(serving[-1])
+            ended, _ = await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
             for task in tasks:
@@ -164,8 +161,7 @@ def _with_problems(console: Console) -> audit.Sink:
 
 
 async def _announce(issuer: Issuer, report: "Report") -> None:
-    await report.first.wait()
-    url = await issuer.ready()
+    url = await report.ready(issuer)
     report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
 
 
@@ -193,6 +189,11 @@ class Report:
         self._logins.settled()
         self._logins.report()
         self.first.set()
+
+    async def ready(self, issuer: Issuer) -> str:
+        """Wait until the manifests are in force and tokens can be issued. Returns the issuer's URL."""
+        await self.first.wait()
+        return await issuer.ready()
 
     def _access(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []

@@ -78,6 +78,29 @@ ReplayCapacity = Annotated[
         "Assertions and proofs remembered by one process. 0: 100,000 in memory, 1,000,000 in a Valkey or Redis.",
     ),
 ]
+ListenGateway = Annotated[str, _flag("--listen", "Address that proxies ask, such as 0.0.0.0:8083.")]
+Profiles = Annotated[
+    list[str] | None,
+    _flag("--profile", "Proxy that asks: nginx, ingress-nginx, envoy, haproxy, caddy or traefik; repeatable."),
+]
+IdentityHeaderNames = Annotated[
+    list[str] | None,
+    _flag(
+        "--identity-header",
+        "VALUE=NAME: the header with subject, client, scope, roles or token-id; repeatable. [X-Auth-Subject, …]",
+    ),
+]
+ProofReplay = Annotated[
+    str, _flag("--replay", "Replay memory of DPoP proofs: `memory`, a Valkey or Redis URL, or `per-process`.")
+]
+ProofCapacity = Annotated[
+    int,
+    _flag(
+        "--replay-capacity",
+        "Proofs remembered by one process. 0: 100,000 in memory, 1,000,000 in a Valkey or Redis.",
+    ),
+]
+ProxyConnectionMemory = Annotated[str, _flag("--connection-memory", "Memory for all connections of one process.")]
 ConnectionsPerAddress = Annotated[
     int, _flag("--connections-per-address", "Connections of one address (also of a proxy) to one process. 0: no limit.")
 ]

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from scopewright.client.sources import Environment
 from scopewright.core.config import parse_quantity
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.http import BACKLOG, Certificate
 from scopewright.logs import FIELDS
+from scopewright.origins import Hosts
 from scopewright.tracing import current_ids
 
 if TYPE_CHECKING:
@@ -35,6 +37,13 @@ def parse_address(text: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise Rejected("BadAddress", f"{text!r} is not an address; pass HOST:PORT, such as 127.0.0.1:8080")
     return host, int(port)
+
+
+def url_of(text: str, listening: socket.socket, certificate: Certificate | None = None) -> str:
+    """Return the URL of a listener on `HOST:PORT`, whose port may be chosen by the system."""
+    host = parse_address(text)[0]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if certificate else 'http'}://{shown}:{listening.getsockname()[1]}"
 
 
 def listen(text: str, option: str = "--listen") -> socket.socket:
@@ -106,6 +115,14 @@ def connection_memory(text: str) -> int:
     return size
 
 
+def http_hosts() -> Hosts:
+    """Return the hosts of the variable SCOPEWRIGHT_ALLOW_HTTP, as the libraries read it."""
+    try:
+        return Environment().allow_http
+    except ValueError as error:
+        raise Rejected("BadHosts", str(error)) from None
+
+
 def load_certificate(cert: Path | None, key: Path | None) -> Certificate | None:
     """Return the files of `--tls-cert` and `--tls-key`; None if neither is set."""
     if cert is None and key is None:
@@ -147,6 +164,9 @@ def set_up_logging(form: LogFormat, level: str) -> None:
     logging.getLogger("scopewright").setLevel(level.upper())
 
 
+ISSUER_REPLAY = "scopewright:once:"
+GATEWAY_REPLAY = "scopewright:gateway-once:"
+"""Services behind a gateway verify the same proofs, in memories of their own."""
 _MIN_ENTRIES = 1000
 
 
@@ -157,8 +177,13 @@ def replay_capacity(number: int) -> int | None:
     return number or None
 
 
-def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Callable[[], ReplayStore]":
-    """Return the factory of each process's memory of used assertions and proofs. `capacity` is per process."""
+def replay_memory(
+    text: str, workers: int, capacity: int | None = None, prefix: str = ISSUER_REPLAY
+) -> "Callable[[], ReplayStore]":
+    """Return the factory of each process's memory of used assertions and proofs. `capacity` is per process.
+
+    `prefix` begins the keys in a shared memory: the processes with the same one accept each value once.
+    """
     if text == "memory" and workers > 1:
         raise Rejected(
             "BadReplay",
@@ -170,7 +195,7 @@ def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Call
     if text in ("memory", "per-process"):
         return lambda: LocalReplay(time.time, capacity=capacity or LOCAL_CAPACITY)
     SharedReplay(text)
-    return lambda: SharedReplay(text, capacity=capacity or SHARED_CAPACITY)
+    return lambda: SharedReplay(text, prefix, capacity=capacity or SHARED_CAPACITY)
 
 
 def user_endpoints(

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 import scopewright.issuer
-from scopewright.cli.dev import _table, dev_config, developer_login, http_hosts
+from scopewright.cli.dev import _table, dev_config, developer_login
 from scopewright.cli.login_advice import LOGIN_ADVICE, line_of
-from scopewright.cli.settings import listen
+from scopewright.cli.settings import http_hosts, listen
 from scopewright.core.failures import Rejected
 from scopewright.issuer.upstream.login import RefusedReason
 from scopewright.issuer.users.login_policy import DEVELOPER
