@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SITE := .site
 CHART_CRDS := charts/scopewright/files/crds
-FAST := tests/unit tests/golden tests/plan
+FAST := tests/unit tests/golden tests/plan tests/rules
 SLOW := tests/cluster tests/chart tests/replay tests/sessions tests/simulation tests/dev tests/pages tests/conformance tests/examples \
 	tests/bench tests/interop tests/browser tests/fuzz tests/attacks
 

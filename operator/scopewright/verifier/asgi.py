@@ -5,10 +5,18 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
-from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
-from scopewright.verifier.paths import Scope
+from scopewright.verifier.frameworks import (
+    DJANGO,
+    LITESTAR,
+    answer_in_litestar,
+    as_http_exception,
+    frameworks_of,
+    own_root_path,
+)
+from scopewright.verifier.paths import Scope, routed_path
 from scopewright.verifier.protection import Protection, check_base_url
 from scopewright.verifier.received import request_of_scope
+from scopewright.verifier.received_request import ReceivedRequest
 from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 from scopewright.verifier.requirement import Requirement
 from scopewright.verifier.resource_metadata import ResourceMetadata
@@ -133,6 +141,7 @@ class RequireToken:
         check_base_url(base_url)
         self.app = app
         self.base_url = base_url
+        self._own_root_path = own_root_path(app)
         self.websocket_subprotocol = websocket_subprotocol
         self.protection = Protection(
             verifier,
@@ -153,7 +162,7 @@ class RequireToken:
             raise RuntimeError(
                 f"a connection of type {scope['type']!r} cannot carry a token; http and websocket are supported"
             )
-        request = request_of_scope(scope, self.base_url)
+        request = self._received(scope)
         metadata = self.protection.metadata_for(request.method, request.path) if scope["type"] == "http" else None
         if metadata is not None:
             await _answer_with(metadata, request.method, send)
@@ -162,12 +171,17 @@ class RequireToken:
         try:
             if self.websocket_subprotocol and scope["type"] == "websocket":
                 scope = self._with_token_in_header(scope)
-                request = request_of_scope(scope, self.base_url)
+                request = self._received(scope)
             token = await self.protection.token(request)
         except (TokenRejected, KeysUnavailable) as refusal:
             await handler.refuse(refusal)
             return
         await handler.run(self.app, {**scope, _TOKEN_KEY: token, _HANDLER_KEY: handler}, receive)
+
+    def _received(self, scope: Scope) -> ReceivedRequest:
+        received = request_of_scope(scope, self.base_url)
+        root = self._own_root_path
+        return received._replace(path=routed_path({**scope, "root_path": root}), root=root) if root else received
 
     def _with_token_in_header(self, scope: Scope) -> Scope:
         try:

@@ -14,6 +14,7 @@ from scopewright.verifier.refusals import KeysUnavailable, TokenRejected
 Refusal = TypeVar("Refusal", bound=TokenRejected | KeysUnavailable)
 
 DJANGO: Final = "django"
+_MOST_MIDDLEWARE: Final = 50
 LITESTAR: Final = "litestar"
 _EXCEPTIONS: Final = {
     "starlette": ("starlette.exceptions", "HTTPException"),  # FastAPI's is a subclass
@@ -27,6 +28,15 @@ def frameworks_of(request: Any) -> tuple[str, ...]:
     packages = {cls.__module__.partition(".")[0] for cls in type(request).__mro__}
     imported = [name for name, (module, _) in _EXCEPTIONS.items() if module in sys.modules]
     return tuple(name for name in imported if name in packages) or tuple(imported)
+
+
+def own_root_path(app: Any) -> str:
+    """`FastAPI(root_path=…)`, also inside of other middleware. FastAPI puts it in place of the server's `root_path`."""
+    for _ in range(_MOST_MIDDLEWARE):
+        if any(cls.__module__ == "fastapi.applications" for cls in type(app).__mro__):
+            return str(app.root_path or "")
+        app = getattr(app, "app", None)
+    return ""
 
 
 def as_http_exception(refusal: TokenRejected, frameworks: tuple[str, ...], headers: Mapping[str, str]) -> TokenRejected:
