@@ -8,11 +8,6 @@ import typer
 app = typer.Typer(help="Write what manifests declare in the form that other programs read.", no_args_is_help=True)
 
 
-@app.callback()
-def _of_several() -> None:
-    """Keeps `rules` a word of the command line while it is the only form."""
-
-
 @app.command()
 def rules(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory with the manifests; `-`: standard input.")],

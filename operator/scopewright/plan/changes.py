@@ -96,6 +96,49 @@ class AccessChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """A client (`<namespace>/<name>`) that acts for itself, or for `users`. With `several`, only users whom several
+    grants reach together have what is needed.
+    """
+
+    client: str
+    users: GrantedUsers | None = None
+    several: bool = False
+
+    @property
+    def is_every_user(self) -> bool:
+        return self.users == GrantedUsers()
+
+    def __str__(self) -> str:
+        if self.several:
+            return f"users of several groups through {self.client}"
+        return f"{self.users} through {self.client}" if self.users else self.client
+
+
+@dataclass(frozen=True, slots=True)
+class RequestChange:
+    """Requests that a rule of a resource server (`<namespace>/<name>`) newly allows, or allowed before.
+
+    `site` is the hostname, or the audience without its path if gateways do not serve it. `paths` begin with the base
+    path. Without `methods` it is every method but `except_methods`; without `callers`, anyone may send them.
+    """
+
+    server: str
+    rule: str
+    site: str
+    paths: tuple[str, ...]
+    methods: tuple[str, ...]
+    except_methods: tuple[str, ...]
+    callers: tuple[Caller, ...]
+    gained: bool
+    location: Location | None = None
+
+    @property
+    def is_anyone(self) -> bool:
+        return not self.callers
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectChange:
     """A change of one object, credential, key or Secret; `detail` is a sentence or a list of fields."""
 
@@ -111,6 +154,7 @@ class PlanResult:
     refusals: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     access: tuple[AccessChange, ...] = ()
+    requests: tuple[RequestChange, ...] = ()
     logins: tuple[ObjectChange, ...] = ()
     credentials: tuple[ObjectChange, ...] = ()
     keys: tuple[ObjectChange, ...] = ()

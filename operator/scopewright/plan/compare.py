@@ -17,7 +17,7 @@ from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY
 from scopewright.manifests.load import load, load_text, printable
 from scopewright.manifests.validate import Manifests, SourceLocation
-from scopewright.plan.changes import NOT_READ, Finding, Location, PlanResult
+from scopewright.plan.changes import NOT_READ, Finding, Location, PlanResult, RequestChange
 from scopewright.plan.cluster_reader import ClusterSnapshot, read_cluster, read_objects
 from scopewright.plan.dry_run import Raw, dry_run
 from scopewright.plan.findings import marked_new
@@ -144,10 +144,19 @@ async def _planned(
     return replace(
         result,
         refusals=refusals,
+        requests=tuple(replace(change, location=_rule_location(source, change)) for change in result.requests),
         warnings=_located(source, (*warnings, *plan_input.warnings, *unknown, *result.warnings)),
         ignored=count_other_installations(source.manifests, config),
         locations={ref: location for ref in source.manifests.sources if (location := source.find(ref))},
     )
+
+
+def _rule_location(source: ManifestSource, change: RequestChange) -> Location | None:
+    """Where the rule is declared, if it is among the manifests, else its ResourceServer."""
+    ref = Ref("ResourceServer", *change.server.split("/"))
+    http = (source.manifests.objects.get(ref) or {}).get("spec", {}).get("http") or {}
+    names = [rule["name"] for rule in http.get("rules") or ()]
+    return source.find(ref, ("spec", "http", "rules", names.index(change.rule)) if change.rule in names else ())
 
 
 def _at(file: str, line: int, message: str, reason: str = INVALID) -> Finding:

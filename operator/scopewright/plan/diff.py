@@ -12,14 +12,18 @@ from scopewright.core.plan import Event
 from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.fields import rfc3339
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult
+from scopewright.plan.callers import CallerIndex
+from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, ObjectChange, PlanResult, RequestChange
 from scopewright.plan.findings import marked_new, refusals, warnings
 from scopewright.plan.logins import login_changes
 from scopewright.plan.providers import provider_changes
-from scopewright.plan.snapshot import StateSnapshot
+from scopewright.plan.requests import RequestChanges, request_changes
+from scopewright.plan.snapshot import AccessKey, StateSnapshot
 
 EventsByObject = Mapping[Ref, Sequence[Event]]
 """Events between the two snapshots, by object."""
+
+Access = Mapping[AccessKey, EffectiveScope]
 
 _CREDENTIAL: Final = "Credential"
 _REVOKED: Final = ("CredentialRevoked", "KeysRevoked")
@@ -29,10 +33,13 @@ def difference(
     before: StateSnapshot, after: StateSnapshot, events: EventsByObject, retried: Sequence[Finding] = ()
 ) -> PlanResult:
     """`retried` are warnings for objects that could not be reconciled."""
+    had, has = before.access(), after.access()
+    requests = request_changes(before.servers, after.servers, CallerIndex(had.values()), CallerIndex(has.values()))
     return PlanResult(
         refusals=marked_new(refusals(after), refusals(before)),
-        warnings=(*marked_new(warnings(after), warnings(before)), *retried),
-        access=tuple(_access(before, after)),
+        warnings=(*marked_new(warnings(after), warnings(before)), *_uncompared(requests), *retried),
+        access=tuple(_access(had, has, after)),
+        requests=tuple(sorted(requests.changes, key=_by_rule)),
         logins=(*provider_changes(before, after), *login_changes(before.clients, after.clients)),
         credentials=tuple(_credentials(before, after, events)),
         keys=tuple(_keys(before, after, events)),
@@ -44,8 +51,7 @@ def difference(
 # Access
 
 
-def _access(before: StateSnapshot, after: StateSnapshot) -> Iterator[AccessChange]:
-    had, has = before.access(), after.access()
+def _access(had: Access, has: Access, after: StateSnapshot) -> Iterator[AccessChange]:
     for holding in sorted(had.keys() | has.keys()):
         old, new = had.get(holding), has.get(holding)
         if new is None and old is not None:
@@ -75,6 +81,23 @@ def _reason_for_loss(lost: EffectiveScope, after: StateSnapshot) -> str:
     if not requested.issuperset(needed):
         return f"the OAuthClient no longer asks for {'all of its scopes' if lost.is_role else 'it'}"
     return f"no ScopeGrant grants it now; ScopeGrant {', '.join(lost.via)} did"
+
+
+# Requests
+
+
+def _by_rule(change: RequestChange) -> tuple[object, ...]:
+    """Anyone first."""
+    return (bool(change.callers), change.server, change.rule, change.site, not change.gained, change.paths)
+
+
+def _uncompared(requests: RequestChanges) -> Iterator[Finding]:
+    message = (
+        "spec.http has too many patterns and methods to compare with those before: all of its rules are listed as new; "
+        "use fewer wildcards and methods to see what changes"
+    )
+    for server in sorted(requests.uncompared):
+        yield Finding(Ref("ResourceServer", *server.split("/")), "RulesNotCompared", message, ("spec", "http", "rules"))
 
 
 # Credentials

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from scopewright.api import Kind, OAuthClient, ScopeGrant
+from scopewright.api import Kind, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
 from scopewright.core.client.login import ID_TOKEN_KEY_NOT_READY, LOGIN_ALLOWED, NO_PROVIDER
 from scopewright.core.grant_status import granted_names, users_of
+from scopewright.core.http_rules import http_access, rules_of
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
+from scopewright.plan.requests import unreachable_rules
 from scopewright.plan.snapshot import StateSnapshot
+from scopewright.verifier.rules import RulesInvalid
 
 INTENDED: Final = ("Disabled",)
 """Reasons of objects that their owner has switched off."""
@@ -65,8 +68,8 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "SubjectDomainImmutable": ("spec", "subjectDomain"),
     "UnknownRole": ("spec", "roles"),
     "UnknownScope": ("spec", "scopes"),
-    "UnsupportedKey": ("spec", "authentication", "jwks"),
     "UnknownTimeZone": ("spec", "rotation", "windows"),
+    "UnsupportedKey": ("spec", "authentication", "jwks"),
     "WrongNamespace": ("metadata", "namespace"),
 }
 """The field of the manifest that causes a condition."""
@@ -90,7 +93,8 @@ def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple
 def _refused(ref: Ref, obj: Kind) -> Iterator[Finding]:
     stalled, login = obj.condition("Stalled"), obj.condition(LOGIN_ALLOWED)
     if stalled and stalled.reason not in (*INTENDED, *HARMLESS):
-        yield _finding(ref, stalled.reason, stalled.message)
+        field = _rule_at_fault(obj, stalled.reason) if isinstance(obj, ResourceServer) else ()
+        yield _finding(ref, stalled.reason, stalled.message, field)
     waits = login is not None and login.reason in WAITING_LOGINS
     if login and login.status == "False" and not waits and not is_paused(obj.metadata.annotations):
         yield _finding(ref, login.reason, login.message)
@@ -110,11 +114,45 @@ def _of(ref: Ref, obj: Kind, snapshot: StateSnapshot) -> Iterator[Finding]:
         yield _finding(ref, login.reason, login.message)
     if isinstance(obj, OAuthClient) and access and access.status != "True":
         yield _finding(ref, "NotGranted", access.message)
+    if isinstance(obj, ResourceServer):
+        yield from _unreachable(ref, obj)
     if isinstance(obj, ScopeGrant):
         for index, to in enumerate(obj.spec.to):
             yield from _selection(ref, obj, ("spec", "to", index), to, "OAuthClient")
         for index, entry in enumerate(obj.spec.to_users):
             yield from _user_grantee(ref, obj, index, entry, snapshot)
+
+
+def _unreachable(ref: Ref, server: ResourceServer) -> Iterator[Finding]:
+    """Rules with which no request is decided."""
+    for name in unreachable_rules(http_access(server)):
+        message = (
+            f"rule {name} decides about no request, because other patterns decide about each of its paths: remove "
+            "it, or correct its paths"
+        )
+        yield Finding(ref, "RuleUnreachable", message, _rule_field(server, name))
+
+
+def _rule_at_fault(server: ResourceServer, reason: str) -> tuple[str | int, ...]:
+    """The rule of spec.http that the operator refuses, or no field."""
+    wanted = http_access(server)
+    if reason in ("InvalidRule", "RuleConflict", "PublicCoversProtected"):
+        try:
+            rules_of(wanted, server.effective_audience)
+        except RulesInvalid as error:
+            return _rule_field(server, error.rule)
+    scopes, roles = {s.name for s in server.spec.scopes}, {r.name for r in server.spec.roles}
+    for rule in wanted.rules:
+        if reason == "UnknownScope" and not scopes.issuperset((*rule.scopes, *rule.any_scope)):
+            return _rule_field(server, rule.name)
+        if reason == "UnknownRole" and not roles.issuperset(rule.roles):
+            return _rule_field(server, rule.name)
+    return ()
+
+
+def _rule_field(server: ResourceServer, name: str) -> tuple[str | int, ...]:
+    names = [rule.name for rule in server.spec.http.rules] if server.spec.http else []
+    return ("spec", "http", "rules", names.index(name)) if name in names else ("spec", "http")
 
 
 def _selection(
@@ -157,5 +195,5 @@ def _names_namespaces(selector: NamespaceSelector) -> bool:
     return named or NAMESPACE_NAME in (selector.match_labels or {})
 
 
-def _finding(ref: Ref, reason: str, message: str) -> Finding:
-    return Finding(ref, reason, message, FIELDS.get(reason, ()))
+def _finding(ref: Ref, reason: str, message: str, field: tuple[str | int, ...] = ()) -> Finding:
+    return Finding(ref, reason, message, field or FIELDS.get(reason, ()))

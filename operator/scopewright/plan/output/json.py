@@ -5,7 +5,16 @@ from typing import Any
 
 from scopewright.core.objects import Ref
 from scopewright.core.records.fields import rfc3339
-from scopewright.plan.changes import AccessChange, EffectiveScope, Finding, GrantedUsers, ObjectChange, PlanResult
+from scopewright.plan.changes import (
+    AccessChange,
+    Caller,
+    EffectiveScope,
+    Finding,
+    GrantedUsers,
+    ObjectChange,
+    PlanResult,
+    RequestChange,
+)
 from scopewright.plan.output.lines import SECTIONS, json_text
 
 
@@ -21,6 +30,8 @@ def document(result: PlanResult) -> dict[str, Any]:
         "access": _changes_of(c for c in result.access if not c.access.users and not c.access.is_role),
         "roles": _changes_of(c for c in result.access if not c.access.users and c.access.is_role),
         "userAccess": _changes_of(c for c in result.access if c.access.users),
+        "unauthenticated": _requests_of(c for c in result.requests if c.is_anyone),
+        "requests": _requests_of(c for c in result.requests if not c.is_anyone),
         **{of: [_change(c) for c in getattr(result, of)] for _, of in SECTIONS},
         "warnings": [_finding(f) for f in result.warnings],
         "ignored": result.ignored,
@@ -62,6 +73,32 @@ def _users(users: GrantedUsers) -> dict[str, Any]:
     if users.group or users.subject:
         return {"group": users.group} if users.group else {"subject": users.subject}
     return {"allUsers": True}
+
+
+def _requests_of(changes: Iterable[RequestChange]) -> dict[str, Any]:
+    all_changes = list(changes)
+    return {
+        "gained": [_request(c) for c in all_changes if c.gained],
+        "lost": [_request(c) for c in all_changes if not c.gained],
+    }
+
+
+def _request(change: RequestChange) -> dict[str, Any]:
+    return {
+        "resourceServer": change.server,
+        "rule": change.rule,
+        "site": change.site,
+        "paths": list(change.paths),
+        **({"methods": list(change.methods)} if change.methods else {}),
+        **({"exceptMethods": list(change.except_methods)} if change.except_methods else {}),
+        **({"callers": [_caller(caller) for caller in change.callers]} if change.callers else {}),
+    }
+
+
+def _caller(caller: Caller) -> dict[str, Any]:
+    if caller.several:
+        return {"severalGroups": True, "through": caller.client}
+    return {**_users(caller.users), "through": caller.client} if caller.users else {"client": caller.client}
 
 
 def _changed(change: AccessChange) -> dict[str, Any]:

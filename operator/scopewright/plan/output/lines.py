@@ -8,7 +8,7 @@ from typing import Final
 
 from scopewright.core.objects import Ref
 from scopewright.core.records.fields import rfc3339
-from scopewright.plan.changes import AccessChange, Finding, ObjectChange, PlanResult
+from scopewright.plan.changes import AccessChange, Finding, ObjectChange, PlanResult, RequestChange
 
 SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "revoked": "-", "disabled": "-"}
 """Signs as in a diff; any other action has `~`."""
@@ -21,6 +21,13 @@ SECTIONS: Final = (
     ("Objects", "objects"),
 )
 """Headings, and the fields of PlanResult below them."""
+
+MAX_NAMES: Final = 4
+"""Callers and paths that one line names."""
+MAX_REQUEST_LINES: Final = 100
+
+PARTICIPLES: Final = ("scope ", "role ", "path ", "rule ")
+"""Nouns that a participle follows in the summary."""
 
 _COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
 
@@ -36,6 +43,31 @@ def access_line(change: AccessChange) -> str:
     if change.before is None:
         return f"+ {who} gets {what}{through} ({_granted(change)})"
     return f"~ {who} keeps {what}{through} {_until(access.until)}, before {_until(change.before.until)}"
+
+
+def anyone_lines(result: PlanResult) -> list[str]:
+    """Return a line for each path that anyone may use from now on, and for each that now needs a token or is closed."""
+    return [
+        f"{'+' if change.gained else '-'} ANYONE {_may(change)} {_url(change.site, path)} {_rule(change)}"
+        for change in result.requests
+        if change.is_anyone
+        for path in change.paths
+    ]
+
+
+def request_lines(result: PlanResult) -> list[str]:
+    """Return a line for each rule and set of clients or users who may newly send its requests, or may no longer."""
+    lines = [request_line(change) for change in result.requests if not change.is_anyone]
+    more = len(lines) - MAX_REQUEST_LINES
+    return [*lines[:MAX_REQUEST_LINES], f"  and {more} more: see the JSON output"] if more > 0 else lines
+
+
+def request_line(change: RequestChange) -> str:
+    """Return one line; it begins with `+` or `-`, and names only the first callers and paths."""
+    who = _first(["ANYONE"] if change.is_anyone else [str(caller) for caller in change.callers], "others")
+    site = _url(change.site, "") if change.is_anyone else change.site.removeprefix("https://")
+    paths = _first([f"{site}{change.paths[0]}", *change.paths[1:]], "other paths")
+    return f"{'+' if change.gained else '-'} {who} {_may(change)} {paths} {_rule(change)}"
 
 
 def change_line(change: ObjectChange) -> str:
@@ -61,6 +93,10 @@ def summary(result: PlanResult) -> str:
         (lost["user scope"], "scope lost by users"),
         (gained["role"], "role gained"),
         (lost["role"], "role lost"),
+        (sum(len(c.paths) for c in result.requests if c.is_anyone and c.gained), "path opened to anyone"),
+        (sum(len(c.paths) for c in result.requests if c.is_anyone and not c.gained), "path closed to anyone"),
+        (len({(c.server, c.rule) for c in result.requests if c.callers and c.gained}), "rule with new callers"),
+        (len({(c.server, c.rule) for c in result.requests if c.callers and not c.gained}), "rule with fewer callers"),
         (len(result.logins), "login"),
         (len(result.credentials), "credential"),
         (len(result.keys), "key"),
@@ -98,11 +134,32 @@ def json_text(value: object) -> str:
     return printable.replace("##", "#\\u0023") + "\n"
 
 
+def _may(change: RequestChange) -> str:
+    may = "may" if change.gained else "may no longer"
+    if change.methods:
+        return f"{may} {', '.join(change.methods)}"
+    but = f" but {', '.join(change.except_methods)}" if change.except_methods else ""
+    return f"{may} use any method{but} on"
+
+
+def _rule(change: RequestChange) -> str:
+    return f"({change.server}, rule {change.rule})"
+
+
+def _url(site: str, path: str) -> str:
+    return f"{site if '://' in site else f'https://{site}'}{path}"
+
+
+def _first(texts: list[str], what: str) -> str:
+    more = len(texts) - MAX_NAMES
+    return ", ".join(texts) if more <= 1 else f"{', '.join(texts[:MAX_NAMES])} and {more} {what}"
+
+
 def _counted(number: int, what: str) -> str:
     """Return number and noun, in the plural if needed; a participle follows the noun."""
     if number == 1:
         return f"1 {what}"
-    noun, _, rest = what.partition(" ") if what.startswith(("scope ", "role ")) else (what, "", "")
+    noun, _, rest = what.partition(" ") if what.startswith(PARTICIPLES) else (what, "", "")
     return f"{number} {noun}s {rest}".rstrip()
 
 

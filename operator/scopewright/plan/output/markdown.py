@@ -4,7 +4,17 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from scopewright.plan.changes import PlanResult
-from scopewright.plan.output.lines import SECTIONS, access_line, change_line, clean, finding_line, omissions, summary
+from scopewright.plan.output.lines import (
+    SECTIONS,
+    access_line,
+    anyone_lines,
+    change_line,
+    clean,
+    finding_line,
+    omissions,
+    request_lines,
+    summary,
+)
 
 LONGEST: Final = 60_000
 """Characters; a comment on GitHub has 65,536."""
@@ -24,7 +34,9 @@ def as_markdown(result: PlanResult) -> str:
 def _lines(result: PlanResult) -> Iterator[str]:
     yield f"### Scopewright plan: {summary(result)}\n"
     yield from _block("Refused", "text", map(finding_line, result.refusals))
+    yield from _block("Anyone", "diff", map(_signed, anyone_lines(result)))
     yield from _block("Access", "diff", map(_signed, map(access_line, result.access)))
+    yield from _block("Requests", "diff", map(_signed, request_lines(result)))
     for heading, of in SECTIONS:
         yield from _block(heading, "diff", map(_signed, map(change_line, getattr(result, of))))
     yield from _block("Warnings", "text", (finding_line(f) for f in result.warnings if f.new))

@@ -6,12 +6,14 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from scopewright.core.objects import Ref
-from scopewright.plan.changes import AccessChange, Finding, Location, PlanResult
-from scopewright.plan.output.lines import access_line, clean, json_text, name
+from scopewright.plan.changes import AccessChange, Finding, Location, PlanResult, RequestChange
+from scopewright.plan.output.lines import access_line, clean, json_text, name, request_line
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 GAINED: Final = "AccessGained"
 LOST: Final = "AccessLost"
+OPENED: Final = "OpenToAnyone"
+CLOSED: Final = "ClosedToAnyone"
 
 Result = dict[str, Any]
 
@@ -39,6 +41,7 @@ def _results(result: PlanResult) -> Iterator[Result]:
     yield from (_finding(f, "error", f.location or fallback) for f in result.refusals)
     yield from (_finding(f, "warning", f.location or fallback) for f in result.warnings)
     yield from (_access(change, result.locations, fallback) for change in result.access)
+    yield from (_request(change, change.location or fallback) for change in result.requests)
 
 
 def _finding(finding: Finding, level: str, location: Location | None) -> Result:
@@ -56,6 +59,12 @@ def _access(change: AccessChange, locations: Mapping[Ref, Location], fallback: L
     location = next((locations[ref] for ref in refs if ref in locations), fallback)
     rule = GAINED if change.after else LOST
     return _result(rule, "note", access_line(change)[2:], location) | {"baselineState": "new"}
+
+
+def _request(change: RequestChange, location: Location | None) -> Result:
+    rule = (OPENED if change.gained else CLOSED) if change.is_anyone else GAINED if change.gained else LOST
+    level = "warning" if rule == OPENED else "note"
+    return _result(rule, level, request_line(change)[2:], location) | {"baselineState": "new"}
 
 
 def _result(rule: str, level: str, message: str, location: Location | None) -> Result:

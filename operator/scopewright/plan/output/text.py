@@ -8,7 +8,17 @@ from rich.console import Console
 from rich.text import Text
 
 from scopewright.plan.changes import PlanResult
-from scopewright.plan.output.lines import SECTIONS, access_line, change_line, clean, finding_line, omissions, summary
+from scopewright.plan.output.lines import (
+    SECTIONS,
+    access_line,
+    anyone_lines,
+    change_line,
+    clean,
+    finding_line,
+    omissions,
+    request_lines,
+    summary,
+)
 
 STYLES: Final = {"+": "green", "-": "red", "~": "yellow"}
 
@@ -24,7 +34,9 @@ def as_text(result: PlanResult, *, colour: bool = False) -> str:
 
 def _lines(result: PlanResult) -> Iterator[Text]:
     yield from _section("Refused", (Text(finding_line(f), "red") for f in result.refusals))
+    yield from _section("Anyone", map(_signed, anyone_lines(result)))
     yield from _section("Access", map(_signed, map(access_line, result.access)))
+    yield from _section("Requests", map(_signed, request_lines(result)))
     for heading, of in SECTIONS:
         yield from _section(heading, map(_signed, map(change_line, getattr(result, of))))
     yield from _section("Warnings", (Text(finding_line(f), "yellow") for f in result.warnings if f.new))
