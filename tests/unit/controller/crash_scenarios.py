@@ -10,7 +10,7 @@ import pytest
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.objects import Ref, digest
 from scopewright.core.records.client import ServiceAccount
-from scopewright.core.records.names import audience_claim_name, client_record_name
+from scopewright.core.records.names import audience_claim_name, client_record_name, hostname_claim_name
 from tests.harness.invariants import generated_credential
 from tests.harness.operator import OperatorHarness
 from tests.harness.samples import ISSUER, NAMESPACE, generated_key
@@ -183,6 +183,46 @@ def with_audience_claim() -> OperatorHarness:
     harness.apply("ResourceServer", "payroll", "payroll-api", {"audience": "https://hr.example/x"})
     harness.settle()
     return harness
+
+
+HOST = "payroll.hr.example"
+RULES = {"hostnames": [HOST], "rules": [{"name": "read", "paths": ["/**"], "scopes": ["read"]}]}
+HOSTNAME_CLAIM = Ref("ConfigMap", NAMESPACE, hostname_claim_name(HOST, "/"))
+
+
+def with_hostname() -> OperatorHarness:
+    gateway = {"hostnames": [{"hostname": HOST, "namespaces": ["payroll"]}]}
+    harness = OperatorHarness(Config.model_validate({"issuer": ISSUER, "gateway": gateway}))
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "read"}]})
+    harness.settle()
+    return harness
+
+
+def with_rules() -> OperatorHarness:
+    harness = with_hostname()
+    apply_rules(harness)
+    harness.settle()
+    return harness
+
+
+def apply_rules(harness: OperatorHarness) -> None:
+    harness.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "read"}], "http": RULES})
+
+
+def assert_rules_in_force(harness: OperatorHarness) -> None:
+    assert harness.condition(SERVER) == "True Served"
+    record = harness.server_record("payroll", "payroll-api")
+    assert record
+    assert record.http
+    assert record.http.hostnames == (HOST,)
+    assert HOSTNAME_CLAIM in harness.store.objects, "the hostname is in force without a claim"
+
+
+def assert_deleted_and_hostname_claimed(harness: OperatorHarness) -> None:
+    """The record is deleted, and the claim of the hostname stays."""
+    assert harness.server_record("payroll", "payroll-api") is None
+    assert HOSTNAME_CLAIM in harness.store.objects
 
 
 def advance_a_month(harness: OperatorHarness) -> None:
@@ -433,5 +473,9 @@ SCENARIOS = {
     ),
     "a resource server is deleted": Scenario(
         with_audience_claim, lambda h: h.delete(SERVER), assert_deleted_and_audience_claimed
+    ),
+    "a resource server gets a hostname and rules": Scenario(with_hostname, apply_rules, assert_rules_in_force),
+    "a resource server with a hostname is deleted": Scenario(
+        with_rules, lambda h: h.delete(SERVER), assert_deleted_and_hostname_claimed
     ),
 }

@@ -17,8 +17,9 @@ from scopewright.core.records.names import (
     RECORD_LABEL,
     audience_claim_name,
     client_record_name,
+    hostname_claim_name,
 )
-from scopewright.core.records.resource_server import AudienceClaim
+from scopewright.core.records.resource_server import AudienceClaim, HostnameClaim, HttpLocation
 from tests.harness.samples import NAMESPACE, generated_key
 from tests.unit.controller.cache_objects import WORKER, key_record_object
 
@@ -78,6 +79,22 @@ def test_an_audience_claim_under_another_name_is_ignored() -> None:
     claim = AudienceClaim("https://a", "payroll", "payroll-api")
     at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://b"))
     assert managed_objects(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"}).claims == {}
+
+
+def test_a_hostname_claim_ends_with_its_configmap() -> None:
+    claim = HostnameClaim("api.hr.example", "/payroll", "payroll", "payroll-api")
+    at = Ref("ConfigMap", NAMESPACE, hostname_claim_name("api.hr.example", "/payroll"))
+    managed = managed_objects(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "hostname"})
+    location = HttpLocation("api.hr.example", "/payroll")
+    assert managed.hostname_claims == {"api.hr.example": {location: "payroll/payroll-api"}}
+    managed.drop(at)
+    assert managed.hostname_claims == {}
+
+
+def test_a_hostname_claim_under_another_name_is_ignored() -> None:
+    claim = HostnameClaim("api.hr.example", "/payroll", "payroll", "payroll-api")
+    at = Ref("ConfigMap", NAMESPACE, hostname_claim_name("api.hr.example", "/"))
+    assert managed_objects(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "hostname"}).hostname_claims == {}
 
 
 def test_a_record_name_yields_the_object_that_it_belongs_to() -> None:

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from scopewright.core.records.client import RequestedAccess
-from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord, Role, UserGrant
+from scopewright.core.records.resource_server import (
+    HttpAccess,
+    HttpRule,
+    ResolvedGrant,
+    ResourceServerRecord,
+    Role,
+    UserGrant,
+)
 from tests.cases.crd_rules import manifest
 from tests.harness.previous_release import PreviousRelease, TokenRequest
 from tests.harness.samples import PAYROLL, SECRET, client_record, server_record
@@ -50,6 +57,16 @@ def test_a_role_granted_to_a_client_gives_its_scopes_alone(previous: PreviousRel
     by_role = ResolvedGrant(SCOPES, namespaces=("leave",), roles=("manager",))
     record = server_record(grants=(by_role,), roles=(Role("manager", SCOPES),))
     assert _scopes(previous, record) == set(SCOPES)
+
+
+def test_hostnames_and_rules_change_nothing(previous: PreviousRelease) -> None:
+    """It has no gateway. Its issuer reads the rest of the record, and its operator the rest of the manifest."""
+    grants = (ResolvedGrant(("payroll.read",), namespaces=("leave",)),)
+    rules = (HttpRule("read", ("/salaries/**",), ("GET",), scopes=("payroll.read",)), HttpRule("all", ("/**",)))
+    http = HttpAccess(("payroll.hr.example",), rules=rules, refused=("/healthz",))
+    assert _scopes(previous, server_record(grants=grants, http=http)) == {"payroll.read"}
+    spec = {"http": {"rules": [{"name": "all", "paths": ["/**"], "authentication": "Required"}]}}
+    assert previous.refuses(manifest("ResourceServer", spec))[0] == ""
 
 
 @pytest.mark.parametrize(

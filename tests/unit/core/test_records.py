@@ -18,7 +18,14 @@ from scopewright.core.records.names import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.resource_server import (
+    AudienceClaim,
+    HostnameClaim,
+    HttpAccess,
+    HttpRule,
+    ResolvedGrant,
+    ResourceServerRecord,
+)
 from scopewright.core.records.signing_key import KeyRecord
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
@@ -39,11 +46,14 @@ CLIENTS = st.builds(
     secret_name=TEXT,
     heals=st.lists(INSTANTS, max_size=3).map(tuple),
 )
+RULES = st.builds(HttpRule, TEXT, TEXTS, TEXTS, st.sampled_from(["Required", "Optional", "None"]), TEXTS, TEXTS, TEXTS)
+HTTP = st.builds(HttpAccess, TEXTS, TEXT, st.booleans(), st.lists(RULES, max_size=2).map(tuple), TEXTS)
 SERVERS = st.builds(
     ResourceServerRecord,
     namespace=TEXT, name=TEXT, uid=WORDS, audience=TEXT, scopes=TEXTS, served_by=TEXTS,
     lifetime=st.integers(1, 3600), signing_key=TEXT, scopes_list_claim=st.booleans(),
     grants=st.lists(st.builds(ResolvedGrant, TEXTS, TEXTS, TEXTS, st.booleans(), MAYBE), max_size=3).map(tuple),
+    http=st.none() | HTTP,
 )  # fmt: skip
 KEYS = st.builds(
     KeyRecord,
@@ -52,8 +62,8 @@ KEYS = st.builds(
     verification_end_time=MAYBE, revoked_time=MAYBE,
 )  # fmt: skip
 ISSUERS = st.builds(IssuerRecord, TEXT, st.integers(1), st.integers(0), st.integers(0))
-CLAIMS = st.builds(AudienceClaim, TEXT, TEXT, TEXT)
-KINDS = (ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord, AudienceClaim)
+CLAIMS = st.builds(AudienceClaim, TEXT, TEXT, TEXT) | st.builds(HostnameClaim, TEXT, TEXT, TEXT, TEXT)
+KINDS = (ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord, AudienceClaim, HostnameClaim)
 
 
 @given(st.one_of(CLIENTS, SERVERS, KEYS, ISSUERS, CLAIMS))
