@@ -20,6 +20,21 @@ EVERYTHING: Final[dict[str, Any]] = {
         **MORE,
     },
     "operator": {"extraArgs": ["--log-level=debug"], **MORE},
+    "gateway": {
+        "enabled": True,
+        "profiles": ["nginx", "envoy"],
+        "identityHeaders": {"subject": "X-User", "token-id": "X-Token-Id"},
+        "replay": {"secretName": "valkey"},
+        "autoscaling": {"enabled": True},
+        "tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "platform"}}},
+        "service": {
+            "annotations": {"example.org/a": "b"},
+            "labels": {"example.org/exposed": "no"},
+            "trafficDistribution": "PreferSameZone",
+        },
+        "extraArgs": ["--log-level=debug"],
+        **MORE,
+    },
     "commonLabels": {"example.org/cost": "platform"},
     "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry", {"name": "another"}]},
     "config": {
@@ -59,6 +74,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     },
     "networkPolicy": {
         "issuerFrom": [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}],
+        "gatewayFrom": [{"namespaceSelector": {"matchLabels": {"team": "edge"}}}],
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}],
         "apiServer": {"cidrs": ["10.0.0.1/32"]},
         "egress": [{"ports": [{"port": 6379, "protocol": "TCP"}]}],
@@ -90,6 +106,11 @@ _USERS: Final = {
     "users": {"enabled": True},
     "config": {"users": {"applications": [{"namespaces": ["hr"], "hosts": ["*.hr.example"]}]}},
 }
+GATEWAY: Final[dict[str, Any]] = {
+    "gateway": {"enabled": True, "profiles": ["nginx"]},
+    "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {"matchLabels": {"team": "edge"}}}]},
+}
+"""What `gateway.enabled` needs."""
 MODES: Final[dict[str, dict[str, Any]]] = {
     "sidecar": {},
     "deployment": {"issuer": {"mode": "deployment"}},
@@ -108,6 +129,16 @@ MODES: Final[dict[str, dict[str, Any]]] = {
         "users": {"enabled": True, "sessions": {"persistence": {"enabled": False}}},
         "operator": {"replicas": 1},
     },
+    "gateway": GATEWAY,
+    "gateway of a fixed size, with a given certificate": {
+        **GATEWAY,
+        "gateway": {
+            **GATEWAY["gateway"],
+            "autoscaling": {"enabled": False},
+            "tls": {"enabled": True, "secretName": "given", "certManager": {"issuerRef": {"name": "platform"}}},
+        },
+        "issuer": {"mode": "deployment"},
+    },
     "some namespaces": {"watchNamespaces": ["payroll", "leave"]},
     "a given certificate": {
         "tls": {"enabled": True, "secretName": "given", "certManager": {"issuerRef": {"name": "platform"}}},
@@ -120,5 +151,6 @@ MODES: Final[dict[str, dict[str, Any]]] = {
         "policies": {"secrets": False, "limits": {"enabled": False}},
         "pods": {"runAsUser": None, "topologySpread": []},
         "issuer": {"replay": {"secretName": ""}},
+        "gateway": {"enabled": True, "profiles": ["nginx"]},
     },
 }

@@ -196,7 +196,7 @@ def test_ingress_and_routes_lead_to_protocol_endpoints_only(mode: str) -> None:
     route = one(manifests, "HTTPRoute")["spec"]
     assert [m["path"] for m in route["rules"][0]["matches"]] == [{"type": "Exact", "value": p} for p in paths]
     assert route["hostnames"] == ["issuer.example.org"]
-    certificate = one(manifests, "Certificate")["spec"]
+    certificate = one(manifests, "Certificate", "scopewright-issuer")["spec"]
     assert certificate["dnsNames"] == ["issuer.example.org", "scopewright-issuer.scopewright-system.svc"]
 
 
@@ -282,7 +282,7 @@ def test_the_issuer_trusts_configured_proxies_only() -> None:
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
-def test_prometheus_discovers_operator_and_issuer(mode: str) -> None:
+def test_prometheus_discovers_operator_issuer_and_gateway(mode: str) -> None:
     manifests = render(MODES[mode])
     monitor = one(manifests, "ServiceMonitor")["spec"]
     wanted = monitor["selector"]["matchLabels"].items()
@@ -294,7 +294,11 @@ def test_prometheus_discovers_operator_and_issuer(mode: str) -> None:
         for port in m["spec"]["ports"]
         if port["name"] == endpoint["port"]
     }
-    assert found == {"scopewright-operator-metrics": "metrics", "scopewright-issuer-metrics": "issuer-metrics"}
+    assert found == {
+        "scopewright-operator-metrics": "metrics",
+        "scopewright-issuer-metrics": "issuer-metrics",
+        "scopewright-gateway-metrics": "gateway-metrics",
+    }
     for name, target in found.items():
         selector = one(manifests, "Service", name)["spec"]["selector"].items()
         [pod] = [p for p in pods(manifests).values() if selector <= p["metadata"]["labels"].items()]

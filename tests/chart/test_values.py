@@ -11,7 +11,7 @@ import yaml
 from scopewright.api import KINDS
 from scopewright.core.config import Config
 
-from .cases import MODES, MORE
+from .cases import GATEWAY, MODES, MORE
 from .helm import CHART, NAMESPACE, REQUIRED, Refused, helm, merged, one, render, template
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -67,6 +67,31 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
                 "issuer": {"extraVolumes": [{"name": "a"}]},
             },
             "operator and issuer each have a volume a, and the two differ",
+        ),
+        ({"gateway": {"enabled": True}}, "gateway.profiles is required with gateway.enabled: the profiles of"),
+        (
+            {"gateway": {"enabled": True, "profiles": ["nginx"]}},
+            "networkPolicy.gatewayFrom is required with gateway.enabled: the Pods of your proxies",
+        ),
+        (
+            {"gateway": {"profiles": ["apache"]}},
+            "'/gateway/profiles/0': value must be one of 'nginx', 'ingress-nginx', 'envoy', 'caddy',",
+        ),
+        ({"gateway": {"identityHeaders": {"sub": "X-User"}}}, "additional properties 'sub' not allowed"),
+        ({"gateway": {"identityHeaders": {"subject": "X_User"}}}, "'/gateway/identityHeaders/subject'"),
+        ({"gateway": {"workers": 0}}, "'/gateway/workers'"),
+        (merged(GATEWAY, {"gateway": {"tls": {"enabled": True}}}), "gateway.tls.enabled needs a certificate"),
+        (
+            merged(GATEWAY, {"gateway": {"tls": {"certManager": {"enabled": True}}}}),
+            "set gateway.tls.enabled=true as well",
+        ),
+        (
+            merged(GATEWAY, {"gateway": {"autoscaling": {"minReplicas": 9}}}),
+            "gateway.autoscaling.minReplicas is more than maxReplicas",
+        ),
+        (
+            merged(GATEWAY, {"gateway": {"extraVolumes": [{"name": "tls"}]}}),
+            "gateway.extraVolumes: the volume name tls is reserved by the chart",
         ),
         ({"service": {"type": "ExternalName"}}, "'/service/type'"),
         ({"service": {"nodePort": 30443}}, "need service.type NodePort or LoadBalancer"),
@@ -182,6 +207,7 @@ def test_every_value_has_an_effect() -> None:
         "a given certificate",
         "users, sidecar",
         "users, shared sessions",
+        "gateway of a fixed size, with a given certificate",
     )
     bases = [MODES[mode] for mode in modes]
     before = [template(base) for base in bases]
@@ -210,6 +236,7 @@ def test_crds_are_installed_and_kept_on_uninstall() -> None:
         assert crd == yaml.safe_load(source)
 
 
+PARTS = ("operator", "issuer", "gateway")
 AMOUNTS = (".resources.requests", ".resources.limits")
 
 
@@ -278,8 +305,15 @@ def other(path: str, value: Any) -> Any:
         "service.ipFamilyPolicy": "SingleStack",
         "service.ipFamilies": ["IPv6"],
         "service.loadBalancerSourceRanges": ["192.0.2.0/24"],
-        **{f"{part}.extraArgs": ["--log-level=error"] for part in ("operator", "issuer")},
-        **{f"{part}.{more}": [] for part in ("operator", "issuer") for more in MORE},
+        "gateway.profiles": ["traefik"],
+        "gateway.identityHeaders": {"client": "X-Client"},
+        "gateway.connectionMemory": "32Mi",
+        "gateway.replay.capacity": 250000,
+        "gateway.service.port": 8443,
+        "networkPolicy.issuer.cidrs": ["10.0.0.4/32"],
+        "networkPolicy.issuer.ports": [8443],
+        **{f"{part}.extraArgs": ["--log-level=error"] for part in PARTS},
+        **{f"{part}.{more}": [] for part in PARTS for more in MORE},
         "watchNamespaces": ["payroll"],
         "pods.topologySpread": [],
         "pods.affinity": {"podAffinity": {}},

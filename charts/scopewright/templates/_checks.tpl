@@ -10,15 +10,7 @@
 {{- if not $v.image.repository -}}
 {{- fail "image.repository is required: the repository of your copy of the image, such as --set image.repository=registry.example.org/scopewright" -}}
 {{- end -}}
-{{- if and $v.tls.certManager.enabled (not $v.tls.enabled) -}}
-{{- fail "tls.certManager.enabled creates a certificate that is not used without tls.enabled: set tls.enabled=true as well" -}}
-{{- end -}}
-{{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
-{{- fail "tls.certManager.issuerRef.name is required: the cert-manager issuer that signs the certificate" -}}
-{{- end -}}
-{{- if and $v.tls.enabled (not $v.tls.certManager.enabled) (not $v.tls.secretName) -}}
-{{- fail "tls.enabled needs a certificate: set tls.secretName, or tls.certManager.enabled=true" -}}
-{{- end -}}
+{{- include "scopewright.checkTLS" (list "tls" $v.tls) -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is required: the Gateway for the HTTPRoute of the issuer" -}}
 {{- end -}}
@@ -28,6 +20,7 @@
 {{- if and (ne $v.issuer.mode "sidecar") $v.issuer.autoscaling.enabled (gt (int $v.issuer.autoscaling.minReplicas) (int $v.issuer.autoscaling.maxReplicas)) -}}
 {{- fail "issuer.autoscaling.minReplicas is more than maxReplicas" -}}
 {{- end -}}
+{{- include "scopewright.checkGateway" . -}}
 {{- if and (eq $v.service.type "ClusterIP") (or $v.service.nodePort $v.service.externalTrafficPolicy) -}}
 {{- fail "service.nodePort and service.externalTrafficPolicy need service.type NodePort or LoadBalancer" -}}
 {{- end -}}
@@ -55,6 +48,43 @@
 {{- $_ := set $volumes .name . -}}
 {{- end -}}
 {{- include "scopewright.checkMove" . -}}
+{{- end }}
+
+{{- define "scopewright.checkGateway" -}}
+{{- $v := .Values -}}
+{{- if $v.gateway.enabled -}}
+{{- if not $v.gateway.profiles -}}
+{{- fail "gateway.profiles is required with gateway.enabled: the profiles of the proxies that ask the gateway, such as --set gateway.profiles={nginx}. See docs/gateway/install.md" -}}
+{{- end -}}
+{{- if and $v.networkPolicy.enabled (not $v.networkPolicy.gatewayFrom) -}}
+{{- fail "networkPolicy.gatewayFrom is required with gateway.enabled: the Pods of your proxies, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ingress-nginx}}}]. No other Pod may ask the gateway" -}}
+{{- end -}}
+{{- if and $v.gateway.autoscaling.enabled (gt (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
+{{- fail "gateway.autoscaling.minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- include "scopewright.checkTLS" (list "gateway.tls" $v.gateway.tls) -}}
+{{- range $v.gateway.extraVolumes -}}
+{{- if has .name (list "identity" "tls") -}}
+{{- fail (printf "gateway.extraVolumes: the volume name %s is reserved by the chart: choose another name" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* (list "name of the values" (dict of the values)) */}}
+{{- define "scopewright.checkTLS" -}}
+{{- $name := index . 0 -}}
+{{- with index . 1 -}}
+{{- if and .certManager.enabled (not .enabled) -}}
+{{- fail (printf "%[1]s.certManager.enabled creates a certificate that is not used without %[1]s.enabled: set %[1]s.enabled=true as well" $name) -}}
+{{- end -}}
+{{- if and .certManager.enabled (not .certManager.issuerRef.name) -}}
+{{- fail (printf "%s.certManager.issuerRef.name is required: the cert-manager issuer that signs the certificate" $name) -}}
+{{- end -}}
+{{- if and .enabled (not .certManager.enabled) (not .secretName) -}}
+{{- fail (printf "%[1]s.enabled needs a certificate: set %[1]s.secretName, or %[1]s.certManager.enabled=true" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* The issuers that serve tokens now are removed only when their replacement is ready. `helm template` cannot look at a

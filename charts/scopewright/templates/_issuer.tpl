@@ -29,15 +29,7 @@ env:
   - {name: SCOPEWRIGHT_TLS_CERT, value: /var/run/scopewright/tls/tls.crt}
   - {name: SCOPEWRIGHT_TLS_KEY, value: /var/run/scopewright/tls/tls.key}
   {{- end }}
-  {{- with $.Values.issuer.replay }}
-  - {name: SCOPEWRIGHT_REPLAY_CAPACITY, value: {{ int64 .capacity | quote }}}
-  {{- if .secretName }}
-  - name: SCOPEWRIGHT_REPLAY
-    valueFrom: {secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}}
-  {{- else }}
-  - {name: SCOPEWRIGHT_REPLAY, value: per-process}
-  {{- end }}
-  {{- end }}
+  {{- include "scopewright.replay" $.Values.issuer.replay | nindent 2 }}
   {{- include "scopewright.more" $.Values.issuer.extraEnv | indent 2 }}
 ports:
   - {name: issuer, containerPort: 8080}

@@ -8,6 +8,15 @@
 {{/* Names of the Deployments and ServiceAccounts; the same in every issuer.mode. */}}
 {{- define "scopewright.operator" -}}{{ include "scopewright.fullname" . }}-operator{{- end }}
 {{- define "scopewright.issuer" -}}{{ include "scopewright.fullname" . }}-issuer{{- end }}
+{{- define "scopewright.gateway" -}}{{ include "scopewright.fullname" . }}-gateway{{- end }}
+
+{{/* The components that have Pods of their own: each has a Deployment, a NetworkPolicy and a PodDisruptionBudget. */}}
+{{- define "scopewright.components" -}}
+{{- $names := list "operator" -}}
+{{- if ne .Values.issuer.mode "sidecar" }}{{ $names = append $names "issuer" }}{{ end -}}
+{{- if .Values.gateway.enabled }}{{ $names = append $names "gateway" }}{{ end -}}
+{{- toJson $names -}}
+{{- end }}
 
 {{- define "scopewright.labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
@@ -104,10 +113,28 @@ labels:
 {{- end }}
 {{- end }}
 
+{{/* Peers of the issuer's port, as a JSON list: with issuerFrom also the gateway. Empty: all. */}}
+{{- define "scopewright.issuerPeers" -}}
+{{- $peers := .Values.networkPolicy.issuerFrom -}}
+{{- if and $peers .Values.gateway.enabled -}}
+{{- $labels := include "scopewright.selector" (list . "gateway") | fromYaml -}}
+{{- $peers = append $peers (dict "podSelector" (dict "matchLabels" $labels)) -}}
+{{- end -}}
+{{- toJson $peers -}}
+{{- end }}
+
 {{- define "scopewright.servicePort" -}}
 {{ .Values.service.port | default (.Values.tls.enabled | ternary 443 80) }}
 {{- end }}
 
 {{- define "scopewright.tlsSecret" -}}
 {{ .Values.tls.secretName | default (printf "%s-tls" (include "scopewright.issuer" .)) }}
+{{- end }}
+
+{{- define "scopewright.gatewayServicePort" -}}
+{{ .Values.gateway.service.port | default (.Values.gateway.tls.enabled | ternary 443 80) }}
+{{- end }}
+
+{{- define "scopewright.gatewayTLSSecret" -}}
+{{ .Values.gateway.tls.secretName | default (printf "%s-tls" (include "scopewright.gateway" .)) }}
 {{- end }}

@@ -80,7 +80,18 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* (list $ "operator" or "issuer") */}}
+{{/* Variables of the replay store. (dict of secretName, key and capacity) */}}
+{{- define "scopewright.replay" -}}
+- {name: SCOPEWRIGHT_REPLAY_CAPACITY, value: {{ int64 .capacity | quote }}}
+{{- if .secretName }}
+- name: SCOPEWRIGHT_REPLAY
+  valueFrom: {secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}}
+{{- else }}
+- {name: SCOPEWRIGHT_REPLAY, value: per-process}
+{{- end }}
+{{- end }}
+
+{{/* (list $ "operator", "issuer" or "gateway") */}}
 {{- define "scopewright.envFrom" -}}
 {{- $ := index . 0 -}}
 {{- $from := list -}}
