@@ -36,7 +36,7 @@ from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.state.registry import Registry
 
 PAGE: Final = Path(__file__).with_name("metrics.md")
-ALERTS: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files/alerts.yaml"
+_FILES: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files"
 OPEN: Final = {
     "signing_key": "names of SigningKeys, which only the platform creates",
     "kid": "key ids of published keys, at most 64 for each SigningKey",
@@ -324,6 +324,33 @@ RUN_BOOKS: Final = {
         "used before. If the `peer` is your proxy, set `issuer.trustedProxies`: without it, all users share one "
         "budget."
     ),
+    "ScopewrightGatewayNotReady": (
+        "Its `/readyz` names what is missing: the records (check the API server, and the Role of the gateway's "
+        "ServiceAccount) or the issuer's keys (check that its Pods reach `issuer.url`: "
+        "[gateway not ready](operations.md#gateway-not-ready)). `No gateway is running`: there is no Pod, or Prometheus "
+        "cannot reach it (`networkPolicy.metricsFrom`)."
+    ),
+    "ScopewrightGatewayUnavailable": (
+        "The `reason` on the dashboard and in the audit lines shows what is missing. Keys or the revocation feed of the "
+        "issuer: see [ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable). Records: see "
+        "[ScopewrightGatewayRecordsStale](#scopewrightgatewayrecordsstale). Replay store: check the Redis or Valkey of "
+        "`gateway.replay`. [Gateway answers 503](operations.md#gateway-answers-503) has the commands."
+    ),
+    "ScopewrightGatewayIssuerUnreachable": (
+        "Check the issuer first ([ScopewrightIssuerNotReady](#scopewrightissuernotready)). If it is healthy, check the "
+        "way from the gateway's Pods to `issuer.url`: DNS, `networkPolicy.issuer`, and the Ingress or Gateway in front of "
+        "it. The log of the gateway has the last error. Within ten minutes nothing is refused that is valid."
+    ),
+    "ScopewrightGatewayRecordsStale": (
+        "The gateway's log has the errors of its watch. Check the API server, the Role of the ServiceAccount, and "
+        "NetworkPolicies between them. Do not restart the Pods while the API server is unavailable: without records a "
+        "gateway refuses every request."
+    ),
+    "ScopewrightGatewaySlow": (
+        "Decisions about tokens that were seen before need no network. Check the CPU of the Pods and its throttling, and "
+        "the number of new tokens: clients that do not cache their token cause a signature check for each request. Add "
+        "Pods or `gateway.workers`. If only requests with DPoP are slow, check the Redis or Valkey of `gateway.replay`."
+    ),
     "ScopewrightNoLeader": (
         "Check that operator Pods exist and are ready. Their log has the reason if not: permissions (`a right is "
         "missing`), CRDs, or the API server. `kubectl -n <namespace> get lease scopewright-operator -o yaml` "
@@ -462,7 +489,9 @@ def _exported(families: Iterator[Metric]) -> list[Exported]:
 def page() -> str:
     operators, issuers = operator(), issuer()
     exported = {metric.name for metric in (*operators, *issuers)}
-    alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    groups = yaml.safe_load((_FILES / "alerts.yaml").read_text())["groups"]
+    groups += yaml.safe_load((_FILES / "gateway-alerts.yaml").read_text())
+    alerts = [rule for group in groups for rule in group["rules"]]
     _complete("REMEDIES", set(REMEDIES), exported)
     _complete("RUN_BOOKS", set(RUN_BOOKS), {rule["alert"] for rule in alerts})
     lines = [

@@ -15,10 +15,15 @@ from prometheus_client.registry import Collector
 from tests.of_docs import of_docs
 
 from .cases import EVERYTHING
-from .helm import NAMESPACE, ROOT, Manifest, one, render
+from .helm import NAMESPACE, ROOT, Manifest, merged, one, render
 from .promtool import promtool
 
-RULES = {"prometheusRule": {"enabled": True}, "networkPolicy": {"enabled": False}}
+RULES = {
+    "prometheusRule": {"enabled": True},
+    "networkPolicy": {"enabled": False},
+    "gateway": {"enabled": True, "profiles": ["nginx"]},
+}
+"""All alerts."""
 DASHBOARD = {"dashboard": {"enabled": True}}
 CASES = Path(__file__).with_name("alerts.yaml")
 VARIABLES = {"$namespace": NAMESPACE, "$__rate_interval": "5m"}
@@ -85,6 +90,14 @@ def test_each_alert_has_a_severity_and_an_existing_runbook() -> None:
         assert rule["annotations"]["runbook_url"].startswith("https://example.org/runbooks#")
 
 
+def test_alerts_of_the_gateway_are_added_with_the_gateway() -> None:
+    """Otherwise the alert for its absence would always fire."""
+    with_gateway = rules(render(RULES))
+    without = rules(render(merged(RULES, {"gateway": {"enabled": False}})))
+    assert without == [rule for rule in with_gateway if "scopewright_gateway_" not in rule["expr"]]
+    assert len(with_gateway) > len(without)
+
+
 def test_alerts_and_dashboard_use_exported_metrics_only() -> None:
     exported = of_docs("metrics").names()
     asked = {name for expression in expressions() for name in re.findall(r"\bscopewright_\w+", expression)}
@@ -94,7 +107,7 @@ def test_alerts_and_dashboard_use_exported_metrics_only() -> None:
     assert not {name for name in unseen if not name.endswith(("_sum", "_count", "_bucket"))}
 
 
-@pytest.mark.parametrize("families", ["operator_families", "issuer_families"])
+@pytest.mark.parametrize("families", ["operator_families", "issuer_families", "gateway_families"])
 def test_metric_names_and_types_follow_prometheus_conventions(families: str) -> None:
     """Units, suffixes and help texts."""
 

@@ -20,6 +20,7 @@ from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 from tests.debian import program
 
+from .cases import GATEWAY
 from .helm import CHART, NAMESPACE, helm_program
 from .test_upgrade import NAMESPACES, UpgradedRelease
 
@@ -119,6 +120,16 @@ def test_the_commands_after_a_leak_work(books: RunBooks) -> None:
     assert "issueTime" in books.run("Leaked client secret")
     output = books.run("Leaked signing key", words="jwks.json")
     assert all(kid in output for kid in books.release.public_keys())
+
+
+def test_the_commands_for_a_gateway_that_is_not_ready_show_its_rights_and_records(books: RunBooks) -> None:
+    books.release.upgrade(**GATEWAY)
+    try:
+        allowed, *records = books.run("Gateway not ready").splitlines()
+        assert allowed == "yes"
+        assert any(line.startswith("resourceserver.employee.") for line in records), records
+    finally:
+        books.release.upgrade(gateway={"enabled": False})
 
 
 def test_a_pod_whose_issuer_is_not_ready_is_named(books: RunBooks) -> None:
