@@ -327,19 +327,19 @@ RUN_BOOKS: Final = {
     "ScopewrightGatewayNotReady": (
         "Its `/readyz` names what is missing: the records (check the API server, and the Role of the gateway's "
         "ServiceAccount) or the issuer's keys (check that its Pods reach `issuer.url`: "
-        "[gateway not ready](operations.md#gateway-not-ready)). `No gateway is running`: there is no Pod, or Prometheus "
-        "cannot reach it (`networkPolicy.metricsFrom`)."
+        "[gateway not ready](operations.md#gateway-not-ready)). `No gateway is running`: there is no Pod, or "
+        "Prometheus cannot reach it (`networkPolicy.metricsFrom`)."
     ),
     "ScopewrightGatewayUnavailable": (
-        "The `reason` on the dashboard and in the audit lines shows what is missing. Keys or the revocation feed of the "
-        "issuer: see [ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable). Records: see "
+        "The `reason` on the dashboard and in the audit lines shows what is missing. Keys or the revocation feed of "
+        "the issuer: see [ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable). Records: see "
         "[ScopewrightGatewayRecordsStale](#scopewrightgatewayrecordsstale). Replay store: check the Redis or Valkey of "
         "`gateway.replay`. [Gateway answers 503](operations.md#gateway-answers-503) has the commands."
     ),
     "ScopewrightGatewayIssuerUnreachable": (
         "Check the issuer first ([ScopewrightIssuerNotReady](#scopewrightissuernotready)). If it is healthy, check the "
-        "way from the gateway's Pods to `issuer.url`: DNS, `networkPolicy.issuer`, and the Ingress or Gateway in front of "
-        "it. The log of the gateway has the last error. Within ten minutes nothing is refused that is valid."
+        "way from the gateway's Pods to `issuer.url`: DNS, `networkPolicy.issuer`, and the Ingress or Gateway in front "
+        "of it. The log of the gateway has the last error. Within ten minutes nothing is refused that is valid."
     ),
     "ScopewrightGatewayRecordsStale": (
         "The gateway's log has the errors of its watch. Check the API server, the Role of the ServiceAccount, and "
@@ -347,9 +347,9 @@ RUN_BOOKS: Final = {
         "gateway refuses every request."
     ),
     "ScopewrightGatewaySlow": (
-        "Decisions about tokens that were seen before need no network. Check the CPU of the Pods and its throttling, and "
-        "the number of new tokens: clients that do not cache their token cause a signature check for each request. Add "
-        "Pods or `gateway.workers`. If only requests with DPoP are slow, check the Redis or Valkey of `gateway.replay`."
+        "Decisions about tokens that were seen before need no network. Check the CPU of the Pods and its throttling, "
+        "and the number of new tokens: clients that do not cache their token cause a signature check for each request. "
+        "Add Pods or `gateway.workers`. If only requests with DPoP are slow, check the Redis or Valkey of `gateway.replay`."
     ),
     "ScopewrightNoLeader": (
         "Check that operator Pods exist and are ready. Their log has the reason if not: permissions (`a right is "

@@ -47,6 +47,13 @@ EVERYTHING: Final[dict[str, Any]] = {
         "lease": {"duration": "15s", "renewDeadline": "10s", "retryPeriod": "2s"},
         "kubeApi": {"qps": 50, "burst": 100},
         "dpop": {"nonce": "Optional"},
+        "gateway": {
+            "hostnames": [
+                {"hostname": "api.hr.example", "pathPrefix": "/payroll", "namespaces": ["payroll"]},
+                {"suffix": "apps.example", "perNamespace": True},
+            ],
+            "unauthenticatedPaths": ["/healthz", "/.well-known/**"],
+        },
     },
     "policies": {"limits": {"maxSecretAge": "2160h", "methods": ["ServiceAccount", "PrivateKeyJWT"]}},
     "tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "platform"}}},
