@@ -349,7 +349,8 @@ RUN_BOOKS: Final = {
     "ScopewrightGatewaySlow": (
         "Decisions about tokens that were seen before need no network. Check the CPU of the Pods and its throttling, "
         "and the number of new tokens: clients that do not cache their token cause a signature check for each request. "
-        "Add Pods or `gateway.workers`. If only requests with DPoP are slow, check the Redis or Valkey of `gateway.replay`."
+        "Add Pods or `gateway.workers`. If only requests with DPoP are slow, check the Redis or Valkey of "
+        "`gateway.replay`."
     ),
     "ScopewrightNoLeader": (
         "Check that operator Pods exist and are ready. Their log has the reason if not: permissions (`a right is "

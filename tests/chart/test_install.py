@@ -17,7 +17,7 @@ from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 
 from .accounts import Account
-from .cases import MODES
+from .cases import GATEWAY, MODES
 from .helm import CHART, NAMESPACE, merged, render
 from .helm import Refused as RefusedByHelm
 from .release import NAME, Release
@@ -193,6 +193,28 @@ ISSUER_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
     ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token", {"spec": {}}),
     ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-operator/token", {"spec": {}}),
     ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "p"}, "spec": {"containers": []}}),
+    ("GET", "/api/v1/namespaces", None),
+    ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}}),
+]
+
+
+GATEWAY_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
+    ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets", None),
+    ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets?watch=true", None),
+    ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/scopewright-seal", None),
+    ("GET", "/api/v1/configmaps", None),
+    ("GET", f"/api/v1/namespaces/{TEAM}/configmaps", None),
+    ("GET", f"/api/v1/namespaces/{TEAM}/secrets/payroll-service-oauth", None),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", {"metadata": {"name": "c"}}),
+    ("PUT", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-revocations", {"data": {}}),
+    ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-jwks", {"data": {}}),
+    ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-issuer", None),
+    ("GET", "/apis/scopewright.dev/v1alpha1/resourceservers", None),
+    ("GET", f"/apis/scopewright.dev/v1alpha1/namespaces/{TEAM}/resourceservers", None),
+    ("GET", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/scopewright-operator", None),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token", {"spec": {}}),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-gateway/token", {"spec": {}}),
+    ("GET", f"/api/v1/namespaces/{NAMESPACE}/pods", None),
     ("GET", "/api/v1/namespaces", None),
     ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}}),
 ]
@@ -447,6 +469,36 @@ def refusal(kube: Kube, manifest: Manifest) -> str:
         return refused.message
     kube.delete(manifest["kind"], meta["namespace"], meta["name"])
     return ""
+
+
+def test_the_gateway_is_added_by_an_upgrade_and_reads_only_configmaps_of_its_namespace(release: Release) -> None:
+    release.upgrade(**GATEWAY)
+    gateway = release.account("gateway")
+    records = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+    until(lambda: gateway.request("GET", records)[0] == 200)
+    assert gateway.request("GET", f"{records}/scopewright-issuer")[0] == 200
+    for method, path, body in GATEWAY_MAY_NOT:
+        assert gateway.request(method, path, body)[0] == 403, f"{method} {path}"
+    release.upgrade(gateway={"enabled": False})
+    assert release.kube.get("Deployment", NAMESPACE, "scopewright-gateway") is None
+    until(lambda: gateway.request("GET", records)[0] in (401, 403))
+
+
+def test_the_notes_say_how_proxies_reach_the_gateway(release: Release) -> None:
+    output = notes_of(release, merged(GATEWAY, {"gateway": {"profiles": ["nginx", "envoy"]}}))
+    for profile in ("nginx", "envoy"):
+        assert f"http://scopewright-gateway.{NAMESPACE}.svc/auth/{profile}/HOSTNAME" in output
+    assert "rollout status deployment/scopewright-gateway" in output
+    assert "tokens of all requests are not encrypted" in output
+    assert "can be used once per process" in output
+    shared = {"gateway": {"tls": {"enabled": True, "secretName": "given"}, "replay": {"secretName": "valkey"}}}
+    output = notes_of(release, merged(GATEWAY, shared))
+    assert f"https://scopewright-gateway.{NAMESPACE}.svc/auth/nginx/HOSTNAME" in output
+    assert "not encrypted" not in output
+    assert "once per process" not in output
+    assert "gateway cannot reach the Redis or Valkey of Secret valkey" in output
+    assert ".svc:8443/auth/nginx" in notes_of(release, merged(GATEWAY, {"gateway": {"service": {"port": 8443}}}))
+    assert "gateway" not in notes_of(release, {})
 
 
 def test_an_operator_of_some_namespaces_serves_those_and_has_no_rights_elsewhere(
