@@ -1,4 +1,4 @@
-"""Generates docs/metrics.md: every metric of operator and issuer, and every alert of the chart. `[--check]`.
+"""Generates docs/metrics.md: every metric of operator, issuer and gateway, and every alert of the chart. `[--check]`.
 
 Names, meanings and labels are those that the code exports. The remedies are here; a metric or an alert without one
 fails.
@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 from made import keep
 from prometheus_client.metrics_core import Metric
+from scopewright.gateway.metrics import GatewayCounters, GatewayMetrics
 
 from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
@@ -30,10 +31,18 @@ from scopewright.core.records.codec import encode
 from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, key_record_name
 from scopewright.core.records.signing_key import KeyRecord
+from scopewright.gateway import metrics as gateway_metrics
+from scopewright.gateway.apis import GatewayApi
+from scopewright.gateway.decide import Decision
+from scopewright.gateway.profiles import PROFILES
+from scopewright.gateway.refusals import GatewayReason, GatewayRefused
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.user_metrics import UserLoad
 from scopewright.issuer.state.providers import Provider
 from scopewright.issuer.state.registry import Registry
+from scopewright.verifier import Verifier
+from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
+from scopewright.verifier.rules import Rules
 
 PAGE: Final = Path(__file__).with_name("metrics.md")
 _FILES: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files"
@@ -47,6 +56,9 @@ OPEN: Final = {
     "condition_reason": "[reasons of a status](configuration.md#status-conditions), causes of a rotation, or empty",
     "version": "the version of this package",
     "provider": "names of at most 64 identity providers in force",
+    "api": "names of ResourceServers with hostnames; empty if the request leads to none, or beyond 8,192 series",
+    "api_namespace": "their namespaces",
+    "rule": "names of their rules; empty if none decided",
     "owner_namespace": "at most 20 namespaces of tenants: those with the highest values",
 }
 """Labels whose values the code does not list, with their bounds."""
@@ -199,6 +211,48 @@ REMEDIES: Final = {
     "scopewright_issuer_workers": "It is the value of `issuer.workers`.",
     "scopewright_issuer_ready_workers": "See [ScopewrightIssuerNotReady](#scopewrightissuernotready).",
     "scopewright_issuer_watch_heard_timestamp_seconds": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
+    "scopewright_gateway_decisions": (
+        "`unavailable`: see [ScopewrightGatewayUnavailable](#scopewrightgatewayunavailable). Many `no_rule`: callers "
+        "use paths or methods that the API does not declare; `plan` shows what a change of its rules allows. `no_api`: "
+        "no ResourceServer has the hostname and path. `proxy_headers`, `hostname`: the proxy is configured wrongly "
+        "([gateway](gateway/index.md))."
+    ),
+    "scopewright_gateway_decision_seconds": "See [ScopewrightGatewaySlow](#scopewrightgatewayslow).",
+    "scopewright_gateway_audit_lines_suppressed": (
+        "Not 0: one API gets very many refused requests. The metric of decisions counts all of them."
+    ),
+    "scopewright_gateway_apis": (
+        "`unreadable`: the gateway's log names the record. It was changed by hand, or is of a later version: upgrade "
+        "the gateway too."
+    ),
+    "scopewright_gateway_keys_received_timestamp_seconds": (
+        "See [ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable)."
+    ),
+    "scopewright_gateway_revocations_received_timestamp_seconds": (
+        "See [ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable)."
+    ),
+    "scopewright_gateway_connections": (
+        "Near zero with traffic: proxies open a connection for each request; configure keep-alive."
+    ),
+    "scopewright_gateway_connection_memory_bytes": (
+        "Near its limit for a long time: raise `gateway.connectionMemory` and the memory limit, or add Pods."
+    ),
+    "scopewright_gateway_connection_memory_limit_bytes": "It is `gateway.connectionMemory`, once for each worker.",
+    "scopewright_gateway_connections_closed": (
+        "`evicted`: raise `gateway.connectionMemory` and the memory limit. `timed_out` in state `idle` is usual."
+    ),
+    "scopewright_gateway_transport_refusals": (
+        "Not 0: a proxy sends what the gateway does not read, or passes a request of a caller that it should have "
+        "refused. Its callers get 500 or 503."
+    ),
+    "scopewright_gateway_workers": "It is the value of `gateway.workers`.",
+    "scopewright_gateway_ready_workers": "See [ScopewrightGatewayNotReady](#scopewrightgatewaynotready).",
+    "scopewright_gateway_watch_heard_timestamp_seconds": (
+        "See [ScopewrightGatewayRecordsStale](#scopewrightgatewayrecordsstale)."
+    ),
+    "scopewright_gateway_api_server_last_contact_timestamp_seconds": (
+        "See [ScopewrightApiServerUnreachable](#scopewrightapiserverunreachable)."
+    ),
 }
 """The remedy for a bad value, by metric."""
 
@@ -331,10 +385,9 @@ RUN_BOOKS: Final = {
         "Prometheus cannot reach it (`networkPolicy.metricsFrom`)."
     ),
     "ScopewrightGatewayUnavailable": (
-        "The `reason` on the dashboard and in the audit lines shows what is missing. Keys or the revocation feed of "
-        "the issuer: see [ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable). Records: see "
-        "[ScopewrightGatewayRecordsStale](#scopewrightgatewayrecordsstale). Replay store: check the Redis or Valkey of "
-        "`gateway.replay`. [Gateway answers 503](operations.md#gateway-answers-503) has the commands."
+        "The gateway's log says what is missing. Keys or revocations of the issuer: see "
+        "[ScopewrightGatewayIssuerUnreachable](#scopewrightgatewayissuerunreachable). Replay store: check the Redis or "
+        "Valkey of `gateway.replay`. [Gateway answers 503](operations.md#gateway-answers-503) has the commands."
     ),
     "ScopewrightGatewayIssuerUnreachable": (
         "Check the issuer first ([ScopewrightIssuerNotReady](#scopewrightissuernotready)). If it is healthy, check the "
@@ -429,6 +482,27 @@ def issuer() -> list[Exported]:
     return _exported(issuer_families())
 
 
+def gateway() -> list[Exported]:
+    return _exported(gateway_families())
+
+
+def gateway_families() -> Iterator[Metric]:
+    """The metrics of a gateway that has decided about one API, with every result and reason."""
+    metrics = GatewayMetrics(GatewayCounters.of(1))
+    metrics.sources = gateway_metrics.GaugeSources(
+        lambda: True, lambda: (1, 0), lambda: 1.0, lambda: 1.0, lambda: 1.0, lambda: 1.0
+    )
+    verifier = Verifier("https://issuer.example.org", "https://payroll.hr.example")
+    api = GatewayApi(
+        "payroll/payroll", ("payroll.hr.example",), Rules((), audience="https://payroll.hr.example"), verifier
+    )
+    refusals = [*map(TokenRejected, Reason), *(GatewayRefused(reason, "an example") for reason in GatewayReason)]
+    for refusal in (None, KeysUnavailable(), *refusals):
+        for leading_to in (None, api):
+            metrics.count(Decision(PROFILES["nginx"], api=leading_to, refusal=refusal), 0.001)
+    return metrics.collect()
+
+
 def issuer_families() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
     registry.providers.put(Provider(IdentityProviderRecord("company", "1", "Company", "https://login.example")))
@@ -441,12 +515,12 @@ def issuer_families() -> Iterator[Metric]:
 
 def names() -> set[str]:
     """The names of the series, as in queries."""
-    return {name for metric in (*operator(), *issuer()) for name in metric.samples}
+    return {name for metric in (*operator(), *issuer(), *gateway()) for name in metric.samples}
 
 
 def label_values() -> dict[str, dict[str, set[str]]]:
     """The values of labels, by series and label."""
-    return {name: metric.labels for metric in (*operator(), *issuer()) for name in metric.samples}
+    return {name: metric.labels for metric in (*operator(), *issuer(), *gateway()) for name in metric.samples}
 
 
 def operator_families() -> Iterator[Metric]:
@@ -488,8 +562,8 @@ def _exported(families: Iterator[Metric]) -> list[Exported]:
 
 
 def page() -> str:
-    operators, issuers = operator(), issuer()
-    exported = {metric.name for metric in (*operators, *issuers)}
+    operators, issuers, gateways = operator(), issuer(), gateway()
+    exported = {metric.name for metric in (*operators, *issuers, *gateways)}
     groups = yaml.safe_load((_FILES / "alerts.yaml").read_text())["groups"]
     groups += yaml.safe_load((_FILES / "gateway-alerts.yaml").read_text())
     alerts = [rule for group in groups for rule in group["rules"]]
@@ -499,8 +573,8 @@ def page() -> str:
         "# Metrics",
         "",
         *_wrapped(
-            "All metrics of operator and issuer, and all alerts of the chart, with their remedies. `make docs` "
-            "generates this page from the code. [observability.md](observability.md) describes how to scrape the "
+            "All metrics of operator, issuer and gateway, and all alerts of the chart, with their remedies. `make "
+            "docs` generates this page from the code. [observability.md](observability.md) describes how to scrape the "
             "metrics and enable the alerts. Labels have only the values listed here; no value comes from a caller."
         ),
         "",
@@ -521,6 +595,16 @@ def page() -> str:
         ),
         "",
         *_table(issuers),
+        "",
+        "## Gateway",
+        "",
+        *_wrapped(
+            "At `/metrics` of `--metrics-listen` of `scopewright gateway` (port 9403 in the chart). With several "
+            "workers, counters are those of all workers; the number of APIs is that of the worker that answers. A "
+            "series of an API or a rule ends when it is deleted."
+        ),
+        "",
+        *_table(gateways),
         "",
         "## Alerts",
         "",
@@ -550,7 +634,7 @@ def _table(metrics: list[Exported]) -> Iterator[str]:
 
 
 def _values(label: str, values: set[str]) -> str:
-    return OPEN.get(label) or ", ".join(f"`{value}`" for value in sorted(values))
+    return OPEN.get(label) or ", ".join(f"`{value}`" if value else "empty" for value in sorted(values))
 
 
 def _shown(template: str) -> str:

@@ -368,6 +368,7 @@ def test_the_pods_are_accepted_under_podsecurity_restricted(release: Release, mo
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
     for template in pods(render(MODES[mode])).values():
         pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "tried"}}
+        pod["spec"]["serviceAccountName"] = "scopewright-operator"  # this release has no gateway
         release.kube._request("POST", path, query={"dryRun": "All", "fieldValidation": "Strict"}, body=pod)
         pod["spec"]["containers"][-1]["securityContext"]["allowPrivilegeEscalation"] = True
         with pytest.raises(Refused, match="violates PodSecurity"):

@@ -94,7 +94,7 @@ def test_alerts_of_the_gateway_are_added_with_the_gateway() -> None:
     """Otherwise the alert for its absence would always fire."""
     with_gateway = rules(render(RULES))
     without = rules(render(merged(RULES, {"gateway": {"enabled": False}})))
-    assert without == [rule for rule in with_gateway if "scopewright_gateway_" not in rule["expr"]]
+    assert without == [rule for rule in with_gateway if not rule["alert"].startswith("ScopewrightGateway")]
     assert len(with_gateway) > len(without)
 
 
