@@ -51,7 +51,7 @@ ResourceMetadata.of(audience, issuer, *, scopes=(), bearer_methods=('header',), 
 dpop_bound_access_tokens_required=False, dpop_signing_alg_values_supported=(), resource_name='', \
 resource_documentation='')
 RevocationFeed(uri=None, every=5.0, outage=600.0)
-Rules(rules, *, audience='', base_path='/', case_sensitive=True)
+Rules(rules, *, audience='', base_path='/', case_sensitive=True, refused=())
 Rules.document()
 Rules.find(method, segments)
 Rules.load(file)
