@@ -42,7 +42,11 @@ class PathClass:
 
 
 def path_classes(patterns: Iterable[ComparedPattern]) -> list[PathClass] | None:
-    """The classes of all paths that match some pattern; None if there are more than `MAX_CLASSES`."""
+    """The classes of all paths that match some pattern; None if there are more than `MAX_CLASSES`.
+
+    A path with a literal in another case than all patterns has no class: a pattern that ignores case decides about it
+    as about the same path in lower case.
+    """
     first = frozenset(patterns)
     other = _unused({segment for pattern in first for segment in pattern.segments})
     found: list[PathClass] = []
