@@ -3,7 +3,6 @@
 A line has no token, no proof, no query and no header that the caller sent.
 """
 
-import time
 from typing import Any, Final
 
 from scopewright.bounded import BoundedDict
@@ -27,9 +26,7 @@ class _Budget:
 class RefusalAudit:
     """Writes a line for each refusal, until those of its API are too many: these are counted in its next line."""
 
-    def __init__(
-        self, sink: audit.Sink, metrics: GatewayMetrics, clock: Clock, monotonic: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, sink: audit.Sink, metrics: GatewayMetrics, clock: Clock, monotonic: Clock) -> None:
         self._sink = sink
         self._metrics = metrics
         self._clock = clock

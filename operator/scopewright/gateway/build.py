@@ -35,6 +35,7 @@ def build_gateway(
     sink: audit.Sink = audit.to_log,
     tracing: Tracing | None = None,
     clock: Clock = time.time,
+    monotonic: Clock = time.monotonic,
 ) -> Gateway:
     """A gateway that is not running yet. Call it on the event loop that it will run on.
 
@@ -48,7 +49,7 @@ def build_gateway(
         settings.profiles,
         IdentityHeaders(settings.identity_headers),
         metrics,
-        RefusalAudit(sink, metrics, clock),
+        RefusalAudit(sink, metrics, clock, monotonic),
         tracing,
     )
     tasks = SupervisedTasks()
