@@ -17,6 +17,8 @@ DEFAULT_NAMES: Final[Mapping[str, str]] = {
 }
 """The values, and the headers that have them."""
 REMEMBERED_TOKENS: Final = 10_000
+REMEMBERED_BYTES: Final = 4096
+"""Of one token with its headers. Those of longer ones are encoded for each request: memory has a bound."""
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _RESERVED: Final = frozenset(
@@ -59,7 +61,8 @@ class IdentityHeaders:
             return known[1]
         values = identity(token)
         headers = tuple((name, values[value]) for value, name in self._keys)
-        self._known[token.value] = (token, headers)
+        if len(token.value) + sum(len(value) for _, value in headers) <= REMEMBERED_BYTES:
+            self._known[token.value] = (token, headers)
         return headers
 
 

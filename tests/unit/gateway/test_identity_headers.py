@@ -95,3 +95,12 @@ def test_headers_are_those_of_this_token_and_not_of_one_that_was_seen_before() -
     assert of(identity, first)["x-auth-roles"] == "a"
     assert of(identity, second)["x-auth-roles"] == "b"
     assert of(identity, first)["x-auth-roles"] == "a"
+
+
+def test_headers_of_a_long_token_are_complete_and_not_remembered() -> None:
+    identity = IdentityHeaders()
+    long = verified(scope=" ".join(f"scope-{number}" for number in range(300)))
+    assert len(of(identity, long)["x-auth-scope"].split()) == 300
+    assert identity.of(long) is not identity.of(long)
+    short = verified()
+    assert identity.of(short) is identity.of(short)
