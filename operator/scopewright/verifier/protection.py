@@ -65,7 +65,7 @@ class Protection:
         self._metadata = metadata_of(
             resource_metadata,
             verifier,
-            scopes=self.scopes,
+            scopes=self.scopes if self._rules is None else self.scopes | self._rules.scopes,
             dpop_algorithms=verifier.dpop_algorithms if dpop else (),
             dpop_required=verifier.dpop_required,
         )

@@ -39,6 +39,12 @@ class RequestRules:
         self._needs = {rule.name: _needs_of(rule, frozenset(scopes)) for rule in self._rules.rules}
         self._base = self._comparable(self._rules.base_segments)
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """All scopes that some rule names."""
+        rules = self._rules.rules
+        return frozenset(scope for rule in rules for scope in (*rule.scopes, *rule.any_scope))
+
     def of(self, request: ReceivedRequest) -> RuleNeeds:
         """Raises `TokenRejected` for a request that no rule covers, or that services could read in different ways."""
         if request.overrides_method:

@@ -9,7 +9,7 @@ import flask
 import pytest
 from fastapi import FastAPI, Security
 
-from scopewright.verifier import ResourceMetadata, Token, Verifier, asgi, wsgi
+from scopewright.verifier import ResourceMetadata, Rules, Token, Verifier, asgi, wsgi
 from scopewright.verifier import fastapi as for_fastapi
 from scopewright.verifier import flask as for_flask
 from tests.unit.verifier.integrations.service import Record, Service, bearer, new_verifier
@@ -124,6 +124,34 @@ def test_document_has_the_scopes_that_the_middleware_requires() -> None:
     answer = AsgiService(protected, Record()).send(PATH)
     assert json.loads(answer.body)["scopes_supported"] == ["payroll.read"]
     assert "dpop_signing_alg_values_supported" not in json.loads(answer.body)
+
+
+RULES = Rules.parse(
+    {
+        "audience": AUDIENCE,
+        "rules": [
+            {"name": "read", "methods": ["GET"], "paths": ["/salaries/**"], "scopes": ["payroll.read"]},
+            {"name": "write", "methods": ["PUT"], "paths": ["/salaries/**"], "anyScope": ["payroll.write", "hr.admin"]},
+            {"name": "well-known", "paths": ["/.well-known/**"], "scopes": ["payroll.internal"]},
+        ],
+    }
+)
+
+
+def test_rules_cannot_cover_the_document_and_their_scopes_are_in_it() -> None:
+    protected = asgi.protect(FastAPI(), payroll(AUDIENCE), rules=RULES, resource_metadata=True)
+    service = AsgiService(protected, Record())
+    answer = service.send(PATH)
+    assert answer.status == 200
+    assert json.loads(answer.body)["scopes_supported"] == [
+        "hr.admin",
+        "payroll.internal",
+        "payroll.read",
+        "payroll.write",
+    ]
+    assert service.send(PATH, method="POST").status == 401
+    assert service.send("/.well-known/other").challenge == f"Bearer {PARAMETER}"
+    assert PARAMETER in service.send("/without-a-rule", bearer(token())).challenge
 
 
 @contextmanager
