@@ -8,10 +8,13 @@ from typing import Any
 from scopewright.verifier.frameworks import (
     DJANGO,
     LITESTAR,
+    MCP,
     answer_in_litestar,
     as_http_exception,
     frameworks_of,
+    is_error_of_tool,
     own_root_path,
+    scope_of,
 )
 from scopewright.verifier.paths import Scope, routed_path
 from scopewright.verifier.protection import Protection, check_base_url
@@ -41,11 +44,11 @@ def require(
 ) -> Token:
     """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
-    `request` is an ASGI scope, or has one as `.scope`. Raises `TokenRejected`. Do not catch it: `RequireToken` answers
-    with 403 (with 401 if there is no token). Starlette, FastAPI, Litestar and Django treat it as one of their HTTP
-    exceptions, not as an error.
+    `request` is an ASGI scope, has one as `.scope`, or is the `Context` of an MCP tool. Raises `TokenRejected`. Do not
+    catch it: `RequireToken` answers with 403 (with 401 if there is no token). Starlette, FastAPI, Litestar and Django
+    treat it as one of their HTTP exceptions, and MCP as a `ToolError`, not as an error.
     """
-    scope: Scope = getattr(request, "scope", request)
+    scope: Scope = scope_of(request)
     handler = _handler(scope)
     try:
         return handler.check(Requirement.of(scopes, any_of, roles), scope)
@@ -55,7 +58,7 @@ def require(
 
 def current_token(request: Any) -> Token | None:
     """The token of this request; None on a public path, and on an optional path if none was sent."""
-    scope: Scope = getattr(request, "scope", request)
+    scope: Scope = scope_of(request)
     _handler(scope)
     token: Token | None = scope.get(_TOKEN_KEY)
     return token
@@ -271,19 +274,23 @@ class _RefusalHandler:
             return True
         challenge = (b"www-authenticate", self._challenge(self.refusal).encode("ascii"))
         sent = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+        if MCP in self._frameworks:  # not an event stream, which may stay open
+            return message["status"] == 200 and (b"content-type", b"application/json") in sent
         return message["status"] == self.refusal.status and challenge in sent
 
     def _is_made_by_framework(self, refusal: TokenRejected, start: Message, *parts: Message) -> bool:
         """Whether the response is of the exception, and its body is not that of a handler of the application."""
         if not self._is_of_refusal(start):
             return False
-        if start.get("status") != refusal.status or DJANGO in self._frameworks:
+        if MCP not in self._frameworks and (start.get("status") != refusal.status or DJANGO in self._frameworks):
             return True
         body = b"".join(part.get("body", b"") for part in parts)
         try:
             content = json.loads(body)
         except ValueError:
             content = body.decode("utf-8", "replace")
+        if MCP in self._frameworks:
+            return is_error_of_tool(content, refusal)
         return content in (refusal.description, {"detail": refusal.description})
 
     async def _release(self) -> None:

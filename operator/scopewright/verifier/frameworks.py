@@ -16,18 +16,30 @@ Refusal = TypeVar("Refusal", bound=TokenRejected | KeysUnavailable)
 DJANGO: Final = "django"
 _MOST_MIDDLEWARE: Final = 50
 LITESTAR: Final = "litestar"
+MCP: Final = "mcp"
 _EXCEPTIONS: Final = {
     "starlette": ("starlette.exceptions", "HTTPException"),  # FastAPI's is a subclass
     LITESTAR: ("litestar.exceptions", "HTTPException"),
     DJANGO: ("django.core.exceptions", "PermissionDenied"),  # it has none for 401
+    MCP: ("mcp.server.mcpserver.exceptions", "ToolError"),  # the text of any other is not shown to the client
 }
 
 
 def frameworks_of(request: Any) -> tuple[str, ...]:
-    """The frameworks that define the class of `request`; for an ASGI scope, every framework that is imported."""
+    """The frameworks that define the class of `request`; for an ASGI scope, every web framework that is imported."""
     packages = {cls.__module__.partition(".")[0] for cls in type(request).__mro__}
     imported = [name for name, (module, _) in _EXCEPTIONS.items() if module in sys.modules]
-    return tuple(name for name in imported if name in packages) or tuple(imported)
+    return tuple(name for name in imported if name in packages) or tuple(name for name in imported if name != MCP)
+
+
+def scope_of(request: Any) -> Any:
+    """The ASGI scope of a request, or of the context of an MCP tool."""
+    context = getattr(request, "request_context", None)
+    if context is not None:
+        if context.request is None:
+            raise RuntimeError("the tool was not called over HTTP, and has no token: do not serve it by stdio")
+        return context.request.scope
+    return getattr(request, "scope", request)
 
 
 def own_root_path(app: Any) -> str:
@@ -53,6 +65,14 @@ def refusal_as(bases: tuple[type, ...], refusal: Refusal, **attributes: Any) -> 
     raised: Refusal = _class_for(kind, bases)(refusal.description)
     raised.__dict__.update(refusal.__dict__, status_code=refusal.status, detail=refusal.description, **attributes)
     return raised
+
+
+def is_error_of_tool(content: Any, refusal: TokenRejected) -> bool:
+    """Whether a JSON-RPC response is the error that MCP makes of the exception."""
+    result = content.get("result") if isinstance(content, dict) else None
+    if not isinstance(result, dict) or result.get("isError") is not True:
+        return False
+    return any(refusal.description in str(part.get("text")) for part in result.get("content", ()))
 
 
 def answer_in_litestar(scope: Any, refusal: TokenRejected) -> None:
