@@ -7,7 +7,7 @@ SITE := .site
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan tests/rules
 SLOW := tests/cluster tests/chart tests/replay tests/sessions tests/simulation tests/dev tests/pages tests/conformance tests/examples \
-	tests/bench tests/interop tests/browser tests/fuzz tests/attacks
+	tests/bench tests/interop tests/browser tests/fuzz tests/attacks tests/gateway
 
 # These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.
 RERUNS := $(if $(filter true,$(CI)),--reruns 1 -r fER)

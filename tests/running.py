@@ -26,9 +26,10 @@ class Running:
         manifests: Mapping[str, str],
         config: str = "{}",
         program: Sequence[str | Path] = (_SCOPEWRIGHT,),
+        options: Sequence[str] = (),
     ) -> None:
-        """`manifests` is YAML by file name, `config` the configuration file."""
-        self._program = program
+        """`manifests` is YAML by file name, `config` the configuration file, `options` further ones of `dev`."""
+        self._program, self._options = program, options
         self._manifests, self.state, self._log = folder / "manifests", folder / "state", folder / "log"
         self._config = folder / "config.yaml"
         self._config.write_text(config)
@@ -40,7 +41,7 @@ class Running:
 
     def __enter__(self) -> Self:
         command = [*self._program, "dev", self._manifests, "--state", self.state]
-        command += ["--listen", f"127.0.0.1:{self.port}", "--config", self._config]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--config", self._config, *self._options]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + 30

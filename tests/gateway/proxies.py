@@ -1,0 +1,109 @@
+"""The proxies of examples/gateway, as processes that run their example with other ports."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from tests.debian import program
+from tests.gateway.waiting import accepts_connections
+from tests.ports import free_port
+
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples/gateway"
+HOST: Final = "payroll.hr.example"
+
+_EXAMPLE_PORTS: Final = {"proxy": "8000", "service": "8001", "gateway": "8083", "issuer": "8080"}
+
+
+@dataclass(frozen=True)
+class ProxyKind:
+    """`example` is the configuration below examples/gateway."""
+
+    name: str
+    example: str
+    profile: str
+
+    def command(self, configuration: Path) -> list[str]:
+        if self.profile == "nginx":
+            return [program("nginx", package="nginx-light"), "-e", "stderr", "-c", str(configuration)]
+        if self.profile == "haproxy":
+            return [program("haproxy", package="haproxy"), "-f", configuration.name]
+        if self.profile == "caddy":
+            caddy = program("caddy", package="caddy")
+            return [caddy, "run", "--adapter", "caddyfile", "--config", str(configuration)]
+        envoy = str(Path(sys.executable).with_name("envoy"))
+        options = ["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"]
+        return [envoy, "--config-path", str(configuration), *options]
+
+
+NGINX: Final = ProxyKind("nginx", "nginx/nginx.conf", "nginx")
+ENVOY: Final = ProxyKind("envoy", "envoy/envoy.yaml", "envoy")
+ENVOY_JWT: Final = ProxyKind("envoy-jwt", "envoy-jwt/envoy.yaml", "envoy")
+HAPROXY: Final = ProxyKind("haproxy", "haproxy/haproxy.cfg", "haproxy")
+CADDY: Final = ProxyKind("caddy", "caddy/Caddyfile", "caddy")
+WITH_GATEWAY: Final = (NGINX, ENVOY, HAPROXY, CADDY)
+
+
+class Proxy:
+    """A context manager. Inside, the proxy listens at `port` on loopback."""
+
+    def __init__(self, kind: ProxyKind, folder: Path, ports: Mapping[str, int]) -> None:
+        """`ports` has those of `service`, and of `gateway` or `issuer`."""
+        self.kind, self._folder = kind, folder
+        self.port = free_port()
+        folder.mkdir()
+        example = EXAMPLES / kind.example
+        for file in example.parent.iterdir():
+            shutil.copy(file, folder)
+        self._configuration = folder / example.name
+        text = with_ports(example.read_text(), {**ports, "proxy": self.port})
+        if kind is NGINX:
+            text = _with_folder(text, folder)
+        self._configuration.write_text(text)
+
+    def __enter__(self) -> Self:
+        self._log = self._folder / "log"
+        with self._log.open("wb") as log:
+            command = self.kind.command(self._configuration)
+            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT)
+        end = time.monotonic() + 30
+        while not accepts_connections(self.port):
+            assert self._process.poll() is None, self.printed()
+            assert time.monotonic() < end, self.printed()
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def printed(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+def with_ports(text: str, ports: Mapping[str, int]) -> str:
+    """An example with other ports. An example that lacks one of them is an error."""
+    for name, port in ports.items():
+        text, count = re.subn(rf"\b{_EXAMPLE_PORTS[name]}\b", f"<{port}>", text)
+        assert count, f"the example has no port {_EXAMPLE_PORTS[name]} for the {name}"
+    return re.sub(r"<(\d+)>", r"\1", text)
+
+
+def _with_folder(text: str, folder: Path) -> str:
+    """nginx otherwise writes below /var, and runs as a daemon."""
+    kept = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "".join(f"    {each}_temp_path {folder}/{each};\n" for each in kept)
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    process = f"worker_processes 1;\n{user}daemon off;\npid {folder}/pid;\n"
+    text = text.replace("worker_processes auto;", process)
+    return text.replace("http {\n", f"http {{\n{paths}", 1)
