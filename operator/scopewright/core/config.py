@@ -12,7 +12,7 @@ from scopewright.api.names import EVERY_NAMESPACE, HOST, Label, namespace_patter
 from scopewright.api.redirect_uris import LOOPBACK_HOSTS
 from scopewright.api.times import parse_duration
 from scopewright.core.clusters import ClusterConfig
-from scopewright.core.gateway_config import GatewaySettings
+from scopewright.core.gateway_config import GatewayPolicy
 from scopewright.core.profile import FAPI2_ALGORITHMS, FAPI2_CLOCK_SKEW, FAPI2_MAX_TOKEN_LIFETIME, Profile, allows
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import LOCAL_CLUSTER
@@ -237,7 +237,7 @@ class Config(_Model):
     limits: Limits = Limits()
     dpop: Dpop = Dpop()
     users: UserSettings = UserSettings()
-    gateway: GatewaySettings = GatewaySettings()
+    gateway: GatewayPolicy = GatewayPolicy()
     profile: Profile = "Default"
     """FAPI2 narrows algorithms, client authentication, tokens and lifetimes to the FAPI 2.0 Security Profile."""
 

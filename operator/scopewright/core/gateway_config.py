@@ -87,7 +87,7 @@ def _pattern(value: str) -> str:
     return str(PathPattern.parse(value))
 
 
-class GatewaySettings(_Model):
+class GatewayPolicy(_Model):
     """Hostnames beside those of `audiences`, and what teams may open to requests without a token."""
 
     hostnames: tuple[HostnameEntry, ...] = ()
@@ -100,12 +100,12 @@ class GatewaySettings(_Model):
         """Whether every namespace may use the hostnames that nothing assigns. No configuration file can say so."""
         return False
 
-    def with_any_hostname(self) -> "GatewaySettings":
-        """The settings of `scopewright dev`, and of a plan without the platform's configuration."""
+    def with_any_hostname(self) -> "GatewayPolicy":
+        """The policy of `scopewright dev`, and of a plan without the platform's configuration."""
         return _AnyHostname(hostnames=self.hostnames, unauthenticated_paths=self.unauthenticated_paths)
 
 
-class _AnyHostname(GatewaySettings):
+class _AnyHostname(GatewayPolicy):
     @property
     def allows_any_hostname(self) -> bool:
         return True

@@ -133,6 +133,43 @@ def test_the_configuration_of_the_platform_refuses_redirect_hosts_and_a_skipped_
     assert {w["new"] for w in json.loads(capsys.readouterr().out)["warnings"]} == {False}, "they are counted only"
 
 
+def test_the_configuration_of_the_platform_refuses_hostnames_and_open_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "team").mkdir()
+    health = {"name": "health", "paths": ["/healthz"], "authentication": "None"}
+    everything = {"name": "all", "paths": ["/**"], "authentication": "Required"}
+    apis: dict[str, dict[str, Any]] = {
+        "own": {"hostnames": ["payroll.hr.example"], "rules": [everything]},
+        "open": {"hostnames": ["payroll.hr.example"], "basePath": "/v2", "rules": [health]},
+        "other": {"hostnames": ["staff.hr.example"], "rules": [everything]},
+        "reserved": {"hostnames": ["issuer.example"], "rules": [everything]},
+        "default": {"rules": [everything]},
+    }
+    for name, http in apis.items():
+        server = {**manifest("ResourceServer", name=name), "spec": {"http": http}}
+        (tmp_path / "team" / f"{name}.json").write_text(json.dumps(server))
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "issuer: https://issuer.example\n"
+        "gateway:\n"
+        "  hostnames: [{hostname: payroll.hr.example, namespaces: [default]}]\n"
+        "  unauthenticatedPaths: [/healthz]\n"
+    )
+    request = Request(str(tmp_path / "team"), config=config, outputs=("json",))
+    assert plan_to_outputs(request, NO_CLUSTER, START) == REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    assert {(r["name"], r["reason"]) for r in plan["refusals"]} == {
+        ("open", "PublicNotAllowed"),
+        ("other", "HostnameNotAllowed"),
+        ("reserved", "HostnameNotAllowed"),
+    }
+    assert plan_to_outputs(replace(request, config=None), NO_CLUSTER, START) == ACCEPTED
+    warned = {(w["name"], w["reason"]) for w in json.loads(capsys.readouterr().out)["warnings"]}
+    unchecked = {("open", "PublicUnchecked"), *((name, "HostnameUnchecked") for name in apis if name != "default")}
+    assert unchecked == {(name, reason) for name, reason in warned if reason.endswith("Unchecked")}
+
+
 def test_the_profile_refuses_clients_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "team").mkdir()
     login = {"redirectURIs": ["https://web.hr.example/"]}

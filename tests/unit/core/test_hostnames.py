@@ -6,7 +6,7 @@ import pytest
 
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Rejected
-from scopewright.core.gateway_config import GatewaySettings
+from scopewright.core.gateway_config import GatewayPolicy
 from scopewright.core.hostnames import HostnameClaims, check_hostname, check_hostname_claim
 from scopewright.core.records.names import hostname_claim_name
 from scopewright.core.records.resource_server import HttpLocation
@@ -31,7 +31,7 @@ HOSTNAMES = [
 
 def config(**gateway: Any) -> Config:
     given = {"hostnames": HOSTNAMES, **gateway}
-    return Config(issuer="https://issuer.example", audiences=AUDIENCES, gateway=GatewaySettings.model_validate(given))
+    return Config(issuer="https://issuer.example", audiences=AUDIENCES, gateway=GatewayPolicy.model_validate(given))
 
 
 def at(text: str) -> HttpLocation:
@@ -260,4 +260,4 @@ def test_no_configuration_file_allows_every_hostname() -> None:
     assert not config().gateway.allows_any_hostname
     for name in ("anyHostname", "allowsAnyHostname", "allows_any_hostname"):
         with pytest.raises(ValueError, match=name):
-            GatewaySettings.model_validate({name: True})
+            GatewayPolicy.model_validate({name: True})

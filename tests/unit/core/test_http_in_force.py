@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scopewright.api import ResourceServer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.gateway_config import GatewaySettings
+from scopewright.core.gateway_config import GatewayPolicy
 from scopewright.core.http_in_force import HttpPolicy, audience_is_its_url, http_in_force, unclaimed
 from scopewright.core.http_rules import http_access, rules_of, unauthenticated
 from scopewright.core.records.resource_server import HttpAccess, HttpLocation, HttpRule
@@ -33,7 +33,7 @@ def policy(*unauthenticated_paths: str, owner: str = "payroll", **more: Any) -> 
         "hostnames": [{"hostname": HOST, "namespaces": [owner]}],
         "unauthenticatedPaths": list(unauthenticated_paths) or ["/**"],
     }
-    return HttpPolicy(claims={}, config=Config(issuer=ISSUER, gateway=GatewaySettings.model_validate(gateway)), **more)
+    return HttpPolicy(claims={}, config=Config(issuer=ISSUER, gateway=GatewayPolicy.model_validate(gateway)), **more)
 
 
 def reason(
