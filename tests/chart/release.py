@@ -138,6 +138,26 @@ class Release:
                   "--snapshot", str(self.folder / "snapshot.json"),
                   "--listen", self.issuer_url.removeprefix("http://"))  # fmt: skip
 
+    def start_gateway(self, folder: Path) -> str:
+        """Start a container of the gateway with the arguments and variables of its Deployment; until it is ready.
+
+        Returns its URL. It listens on loopback, beside issuer and operator.
+        """
+        found = self.kube.get("Deployment", NAMESPACE, f"{NAME}-gateway")
+        assert found is not None
+        [container] = found["spec"]["template"]["spec"]["containers"]
+        url, metrics_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        environment = {e["name"]: e["value"] for e in container["env"] if "value" in e} | {
+            "SCOPEWRIGHT_NAMESPACE": NAMESPACE,
+            "SCOPEWRIGHT_LISTEN": url.removeprefix("http://"),
+            "SCOPEWRIGHT_METRICS_LISTEN": metrics_url.removeprefix("http://"),
+        }
+        token = self.account("gateway").kubeconfig(folder)
+        command = ["gateway", *container["args"], "--kubeconfig", str(token)]
+        self.processes.append(ScopewrightProcess(command, self.folder / "gateway.log", environment))
+        until(lambda: self.answers(f"{metrics_url}{container['readinessProbe']['httpGet']['path']}"), self.logs)
+        return url
+
     def _run(self, *arguments: str) -> None:
         log = self.folder / f"{'earlier-' if self.code else ''}{arguments[0]}.log"
         self.processes.append(ScopewrightProcess(list(arguments), log, code=self.code))

@@ -3,8 +3,10 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from kubernetes.aio.config import incluster_config
@@ -480,9 +482,50 @@ def test_the_gateway_is_added_by_an_upgrade_and_reads_only_configmaps_of_its_nam
     assert gateway.request("GET", f"{records}/scopewright-issuer")[0] == 200
     for method, path, body in GATEWAY_MAY_NOT:
         assert gateway.request(method, path, body)[0] == 403, f"{method} {path}"
+
+
+def test_a_gateway_with_these_rights_decides_by_the_rules_of_an_api_and_by_its_tokens(
+    release: Release, tmp_path: Path
+) -> None:
+    rules = [
+        {"name": "health", "paths": ["/healthz"], "authentication": "None"},
+        {"name": "read", "paths": ["/employees/**"], "methods": ["GET"], "scopes": ["employee.read"]},
+        {"name": "move", "paths": ["/employees/*"], "methods": ["PUT"], "scopes": ["employee.write"]},
+    ]
+    release.kube.patch("ResourceServer", "employee", "employee-api", {"spec": {"http": {"rules": rules}}})
+    token = release.token_for(
+        *release.credentials_of("leave", "leave-service-oauth"), "https://employee-api.employee.svc"
+    )
+    url = f"{release.start_gateway(tmp_path)}/auth/nginx/employee-api.employee.svc"
+
+    def ask(method: str, target: str, authorization: str = "") -> httpx.Response:
+        headers = {"X-Original-Method": method, "X-Original-URI": target}
+        headers |= {"Authorization": authorization} if authorization else {}
+        return httpx.get(url, headers=headers, trust_env=False)
+
+    until(lambda: ask("GET", "/healthz").status_code == 200, release.logs)
+    allowed = ask("GET", "/employees/7?fields=name", f"Bearer {token}")
+    assert (allowed.status_code, allowed.headers["X-Auth-Scope"]) == (200, "employee.read")
+    refused = {
+        ("GET", "/employees/7", ""): 401,
+        ("GET", "/employees/7", "Bearer made-up"): 401,
+        ("PUT", "/employees/7", f"Bearer {token}"): 403,
+        ("DELETE", "/employees/7", f"Bearer {token}"): 403,
+        ("GET", "/admin", f"Bearer {token}"): 403,
+        ("GET", "/healthz/../admin", f"Bearer {token}"): 403,
+    }
+    assert {request: ask(*request).status_code for request in refused} == refused
+    log = (release.folder / "gateway.log").read_text()
+    assert "Traceback" not in log
+    assert token not in log
+
+
+def test_an_upgrade_removes_the_gateway_and_its_rights(release: Release) -> None:
+    release.processes.pop().stop()
+    gateway = release.account("gateway")
     release.upgrade(gateway={"enabled": False})
     assert release.kube.get("Deployment", NAMESPACE, "scopewright-gateway") is None
-    until(lambda: gateway.request("GET", records)[0] in (401, 403))
+    until(lambda: gateway.request("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps")[0] in (401, 403))
 
 
 def test_the_notes_say_how_proxies_reach_the_gateway(release: Release) -> None:
