@@ -1,11 +1,17 @@
 """The rendered gateway: least rights, reachable by the named proxies only, and nothing of it by default."""
 
+import json
+import re
 from typing import Any
 
 import pytest
 
+from scopewright.cli.gateway_command import identity_headers
+from scopewright.gateway.identity_headers import DEFAULT_NAMES
+from scopewright.gateway.profiles import PROFILES
+
 from .cases import EVERYTHING, GATEWAY, MODES
-from .helm import NAMESPACE, Manifest, merged, one, render
+from .helm import CHART, NAMESPACE, Manifest, merged, one, render
 from .test_templates import IDENTITY, containers, granted, pods
 
 FIXED = MODES["gateway of a fixed size, with a given certificate"]
@@ -121,6 +127,18 @@ def test_the_certificate_has_the_names_of_the_service() -> None:
     [volume] = [v for v in pods(manifests)["scopewright-gateway"]["spec"]["volumes"] if v["name"] == "tls"]
     assert volume["secret"]["secretName"] == certificate["secretName"] == "scopewright-gateway-tls"
     assert "Certificate" not in {m["kind"] for m in render(FIXED)}
+
+
+def test_the_schema_has_the_profiles_and_identity_headers_of_the_command() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["gateway"]["properties"]
+    assert set(schema["profiles"]["items"]["enum"]) == PROFILES.keys()
+    [names] = schema["identityHeaders"]["patternProperties"]
+    assert [value for value in DEFAULT_NAMES if not re.fullmatch(names, value)] == []
+    page = (CHART / "values.yaml").read_text()
+    assert [name for name in (*PROFILES, *DEFAULT_NAMES.values()) if name not in page] == []
+    arguments = containers(render(EVERYTHING))["gateway"]["args"]
+    flags = [a.removeprefix("--identity-header=") for a in arguments if a.startswith("--identity-header")]
+    assert identity_headers(flags)["subject"] == "X-User"
 
 
 def test_profiles_and_headers_are_flags_of_the_command() -> None:

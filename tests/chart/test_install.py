@@ -490,7 +490,7 @@ def test_a_gateway_with_these_rights_decides_by_the_rules_of_an_api_and_by_its_t
     rules = [
         {"name": "health", "paths": ["/healthz"], "authentication": "None"},
         {"name": "read", "paths": ["/employees/**"], "methods": ["GET"], "scopes": ["employee.read"]},
-        {"name": "move", "paths": ["/employees/*"], "methods": ["PUT"], "scopes": ["employee.write"]},
+        {"name": "move", "paths": ["/employees/**"], "methods": ["PUT"], "scopes": ["employee.write"]},
     ]
     release.kube.patch("ResourceServer", "employee", "employee-api", {"spec": {"http": {"rules": rules}}})
     token = release.token_for(
