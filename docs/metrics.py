@@ -215,7 +215,7 @@ REMEDIES: Final = {
         "`unavailable`: see [ScopewrightGatewayUnavailable](#scopewrightgatewayunavailable). Many `no_rule`: callers "
         "use paths or methods that the API does not declare; `plan` shows what a change of its rules allows. `no_api`: "
         "no ResourceServer has the hostname and path. `proxy_headers`, `hostname`: the proxy is configured wrongly "
-        "([gateway](gateway/index.md))."
+        "([profiles](gateway/install.md#values))."
     ),
     "scopewright_gateway_decision_seconds": "See [ScopewrightGatewaySlow](#scopewrightgatewayslow).",
     "scopewright_gateway_audit_lines_suppressed": (
