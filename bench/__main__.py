@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import reconcile, rotation, startup, takeover, tokens, users, verify
+from bench import gateway, reconcile, rotation, startup, takeover, tokens, users, verify
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.figures_file import write_figures
 from bench.machine import facts
@@ -17,6 +17,7 @@ from tests.controlplane import ControlPlaneError
 BENCHMARKS: dict[str, Benchmark] = {
     b.name: b
     for b in (
+        gateway.BENCHMARK,
         reconcile.BENCHMARK,
         rotation.BENCHMARK,
         startup.BENCHMARK,
