@@ -105,6 +105,7 @@ def start_oauth2_proxy(issuer: GatewayIssuer, workers: int, folder: Path) -> Dec
         f"--login-url={issuer.url}/authorize",
         f"--redeem-url={issuer.url}/token",
         f"--oidc-extra-audience={AUDIENCE}",
+        "--oidc-enabled-signing-alg=ES256",
         "--oidc-email-claim=sub",
         "--skip-jwt-bearer-tokens",
         "--client-id=unused",
