@@ -16,7 +16,7 @@ DEFAULT_NAMES: Final[Mapping[str, str]] = {
     "token-id": "X-Auth-Token-Id",
 }
 """The values, and the headers that have them."""
-REMEMBERED_TOKENS: Final = 10_000
+REMEMBERED_TOKENS: Final = 20_000
 REMEMBERED_BYTES: Final = 4096
 """Of one token with its headers. Those of longer ones are encoded for each request: memory has a bound."""
 

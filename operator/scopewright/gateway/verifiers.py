@@ -22,6 +22,9 @@ FEED: Final = RevocationFeed(every=1.0)
 """A revocation is in force one or two seconds after the issuer publishes it. Without the issuer, the last revocations
 are used for 600 s (`RevocationFeed.outage`)."""
 _FETCH_INTERVAL_SECONDS: Final = 1.0
+CACHED_TOKENS: Final = 20_000
+"""Verified tokens of all APIs in one process, about 2.5 KB each. Half of them are in use without a second verification,
+whatever the order is (`TokenCache`)."""
 
 
 class Verifiers:
@@ -68,6 +71,7 @@ class Verifiers:
                 allow_http=self._allow_http,
                 http=self._http,
                 clock=self._clock,
+                cache_size=CACHED_TOKENS,
                 dpop_algorithms=record.dpop_algorithms or PROOF_ALGORITHMS,
                 replay=self._replay,
                 revocations=FEED,

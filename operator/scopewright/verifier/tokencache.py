@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scopewright.verifier.check import Policy
 from scopewright.verifier.keyset import Key
 from scopewright.verifier.revoked import Revoked
 from scopewright.verifier.token import Token
@@ -9,11 +10,12 @@ from scopewright.verifier.token import Token
 
 @dataclass(frozen=True, slots=True)
 class CachedToken:
-    """Valid until `until`, in seconds since 1970. `key` is None for an opaque token. `revoked` is the feed that the
-    token was last checked against.
+    """Valid until `until`, in seconds since 1970, for verifiers with this `policy`. `key` is None for an opaque token.
+    `revoked` is the feed that the token was last checked against.
     """
 
     token: Token
+    policy: Policy
     key: Key | None
     until: float
     revoked: Revoked | None = None
@@ -22,7 +24,7 @@ class CachedToken:
 
 class TokenCache:
     """At most `size` tokens in two generations, recent and previous (none if `size` is less than 2). Those that are not
-    used are removed first. Raises ValueError for a negative size.
+    used are removed first. Verifiers of several audiences share it. Raises ValueError for a negative size.
 
     A hit in the previous generation moves to the recent one, which becomes the previous one when it is full. Each step
     is one dict operation, so threads need no lock. The caller checks expiry, scopes, revocation and whether the key is
@@ -40,12 +42,15 @@ class TokenCache:
     def __len__(self) -> int:
         return len(self._recent) + len(self._previous)
 
-    def get(self, token: str) -> CachedToken | None:
+    def get(self, token: str, policy: Policy) -> CachedToken | None:
+        """None also for a token that was verified with another policy."""
         cached = self._recent.get(token)
         if cached is None:
             cached = self._previous.pop(token, None)
             if cached is not None:
                 self.add(token, cached)
+        if cached is None or not (cached.policy is policy or cached.policy == policy):
+            return None
         return cached
 
     def add(self, token: str, verified: CachedToken) -> None:

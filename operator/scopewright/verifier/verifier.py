@@ -108,14 +108,14 @@ class Verifier:
     def for_audience(self, audience: str, *, dpop_required: bool | None = None) -> Self:
         """A verifier of tokens for another audience, with the same options. `dpop_required` replaces this one's.
 
-        It shares the keys, the revocations, the HTTP client and the used proofs of this one, and caches its own tokens.
+        It shares the keys, the revocations, the HTTP client, the used proofs and the cache of this one: `cache_size` is
+        the number of tokens of all audiences.
         """
         other = copy.copy(self)
         if dpop_required is not None:
             other._dpop = self._dpop.with_required(dpop_required)  # noqa: SLF001  # of the same class
             other.dpop_required = other.may_require_dpop = dpop_required
         other.policy = dataclasses.replace(self.policy, audience=audience)
-        other._verified = TokenCache(self._verified.size)  # noqa: SLF001  # of the same class
         return other
 
     async def ready(self, timeout: float = 5) -> None:
@@ -222,7 +222,7 @@ class Verifier:
 
     def has_verified(self, token: str) -> bool:
         """Whether this verifier has accepted the token, and has it in its cache. It may be invalid by now."""
-        return self._verified.get(token) is not None
+        return self._verified.get(token, self.policy) is not None
 
     def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
         """The Bearer token if it is cached and still valid, else None: call `verify` then.
@@ -239,7 +239,7 @@ class Verifier:
 
     def _known(self, token: str) -> Token | None:
         """The cached token if it is still valid. Its proof and its scopes are not checked."""
-        cached = self._verified.get(token)
+        cached = self._verified.get(token, self.policy)
         if cached is None:
             return None
         now = self._clock()
@@ -287,12 +287,12 @@ class Verifier:
     def _check(self, token: str, keys: KeySet) -> CachedToken:
         """Skips the signature of a cached token, and checks the token against each feed once."""
         now = self._clock()
-        cached = self._verified.get(token)
+        cached = self._verified.get(token, self.policy)
         if cached is None or cached.key is None or now >= cached.until or not self._is_published(cached.key):
             if cached is not None:
                 self._verified.forget(token)
             verified, key = check_with_key(token, keys, self.policy, now)
-            cached = CachedToken(verified, key, verified.expires_at + self.policy.leeway)
+            cached = CachedToken(verified, self.policy, key, verified.expires_at + self.policy.leeway)
         revoked = self._feed.revoked
         if cached.key is None or cached.revoked is revoked:
             return cached
@@ -314,7 +314,7 @@ class Verifier:
             verified = check_answer(answer.members, self.policy, now, token, signed)
         until = min(now + answer.fresh_for, verified.expires_at)
         key, revoked = (checked.key, checked.revoked) if checked is not None else (None, None)
-        self._verified.add(token, CachedToken(verified, key, until, revoked, is_introspected=True))
+        self._verified.add(token, CachedToken(verified, self.policy, key, until, revoked, is_introspected=True))
         return verified
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:

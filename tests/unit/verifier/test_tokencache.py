@@ -72,13 +72,13 @@ def test_cache_is_bounded_and_keeps_used_tokens() -> None:
     from scopewright.verifier import check
 
     cache = TokenCache(100)
-    verified = CachedToken(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"), NOW)
+    verified = CachedToken(check(token(), KEYS, POLICY, NOW), POLICY, key_of(KEYS, "key-1"), NOW)
     cache.add("often", verified)
     for number in range(10_000):
         cache.add(str(number), verified)
-        assert cache.get("often") is verified
+        assert cache.get("often", POLICY) is verified
         assert len(cache) <= 101
-    assert cache.get("0") is None
+    assert cache.get("0", POLICY) is None
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 10])
@@ -86,7 +86,7 @@ def test_the_cache_has_no_more_tokens_than_its_size(size: int) -> None:
     cache = TokenCache(size)
     checked = check(token(), KEYS, POLICY, NOW)
     for number in range(30):
-        cache.add(str(number), CachedToken(checked, None, NOW))
+        cache.add(str(number), CachedToken(checked, POLICY, None, NOW))
         assert len(cache) <= size
 
 
@@ -100,3 +100,19 @@ async def test_a_verifier_without_a_cache_verifies_every_time() -> None:
 def test_a_negative_size_of_the_cache_is_refused() -> None:
     with pytest.raises(ValueError, match="cache_size must not be negative"):
         Verifier(ISSUER, AUDIENCE, cache_size=-1)
+
+
+def test_verifiers_of_several_audiences_share_the_size_and_no_token() -> None:
+    payroll = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).client(), clock=Clock(), cache_size=4)
+    leave = payroll.for_audience("https://leave.hr.example")
+    sent = [token(aud=audience) for audience in (AUDIENCE, "https://leave.hr.example", AUDIENCE)]
+    payroll.verify_sync(sent[0])
+    leave.verify_sync(sent[1])
+    assert payroll.cached(sent[0])
+    assert leave.cached(sent[1])
+    assert leave.cached(sent[0]) is None
+    assert payroll.cached(sent[1]) is None
+    assert payroll.for_audience(AUDIENCE).cached(sent[0]), "the same policy in another verifier"
+    for _ in range(4):
+        leave.verify_sync(token(aud="https://leave.hr.example"))
+    assert payroll.cached(sent[0]) is None
