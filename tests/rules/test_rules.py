@@ -123,6 +123,15 @@ def test_pattern_that_opens_other_methods_or_less_is_accepted() -> None:
         (
             {
                 "rules": [
+                    {"name": f"r{n}", "paths": [f"/{n}/{p}" for p in range(16)], "scopes": ["a"]} for n in range(17)
+                ]
+            },
+            "more than 256 paths in all: write * and ** for several of them",
+        ),
+        ({"rules": [{"name": "a", "paths": ["/a" * 17], "scopes": ["a"]}]}, "more than 16 segments: end it with /**"),
+        (
+            {
+                "rules": [
                     {"name": "a", "paths": ["/"], "scopes": ["a"]},
                     {"name": "a", "paths": ["/x"], "scopes": ["a"]},
                 ]

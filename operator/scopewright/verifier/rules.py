@@ -19,6 +19,10 @@ from scopewright.verifier.patterns import PathAuthentication, PathPattern, Patte
 MAX_RULES: Final = 64
 MAX_PATHS: Final = 16
 """Of one rule."""
+MAX_ALL_PATHS: Final = 256
+"""Of all rules together. Each path that needs no token is compared with each that does."""
+MAX_SEGMENTS: Final = 16
+"""Of one path."""
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 """A larger file is truncated, and so refused."""
 METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
@@ -84,6 +88,9 @@ class Rule:
             raise RulesInvalid("InvalidRule", name, message)
         if not 1 <= len(paths) <= MAX_PATHS:
             raise RulesInvalid("InvalidRule", name, f"rule {name} needs 1 to {MAX_PATHS} paths")
+        if deep := [path for path in paths if len(path.segments) > MAX_SEGMENTS]:
+            message = f"{deep[0]} of rule {name} has more than {MAX_SEGMENTS} segments: end it with /**"
+            raise RulesInvalid("InvalidRule", name, message)
         return cls(name, paths, frozenset(texts["methods"]), kind, texts["scopes"], texts["anyScope"], texts["roles"])
 
     def document(self) -> dict[str, Any]:
@@ -131,6 +138,9 @@ class Rules:
         self.base_segments = _base_segments(base_path)
         if len(self.rules) > MAX_RULES:
             raise RulesInvalid("InvalidRule", self.rules[MAX_RULES].name, f"there are more than {MAX_RULES} rules")
+        if sum(len(rule.paths) for rule in self.rules) > MAX_ALL_PATHS:
+            message = f"the rules have more than {MAX_ALL_PATHS} paths in all: write * and ** for several of them"
+            raise RulesInvalid("InvalidRule", "", message)
         _require_distinct_names(self.rules)
         by_pattern: dict[PathPattern, list[Rule]] = {self._comparable(pattern): [] for pattern in self.refused}
         for rule in self.rules:
@@ -251,13 +261,16 @@ def _require_no_conflict(rule: Rule, pattern: PathPattern, others: Sequence[Rule
 
 def _require_no_public_cover(by_pattern: Mapping[PathPattern, Sequence[Rule]]) -> None:
     """A service that reads a path less strictly would otherwise open what another rule protects."""
-    public = [(p, r) for p, rules in by_pattern.items() for r in rules if r.authentication is PathAuthentication.NONE]
-    for covering, rule in public:
-        for covered, others in by_pattern.items():
-            for other in others:
-                if other.authentication is PathAuthentication.NONE or not rule.shares_method(other):
-                    continue
-                if covering.covers(covered):
+    patterns: dict[Rule, list[PathPattern]] = {}
+    for pattern, rules in by_pattern.items():
+        for rule in rules:
+            patterns.setdefault(rule, []).append(pattern)
+    public = [rule for rule in patterns if rule.authentication is PathAuthentication.NONE]
+    protected = [rule for rule in patterns if rule.authentication is not PathAuthentication.NONE]
+    for rule in public:
+        for other in (other for other in protected if rule.shares_method(other)):
+            for covering in patterns[rule]:
+                if covered := next((each for each in patterns[other] if covering.covers(each)), None):
                     message = (
                         f"rule {rule.name} opens {covering} to everybody, which covers {covered} of rule {other.name} "
                         "for the same method: narrow its paths or its methods"
