@@ -7,7 +7,7 @@ from tests.documents import Block, documents
 
 BLOCKS = [block for document in documents() for block in document.blocks]
 LANGUAGES = frozenset(
-    {"", "yaml", "sh", "console", "lua", "cel", "json", "md", "diff", "xml", "proto"}
+    {"", "yaml", "sh", "console", "lua", "nginx", "cel", "json", "md", "diff", "xml", "proto"}
     | {"python", "go", "java", "js", "csharp"}
 )
 

@@ -14,6 +14,7 @@ from scopewright.gateway.build import build_gateway
 from scopewright.gateway.server import serve_gateway
 from scopewright.gateway.settings import GatewaySettings
 from scopewright.origins import HttpUrl, host_of
+from scopewright.serving.process import until_ready
 from scopewright.stores import Reader
 
 DOCS = "docs/gateway/index.md"
@@ -29,8 +30,8 @@ class DevGateway:
     async def run(
         self, store: Reader, config: Config, ready: Awaitable[object], stop: asyncio.Event, console: Console
     ) -> None:
-        """Serve until `stop` is set, and announce the gateway when it is ready. Until the issuer is (`ready`), there
-        are no keys: connections wait in the queue of the listener.
+        """Serve until `stop` is set, and announce the gateway when it is ready. Until then, and until
+        the issuer is (`ready`), connections wait in the queue of the listener.
         """
 
         def announce() -> None:
@@ -43,4 +44,5 @@ class DevGateway:
         host = host_of(HttpUrl.parse(config.issuer))
         settings = GatewaySettings(config.namespace, allow_http_issuer=True, allow_http=(host,))
         async with build_gateway(settings, store).running() as gateway:
+            await until_ready(gateway.readiness.wait(), stop)
             await serve_gateway(gateway, listener=self.listener, stop=stop, on_ready=announce)
