@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from scopewright.api import IdentityProvider
+from scopewright.api import IdentityProvider, ResourceServer
 from scopewright.controller.bootstrap import Bootstrap
 from scopewright.controller.cache import Cache
 from scopewright.controller.events import LogRecorder
@@ -20,9 +21,13 @@ from scopewright.controller.views import Dependencies
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.declared import ref_of
+from scopewright.core.failures import Conflict
+from scopewright.core.http_in_force import locations
+from scopewright.core.http_rules import http_access
 from scopewright.core.installation import default_signing_key, id_token_signing_key
-from scopewright.core.objects import Ref
+from scopewright.core.objects import Deletion, Ref
 from scopewright.core.providers.view import references
+from scopewright.core.records.names import hostname_claim_name
 from scopewright.manifests.validate import Diagnostic
 from scopewright.stores.directory.declared import ManifestChange
 from scopewright.stores.directory.manifest_follower import ManifestFollower
@@ -115,9 +120,24 @@ class LocalOperator:
         for obj in change.added_or_changed.values():
             if obj["kind"] != "Namespace":
                 self._handlers.deliver(None, obj)
+        await self._release_hostnames()
         for provider in self.cache.all(IdentityProvider):
             if change.named.intersection(references(provider)):
                 self._enqueue(ref_of(provider))
+
+    async def _release_hostnames(self) -> None:
+        """Delete the claims that no manifest asks for any more: there is no platform team to ask for that."""
+        managed, servers = self.cache.managed, {f"{s.namespace}/{s.name}": s for s in self.cache.all(ResourceServer)}
+        asked = {(key, location) for key, server in servers.items() for location in locations(http_access(server))}
+        claims = [(key, location) for of_host in managed.hostname_claims.values() for location, key in of_host.items()]
+        released = [location for key, location in claims if (key, location) not in asked]
+        for location in released:
+            ref = Ref("ConfigMap", self._config.namespace, hostname_claim_name(*location))
+            with suppress(Conflict):  # it has another version since: at the next change
+                await self._store.delete(Deletion(managed.objects[ref]))
+                self.cache.drop_managed(ref)
+        for server in servers.values() if released else ():
+            self._enqueue(ref_of(server))
 
     def _collect_records(self) -> None:
         """Delete the records of objects that were removed before this process started."""

@@ -49,10 +49,16 @@ def http_in_force(
     return kept, refusal
 
 
+def locations(http: HttpAccess) -> tuple[HttpLocation, ...]:
+    """The hostnames with the base path: what is claimed."""
+    base_path = http.base_path.rstrip("/") or "/"
+    return tuple(HttpLocation(hostname, base_path) for hostname in http.hostnames)
+
+
 def unclaimed(http: HttpAccess | None, claims: HostnameClaims) -> tuple[HttpLocation, ...]:
     """The hostnames that need a claim before they are in force."""
-    locations = _locations(http) if http else ()
-    return tuple(location for location in locations if location not in claims.get(location.hostname, {}))
+    needed = locations(http) if http else ()
+    return tuple(location for location in needed if location not in claims.get(location.hostname, {}))
 
 
 def audience_is_its_url(http: HttpAccess, audience: str) -> bool:
@@ -67,7 +73,7 @@ def _check(server: ResourceServer, wanted: HttpAccess, audience: str, policy: Ht
     except RulesInvalid as error:
         raise Rejected(error.reason, str(error)) from None
     _require_declared(server, wanted)
-    for location in _locations(wanted):
+    for location in locations(wanted):
         _check_location(server, location, policy)
     for rule in wanted.rules:
         if refused := [path for path in rule.paths if not _may_be_open(wanted, rule, path, policy)]:
@@ -104,7 +110,7 @@ def _still_allowed(server: ResourceServer, current: HttpAccess, policy: HttpPoli
     """Without the hostnames that the platform no longer allows. Paths that may no longer be open are refused: no rule
     with a wider pattern decides in their place.
     """
-    hostnames = tuple(loc.hostname for loc in _locations(current) if _is_allowed(server, loc, policy))
+    hostnames = tuple(loc.hostname for loc in locations(current) if _is_allowed(server, loc, policy))
     rules: list[HttpRule] = []
     refused = dict.fromkeys(current.refused)
     for rule in current.rules:
@@ -148,11 +154,6 @@ def _not_public(http: HttpAccess, rule: HttpRule, path: str, policy: HttpPolicy)
         f"{f'only for {allowed}' if allowed else 'for no path'}: set its authentication to Required, or ask the "
         "platform team (gateway.unauthenticatedPaths)",
     )
-
-
-def _locations(http: HttpAccess) -> tuple[HttpLocation, ...]:
-    base_path = http.base_path.rstrip("/") or "/"
-    return tuple(HttpLocation(hostname, base_path) for hostname in http.hostnames)
 
 
 def _key(server: ResourceServer) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scopewright.api import IdentityProvider, OAuthClient, SigningKey
+from scopewright.api import IdentityProvider, OAuthClient, ResourceServer, SigningKey
 from scopewright.controller import local_operator
 from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.config import Config
@@ -70,6 +70,16 @@ kind: ScopeGrant
 metadata: {name: unknown, namespace: hr}
 spec: {resourceServer: missing, scopes: [read], to: [{namespace: hr}]}
 """
+API = """
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: ResourceServer
+metadata: {{name: {name}, namespace: hr}}
+spec:
+  http:
+    hostnames: {hostnames}
+    rules: [{{name: all, paths: ["/**"], authentication: Required}}]
+"""
 PROVIDER_RECORD = Ref("Secret", NAMESPACE, identity_provider_record_name("company"))
 CONFIG = Config(issuer=ISSUER).for_dev()
 
@@ -112,6 +122,10 @@ class Settled:
 
     def provider_condition(self) -> str:
         ready = next(p.condition("Ready") for p in self.operator.cache.all(IdentityProvider))
+        return f"{ready.status} {ready.reason}" if ready else ""
+
+    def server_condition(self, name: str) -> str:
+        ready = next((s.condition("Ready") for s in self.operator.cache.all(ResourceServer) if s.name == name), None)
         return f"{ready.status} {ready.reason}" if ready else ""
 
     async def until(self, provider_condition: str) -> None:
@@ -172,6 +186,27 @@ async def test_applications_of_every_namespace_log_in_on_loopback(tmp_path: Path
         assert ready
         assert ready.status == "True"
         assert settled.client("app").status.binding is None  # type: ignore[union-attr]
+
+
+async def test_every_namespace_has_the_hostnames_that_nothing_assigns(tmp_path: Path) -> None:
+    """Without a configuration file, as a new user runs `scopewright dev`."""
+    manifests = API.format(name="payroll", hostnames="[payroll.hr.example, localhost, payroll]")
+    async with Settled(tmp_path, manifests=manifests) as settled:
+        assert settled.server_condition("payroll") == "True Served"
+
+
+async def test_a_hostname_that_no_manifest_asks_for_is_free_again(tmp_path: Path) -> None:
+    """There is no platform team that releases it: a renamed ResourceServer has the hostname at once."""
+    first, both = API.format(name="first", hostnames="[api.hr.example]"), "[api.hr.example]"
+    async with Settled(tmp_path, manifests=first) as settled, asyncio.timeout(20):
+        settled.write(API.format(name="renamed", hostnames=both))
+        await until(lambda: settled.server_condition("renamed") == "True Served")
+        settled.write(API.format(name="renamed", hostnames=both) + API.format(name="another", hostnames=both))
+        await until(lambda: settled.server_condition("another") == "False HostnameConflict")
+        moved = API.format(name="renamed", hostnames="[other.hr.example]") + API.format(name="another", hostnames=both)
+        settled.write(moved)
+        await until(lambda: settled.server_condition("another") == "True Served")
+        await until(lambda: settled.server_condition("renamed") == "True Served")
 
 
 async def test_a_provider_on_loopback_is_in_force_and_its_secret_may_change(tmp_path: Path) -> None:
