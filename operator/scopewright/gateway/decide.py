@@ -171,5 +171,7 @@ async def _verify(decision: Decision, api: GatewayApi, rule: Rule, arguments: di
 
 def _refused(decision: Decision, refusal: Refusal) -> Decision:
     """The traceback is removed: its frames refer to the decision."""
+    if decision.api is not None and decision.rule:
+        decision.api.protection.name_scopes(refusal, decision.api.requirements[decision.rule].scopes)
     decision.refusal = refusal.with_traceback(None)
     return decision

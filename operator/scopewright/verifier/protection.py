@@ -69,6 +69,7 @@ class Protection:
             dpop_algorithms=verifier.dpop_algorithms if dpop else (),
             dpop_required=verifier.dpop_required,
         )
+        self._verifier_scopes: frozenset[str] = getattr(verifier, "scopes", frozenset())
         self._metadata_url = None if self._metadata is None else self._metadata.url
 
     @property
@@ -86,6 +87,7 @@ class Protection:
         `route` is what the route of the request says itself. It replaces `public` and `optional`; of `route` and a
         rule, the stricter one applies. Raises `TokenRejected` or `KeysUnavailable`: the response is then `refusal`.
         """
+        needs = None
         try:
             needs = self._rules.of(request) if self._rules is not None else None
             arguments = self._arguments(request, needs, route)
@@ -93,10 +95,12 @@ class Protection:
             return _checked(token, needs)
         except (TokenRejected, KeysUnavailable) as refusal:
             self._log_request(refusal, request)
+            self.name_scopes(refusal, self.scopes if needs is None else needs.requirement.scopes)
             raise
 
     def token_sync(self, request: ReceivedRequest) -> Token | None:
         """`token` for threads."""
+        needs = None
         try:
             needs = self._rules.of(request) if self._rules is not None else None
             arguments = self._arguments(request, needs)
@@ -104,7 +108,16 @@ class Protection:
             return _checked(token, needs)
         except (TokenRejected, KeysUnavailable) as refusal:
             self._log_request(refusal, request)
+            self.name_scopes(refusal, self.scopes if needs is None else needs.requirement.scopes)
             raise
+
+    def name_scopes(self, refusal: Exception, scopes: Iterable[str]) -> None:
+        """Adds the scopes that the request needs to a 401 (RFC 6750 §3), if there is metadata.
+
+        A client that finds the issuer by the metadata asks for them, and not for all scopes of the API.
+        """
+        if self._metadata is not None and isinstance(refusal, TokenRejected) and refusal.status == 401:
+            refusal.scope = " ".join(sorted(self._verifier_scopes.union(scopes)))
 
     def check(self, requirement: Requirement, token: Token | None, method: str, path: str) -> Token:
         """The token of a request, if it meets the requirement of its route. Raises `TokenRejected`."""

@@ -121,10 +121,10 @@ class TokenRejected(Exception):
     """The request is refused: its token is missing, invalid or not sufficient. The caller must act.
 
     `status` is the HTTP status (400, 401 or 403), `error` the code of RFC 6750 §3.1 or RFC 9449 §7.1 (None where no
-    token was sent), `description` says what to do, and `scope` names the required scopes (403 only). None of them
-    contains the token. `scheme` is that of the challenge, `Bearer` or `DPoP`. `reason` is for logs and metrics.
-    `client_id` is the client of a verified token that lacks a scope or a role (403), and `rule` the name of the rule
-    that needs them, both for logs.
+    token was sent), `description` says what to do, and `scope` names the required scopes (with 401 only
+    for an API with protected resource metadata). None of them contains the token. `scheme` is that of the challenge,
+    `Bearer` or `DPoP`. `reason` is for logs and metrics. `client_id` is the client of a verified token that lacks a
+    scope or a role (403), and `rule` the name of the rule that needs them, both for logs.
     """
 
     proof_algorithms: Sequence[str] = PROOF_ALGORITHMS
@@ -155,9 +155,8 @@ class TokenRejected(Exception):
 
         `resource_metadata` is the URL of the protected resource metadata (RFC 9728 §5.1).
         """
-        parameters = (
-            {"error": self.error, "error_description": self.description, "scope": self.scope} if self.error else {}
-        )
+        error = {"error": self.error, "error_description": self.description} if self.error else {}
+        parameters = {**error, "scope": self.scope}
         return challenge(scheme or self.scheme, realm, parameters, self.proof_algorithms, resource_metadata)
 
 

@@ -140,6 +140,16 @@ async def test_challenges_name_the_protected_resource_metadata(profile: str) -> 
         assert all(url in challenge for challenge in challenges)
 
 
+async def test_401_of_an_api_with_metadata_names_the_scopes_of_the_rule() -> None:
+    """A client that finds the issuer by the metadata asks for them, and not for all scopes of the API."""
+    gateway = MemoryGateway()
+    gateway.serve(gateway.api(metadata=ResourceMetadata.of(AUDIENCE, ISSUER, scopes=["payroll.read", "payroll.write"])))
+    challenges = headers_of(await gateway.answer(question()))["www-authenticate"]
+    assert 'scope="payroll.read"' in challenges[0]
+    gateway.serve(gateway.api())
+    assert "scope=" not in headers_of(await gateway.answer(question()))["www-authenticate"][0]
+
+
 async def test_answer_is_one_http_response() -> None:
     """Values of a token cannot add a header."""
     gateway = MemoryGateway()

@@ -138,6 +138,19 @@ RULES = Rules.parse(
 )
 
 
+@pytest.mark.parametrize("sent", [[], bearer("garbage"), bearer(token(aud="https://leave.hr.example"))])
+def test_401_names_the_scopes_of_the_rule_or_of_the_application(sent: list[tuple[str, str]]) -> None:
+    """A client then asks for them, and not for all scopes in the document."""
+    by_rules = AsgiService(asgi.protect(FastAPI(), payroll(AUDIENCE), rules=RULES, resource_metadata=True), Record())
+    same = AsgiService(asgi.protect(FastAPI(), payroll(AUDIENCE), ["payroll.read"], resource_metadata=True), Record())
+    for service in (by_rules, same):
+        answer = service.send("/salaries/7", sent)
+        assert answer.status == 401
+        assert 'scope="payroll.read"' in answer.challenge
+    plain = AsgiService(asgi.protect(FastAPI(), payroll(AUDIENCE), ["payroll.read"]), Record())
+    assert "scope=" not in plain.send("/salaries/7", sent).challenge
+
+
 def test_rules_cannot_cover_the_document_and_their_scopes_are_in_it() -> None:
     protected = asgi.protect(FastAPI(), payroll(AUDIENCE), rules=RULES, resource_metadata=True)
     service = AsgiService(protected, Record())
@@ -150,7 +163,7 @@ def test_rules_cannot_cover_the_document_and_their_scopes_are_in_it() -> None:
         "payroll.write",
     ]
     assert service.send(PATH, method="POST").status == 401
-    assert service.send("/.well-known/other").challenge == f"Bearer {PARAMETER}"
+    assert service.send("/.well-known/other").challenge == f'Bearer scope="payroll.internal", {PARAMETER}'
     assert PARAMETER in service.send("/without-a-rule", bearer(token())).challenge
 
 
