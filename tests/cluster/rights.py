@@ -31,6 +31,12 @@ def rbac_manifests(config: Config, operator: str, issuer: str, settings: Mapping
     ]
 
 
+def gateway_rights(namespace: str, user: str) -> list[Manifest]:
+    """Those that the chart gives to the gateway: ConfigMaps of the issuer's namespace, and no Secrets."""
+    reads = [_rule("", "configmaps", verb) for verb in ("get", "list", "watch")]
+    return [*_role_and_binding("Role", "gateway", namespace, user, reads)]
+
+
 def _rule(group: str, resource: str, verb: str) -> Manifest:
     return {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
 
