@@ -10,9 +10,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scopewright.core.client.credentials import SECRET_TYPE
+from scopewright.core.http_in_force import locations
 from scopewright.core.objects import ISSUE_TIME_ANNOTATION, Ref, digest
 from scopewright.core.records.codec import decode
-from scopewright.core.records.names import CLIENT_TYPE, ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, client_record_name
+from scopewright.core.records.names import (
+    CLIENT_TYPE,
+    ENTRY,
+    PRIVATE_KEY_ENTRY,
+    SIGNING_KEY_TYPE,
+    client_record_name,
+    hostname_claim_name,
+)
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import JWKS_ENTRY
 
@@ -81,7 +89,25 @@ def nothing_secret_is_published(harness: "OperatorHarness") -> None:
     assert not any(f"secret{n}" in text for n in range(1, MAX_GENERATED))
 
 
-AFTER_EACH_WRITE = (secrets_are_accepted, signing_keys_are_published, nothing_secret_is_published)
+def hostnames_in_force_are_claimed(harness: "OperatorHarness") -> None:
+    """Each hostname of a record has a claim, unless the test deleted it by hand: the write of the claim comes first."""
+    for raw in harness.store.declared.values():
+        if raw["kind"] != "ResourceServer":
+            continue
+        record = harness.server_record(raw["metadata"]["namespace"], raw["metadata"]["name"])
+        for location in locations(record.http) if record and record.http else ():
+            ref = Ref("ConfigMap", harness.config.namespace, hostname_claim_name(*location))
+            if ref in harness.store.deleted_by_hand:
+                continue
+            assert ref in harness.store.objects, f"{location} is in force without a claim"
+
+
+AFTER_EACH_WRITE = (
+    secrets_are_accepted,
+    signing_keys_are_published,
+    nothing_secret_is_published,
+    hostnames_in_force_are_claimed,
+)
 
 
 def credentials_last(harness: "OperatorHarness") -> None:
