@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway.apis import Service
 from tests.gateway.gateway import Gateway
-from tests.gateway.proxies import CADDY, WITH_GATEWAY, Proxy, ProxyKind
+from tests.gateway.proxies import WITH_GATEWAY, Proxy, ProxyKind
 from tests.gateway.relay import Relay
 from tests.gateway.websocket_service import WebsocketService
 from tests.gateway.wire import Connection, ask, bearer, request
