@@ -4,9 +4,11 @@ A refused request never reaches the service. What reaches it is compared with th
 routed (`Target.seen`), so a path that a proxy normalises for the gateway and the service alike may pass.
 """
 
+import json
+
 import pytest
 
-from tests.gateway.proxies import NGINX
+from tests.gateway.proxies import HOST, NGINX
 from tests.gateway.target import Target
 from tests.gateway.wire import ask_all, bearer, request
 
@@ -336,3 +338,15 @@ def test_after_an_upgrade_that_the_service_ignored_requests_are_still_decided(ta
 def test_a_body_reaches_the_service_once(target: Target, admin: str) -> None:
     routed = target.passes(request("POST", "/reports", bearer(admin), body=b"x" * 100_000))
     assert routed.values("content-length") == ["100000"]
+
+
+def test_the_gateway_serves_the_metadata_that_its_challenges_name(target: Target) -> None:
+    path = "/.well-known/oauth-protected-resource"
+    challenged = target.refuses(request("GET", "/salaries/7"))
+    assert challenged is not None
+    assert f'resource_metadata="https://{HOST}{path}"' in challenged.values("www-authenticate")[0]
+    answer = target.ask(request("GET", path))
+    assert answer is not None
+    assert answer.status == 200
+    assert json.loads(answer.body)["resource"] == f"https://{HOST}"
+    assert target.seen() == []
