@@ -5,13 +5,15 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from scopewright.cli.gateway_command import identity_headers
+from scopewright.core.config import Config
 from scopewright.gateway.identity_headers import DEFAULT_NAMES
 from scopewright.gateway.profiles import PROFILES
 
 from .cases import EVERYTHING, GATEWAY, MODES
-from .helm import CHART, NAMESPACE, Manifest, merged, one, render
+from .helm import CHART, NAMESPACE, ROOT, Manifest, merged, one, render
 from .test_templates import IDENTITY, containers, granted, pods
 
 FIXED = MODES["gateway of a fixed size, with a given certificate"]
@@ -139,6 +141,18 @@ def test_the_schema_has_the_profiles_and_identity_headers_of_the_command() -> No
     arguments = containers(render(EVERYTHING))["gateway"]["args"]
     flags = [a.removeprefix("--identity-header=") for a in arguments if a.startswith("--identity-header")]
     assert identity_headers(flags)["subject"] == "X-User"
+
+
+def test_the_values_of_the_documentation_are_accepted() -> None:
+    page = (ROOT / "docs/gateway/install.md").read_text()
+    values = [
+        block for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "kind:" not in block
+    ]
+    assert len(values) > 3
+    for block in map(yaml.safe_load, values):
+        manifests = render(merged(GATEWAY, block))
+        config = yaml.safe_load(one(manifests, "ConfigMap", "scopewright-operator")["data"]["config.yaml"])
+        Config.model_validate(config)
 
 
 def test_profiles_and_headers_are_flags_of_the_command() -> None:
