@@ -1,14 +1,17 @@
 """The HTTP client with which the gateway fetches keys and revocations."""
 
+import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from scopewright.authorities import AUTHORITIES, check_authorities
 from scopewright.core.failures import Rejected
 from scopewright.http_flow import FetchError
+
+log: Final = logging.getLogger(__name__)
 
 Version = tuple[int, int, int] | None
 
@@ -17,7 +20,7 @@ class IssuerClient(httpx.AsyncClient):
     """Keeps its connections open, and begins with new ones when the file of SSL_CERT_FILE has changed.
 
     Reading the CAs takes longer than many decisions, and the revocations are fetched every second. Raises `Rejected` if
-    the file cannot be used.
+    the file cannot be used; a later one that cannot is ignored.
     """
 
     def __init__(self) -> None:
@@ -30,12 +33,18 @@ class IssuerClient(httpx.AsyncClient):
         self._current = _client()
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        if (version := _version()) != self._version:
-            # A file that is being written cannot be read: this raises, and the next request tries again.
-            replaced, self._current = self._current, _client()
+        if (version := _version()) not in (None, self._version):
             self._version = version
-            await replaced.aclose()
+            await self._replace()
         return await self._current.send(request, **options)
+
+    async def _replace(self) -> None:
+        try:
+            replaced, self._current = self._current, _client()
+        except OSError as error:
+            log.warning("cannot read the new %s, keeping the last one: %s", AUTHORITIES, error.strerror)
+        else:
+            await replaced.aclose()
 
     async def aclose(self) -> None:
         await self._current.aclose()
