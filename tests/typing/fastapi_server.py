@@ -9,7 +9,9 @@ from scopewright.verifier.fastapi import TokenAuth
 
 auth = TokenAuth(Verifier("https://issuer.example", "https://payroll.example"), scopes=["a"], realm="payroll")
 of_several_issuers = TokenAuth(AnyIssuer(Verifier("https://issuer.example", "https://payroll.example")))
+described = TokenAuth(Verifier("https://issuer.example", "https://payroll.example"), resource_metadata=True)
 app = FastAPI(dependencies=[Security(auth, scopes=["payroll.read"])])
+described.add_metadata_route(app)
 router = APIRouter(dependencies=[Security(auth.require("payroll.read", any_of=("a", "b"), roles="owner"))])
 Auditor = Annotated[Token, Security(auth.require(roles=["auditor"]))]
 

@@ -9,7 +9,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from scopewright.verifier import AnyIssuer, RequireToken, Token, Verifier, current_token, protect, require
+from scopewright.verifier import (
+    AnyIssuer,
+    RequireToken,
+    ResourceMetadata,
+    Token,
+    Verifier,
+    current_token,
+    protect,
+    require,
+)
 
 verifier = AnyIssuer(Verifier("https://issuer.example", "https://payroll.example"))
 
@@ -27,4 +36,7 @@ async def socket(websocket: WebSocket) -> None:
 
 routes = [Route("/salaries", salaries), WebSocketRoute("/socket", socket)]
 app = protect(Starlette(routes=routes), verifier, ["payroll.read"], public=("/healthz",), websocket_subprotocol=True)
+metadata = ResourceMetadata.of("https://payroll.example", ["https://issuer.example"], scopes=("payroll.read",))
+described = protect(app, verifier, resource_metadata=metadata)
+document = assert_type(metadata.document(), bytes)
 same = Starlette(routes=routes, middleware=[Middleware(RequireToken, verifier=verifier, optional=["/classes"])])

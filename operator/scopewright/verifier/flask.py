@@ -115,7 +115,8 @@ class TokenAuth:
 
     def _serve_metadata_first(self, functions: MutableMapping[Any, list[Any]]) -> None:
         """Before all functions of the application: another `TokenAuth` would ask for a token."""
-        functions.setdefault(None, []).insert(0, self._metadata_response)
+        if self.protection.has_metadata:
+            functions.setdefault(None, []).insert(0, self._metadata_response)
 
     def _metadata_response(self) -> Response | None:
         metadata = self.protection.metadata_for(request.method, request.path)
