@@ -12,6 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import re_path
 from fastapi import FastAPI, Request, Security
+from litestar import Litestar
+from litestar import Request as LitestarRequest
+from litestar import route as litestar_route
+from litestar.enums import HttpMethod
+from litestar.logging import LoggingConfig
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import PlainTextResponse, Response
@@ -30,6 +35,9 @@ from tests.unit.verifier.integrations.transports import AsgiService, WsgiService
 
 METHODS: Final = sorted({vector.method for vector in VECTORS if vector.method.isalpha() and vector.method.isupper()})
 
+LITESTAR_METHODS: Final = [each for each in HttpMethod if each is not HttpMethod.OPTIONS]
+"""Litestar answers OPTIONS itself."""
+
 Build = Callable[[Verifier, Rules, str], AbstractContextManager[Service]]
 """The last argument is the prefix that a router has removed: `root_path` or SCRIPT_NAME."""
 
@@ -42,6 +50,18 @@ def starlette_service(verifier: Verifier, rules: Rules, root: str) -> AbstractCo
         return PlainTextResponse(caller(asgi.current_token(request)))
 
     app = Starlette(routes=[Route("/{path:path}", view, methods=METHODS)])
+    return nullcontext(AsgiService(asgi.protect(app, verifier, rules=rules), record, root))
+
+
+def litestar_service(verifier: Verifier, rules: Rules, root: str) -> AbstractContextManager[Service]:
+    record = Record()
+
+    @litestar_route(["/", "/{path:path}"], http_method=LITESTAR_METHODS, status_code=200, media_type="text/plain")
+    async def view(request: LitestarRequest[Any, Any, Any]) -> str:
+        record.seen.append(request.scope["path"])
+        return caller(asgi.current_token(request))
+
+    app = Litestar([view], openapi_config=None, logging_config=LoggingConfig(configure_root_logger=False))
     return nullcontext(AsgiService(asgi.protect(app, verifier, rules=rules), record, root))
 
 
@@ -135,6 +155,7 @@ def aiohttp_service(verifier: Verifier, rules: Rules, root: str) -> Iterator[Ser
 
 MIDDLEWARE: Final[dict[str, Build]] = {
     "ASGI": starlette_service,
+    "Litestar": litestar_service,
     "WSGI": wsgi_service,
     "FastAPI": fastapi_service,
     "Flask": flask_service,

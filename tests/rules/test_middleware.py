@@ -8,7 +8,7 @@ import pytest
 from scopewright.verifier import Verifier
 from scopewright.verifier.canonical_path import canonical_path, canonical_segments, split_path
 from scopewright.verifier.patterns import PathAuthentication
-from tests.rules.middleware import MIDDLEWARE, wsgi_service
+from tests.rules.middleware import LITESTAR_METHODS, MIDDLEWARE, wsgi_service
 from tests.rules.vectors import NO_RULE, REFUSED, RULES, VECTORS, Scopes, Vector
 from tests.unit.verifier.integrations.service import Answer, Headers, Service, bearer, new_verifier
 from tests.unit.verifier.integrations.transports import WsgiService
@@ -131,6 +131,8 @@ def can_be_sent(name: str, vector: Vector) -> bool:
     if name == "aiohttp":
         is_known = vector.decision == REFUSED or set(vector.method) != {"G"}  # its parser has a list of methods
         return is_known and not set(vector.target) & set(" \r\n") and len(vector.target) < 8000
+    if name == "Litestar" and vector.rule is not None and vector.method not in LITESTAR_METHODS:
+        return False
     if name == "FastAPI":
         return vector.target.partition("?")[0] != ""  # redirected by its router
     return vector.target != "" or name not in ("WSGI", "Flask", "Django over WSGI")
