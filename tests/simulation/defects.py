@@ -12,6 +12,7 @@ from scopewright.controller import orphan_records
 from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.write_through import WriteThrough
+from scopewright.core import servers
 from scopewright.core.client import issuing
 from scopewright.core.client import login as client_login
 from scopewright.core.client import plan as clients
@@ -232,6 +233,10 @@ def _merge_forgotten(real: Any) -> Any:
     return apply
 
 
+def _no_claims(real: Any) -> Any:
+    return lambda view, http: ()
+
+
 def _never(real: Any) -> Any:
     return lambda *_: False
 
@@ -305,6 +310,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("every token reads its record", 7, service.Issuer, "decide", _read_for_each_token),
     Defect("no read-through before a refusal", 8, ReadThrough, "refresh", _no_read_through, also=(1,)),
     Defect("a secret in a log line", 9, WriteThrough, "write", _logs_the_secret),
+    Defect("a hostname is served without a claim", 5, servers, "_hostname_claim_writes", _no_claims),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
     Defect("blockOwnerDeletion in an owner reference", 10, kube_objects, "_owner_reference", _blocks_owner),
     Defect("only the newest key pair is accepted", 1, entries, "_keys", _newest_pair_only, also=(8,)),

@@ -36,6 +36,10 @@ NIGHT: Raw = {"start": "23:30", "duration": "90m", "timeZone": "Europe/Berlin"}
 WEEKEND: Raw = {"days": ["Sat", "Sun"], "start": "00:00", "duration": "24h", "timeZone": "America/New_York"}
 
 
+RULES: Raw = {"rules": [{"name": "all", "paths": ["/**"], "authentication": "Required"}]}
+"""Of the API that has a hostname, that of its audience."""
+
+
 class UserActions:
     def __init__(self, simulation: Simulation) -> None:
         self.simulation, self.server, self.rng = simulation, simulation.server, simulation.rng
@@ -75,6 +79,7 @@ class UserActions:
                 "roles": self._roles(),
                 "audience": "https://hr.example/pay",
                 "servedBy": ["batch"],
+                "http": RULES,
             },
         )
         tokens = {"lifetime": "1h", "signingKey": "second" if second else "default"}

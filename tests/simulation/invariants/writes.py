@@ -11,6 +11,7 @@ from tests.simulation.observations import (
     TokenStatus,
     Violations,
     owners,
+    read,
     record_of,
     seconds,
 )
@@ -40,6 +41,23 @@ def _meaning(raw: dict[str, object]) -> dict[str, object]:
     return {k: v for k, v in meta.items() if k in managed} if isinstance(meta, dict) else {}
 
 
+def _hostnames_without_claim(fact: Write, observed: Observations) -> Violations:
+    """The claim is created before a record has the hostname: of two concurrent ones the second creation fails."""
+    if fact.where.plural != "configmaps" or not fact.at[1].startswith("resourceserver.") or not fact.new:
+        return
+    record = read(fact.new["data"]["record.json"])
+    http = record.get("http") or {}
+    claims = (
+        read(raw["data"]["record.json"])
+        for (_, name), raw in observed.server.all("configmaps").items()
+        if name.startswith("hostname.") and http
+    )
+    claimed = {(c["hostname"], c["basePath"]): (c["namespace"], c["name"]) for c in claims}
+    for hostname in http.get("hostnames", ()):
+        if claimed.get((hostname, http["basePath"])) != (record["namespace"], record["name"]):
+            yield f"{fact.actor} served {hostname} by {fact.at} without a claim"
+
+
 def stale_readers_replace_nothing(fact: Fact, observed: Observations) -> Violations:
     """5. A stale reader replaces nothing: every write creates, or names the resourceVersion that was read."""
     if isinstance(fact, TokenStatus):
@@ -51,6 +69,7 @@ def stale_readers_replace_nothing(fact: Fact, observed: Observations) -> Violati
     if fact.verb != "POST" and not meta.get("resourceVersion"):
         yield f"{fact.actor} did {fact.verb} of {fact.where.plural} {fact.at} without a resourceVersion"
     new, old = record_of(fact.new), record_of(fact.old)
+    yield from _hostnames_without_claim(fact, observed)
     if fact.new and fact.new.get("type") == CLIENT_RECORD:
         before = {c["sha256"] for c in old.get("credentials", ())}
         for c in new.get("credentials", ()):
