@@ -27,7 +27,8 @@ Callers = frozenset[Caller] | None
 @dataclass(frozen=True, slots=True)
 class _Api:
     key: str
-    rules: Rules
+    http: HttpAccess
+    rules: Rules = field(compare=False)
 
 
 _Places = dict[tuple[str, ...], _Api | None]
@@ -50,13 +51,20 @@ class _Side:
     places: _Places
     callers: CallerIndex
 
-    def decide(self, method: str, path: tuple[str, ...]) -> _Decided | None:
+    def decide(self, methods: Iterable[str], path: tuple[str, ...]) -> Iterator[_Decided | None]:
+        """The decision for each method."""
         base, api = next(((base, api) for base, api in self.places.items() if path[: len(base)] == base), ((), None))
         below = path[len(base) :]
-        if api is None or (rule := api.rules.find(method, below)) is None:
-            return None
-        pattern = max((p for p in rule.paths if _matches(api.rules, p, below)), key=_precision)
-        return _Decided(api, rule, PathPattern((*base, *pattern.segments)))
+        known: dict[str, _Decided] = {}
+        for method in methods:
+            rule = api.rules.find(method, below) if api is not None else None
+            if api is None or rule is None:
+                yield None
+                continue
+            if rule.name not in known:
+                pattern = max((p for p in rule.paths if _matches(api.rules, p, below)), key=_precision)
+                known[rule.name] = _Decided(api, rule, PathPattern((*base, *pattern.segments)))
+            yield known[rule.name]
 
     def who(self, decided: _Decided | None) -> Callers:
         if decided is None:
@@ -89,6 +97,10 @@ def request_changes(
         of_before, of_after = old.get(site, {}), new.get(site, {})
         # The claim of a deleted ResourceServer stays: its requests do not become those of another around it.
         of_after = dict.fromkeys(of_before) | of_after
+        if of_before == of_after and all(
+            callers_before.at(api.key) == callers_after.at(api.key) for api in of_before.values() if api
+        ):
+            continue
         before_here = _Side(_longest_first(of_before), callers_before)
         _compare(site, before_here, _Side(_longest_first(of_after), callers_after), found)
     return found
@@ -106,7 +118,7 @@ def unreachable_rules(http: HttpAccess) -> tuple[str, ...]:
         rules = rules_of(http, "")
     except RulesInvalid:
         return ()
-    classes = path_classes(_patterns({rules.base_segments: _Api("", rules)}))
+    classes = path_classes(_patterns({rules.base_segments: _Api("", http, rules)}))
     below = len(rules.base_segments)
     if classes is None or len(classes) * len(rules.rules) > MAX_COMPARISONS:
         return ()
@@ -127,7 +139,7 @@ def _sites(records: Iterable[ResourceServerRecord]) -> dict[str, _Places]:
         if record.http is None:
             continue
         try:
-            api = _Api(record.key, rules_of(record.http, record.audience))
+            api = _Api(record.key, record.http, rules_of(record.http, record.audience))
         except RulesInvalid:
             continue
         unserved = (_authority(record.audience),) if record.audience else ()
@@ -146,15 +158,15 @@ def _authority(audience: str) -> str:
 
 def _compare(site: str, before: _Side, after: _Side, found: RequestChanges) -> None:
     classes = path_classes({*_patterns(before.places), *_patterns(after.places)})
-    methods = _methods(before.places) | _methods(after.places)
+    methods = sorted(_methods(before.places) | _methods(after.places))
     if classes is None or len(classes) * len(methods) > MAX_COMPARISONS:
         found.uncompared.update(api.key for api in after.places.values() if api)
         found.changes.extend(_listed(site, after))
         return
     gained, lost = _Differences(site, after, methods), _Differences(site, before, methods)
     for path_class in classes:
-        for method in methods:
-            was, now = before.decide(method, path_class.path), after.decide(method, path_class.path)
+        decided = zip(before.decide(methods, path_class.path), after.decide(methods, path_class.path), strict=True)
+        for method, (was, now) in zip(methods, decided, strict=True):
             had, has = before.who(was), after.who(now)
             gained.add(now, method, path_class, has, had)
             lost.add(was, method, path_class, had, has)
@@ -202,6 +214,7 @@ class _Differences:
 
     def __init__(self, site: str, side: _Side, methods: Collection[str]) -> None:
         self._site, self._side, self._methods = site, side, methods
+        self._more: dict[tuple[int, int], tuple[tuple[frozenset[Caller], frozenset[Caller]], frozenset[Caller]]] = {}
         self._all: defaultdict[tuple[str, str, PathPattern, str], set[PathPattern]] = defaultdict(set)
         self._found: defaultdict[_Key, defaultdict[tuple[PathPattern, str], set[PathPattern]]] = defaultdict(
             lambda: defaultdict(set)
@@ -215,9 +228,19 @@ class _Differences:
         self._all[server, rule, decided.pattern, method].add(path_class.shown)
         if those is ANYONE:
             return
-        more = ANYONE if these is ANYONE else _beyond(these, those)
+        more = ANYONE if these is ANYONE else self._beyond(these, those)
         if more is ANYONE or more:
             self._found[more, server, rule][decided.pattern, method].add(path_class.shown)
+
+    def _beyond(self, these: frozenset[Caller], those: frozenset[Caller]) -> frozenset[Caller]:
+        """Those of `these` that `those` do not include. "Every user" includes each group and user."""
+        key = (id(these), id(those))
+        if key in self._more:
+            return self._more[key][1]
+        everyone = {caller.client for caller in those if caller.is_every_user}
+        more = frozenset(c for c in these - those if c.users is None or c.client not in everyone)
+        self._more[key] = ((these, those), more)  # the sets are kept, and so their ids
+        return more
 
     def changes(self, *, gained: bool) -> Iterator[RequestChange]:
         for (callers, server, rule), found in self._found.items():
@@ -240,12 +263,6 @@ class _Differences:
         if OTHER_METHOD not in methods:
             return methods, ()
         return (), tuple(sorted(set(self._methods).difference(methods)))
-
-
-def _beyond(these: frozenset[Caller], those: frozenset[Caller]) -> frozenset[Caller]:
-    """Those of `these` that `those` do not include. "Every user" includes each group and user."""
-    everyone = {caller.client for caller in those if caller.is_every_user}
-    return frozenset(c for c in these - those if c.users is None or c.client not in everyone)
 
 
 def _listed(site: str, side: _Side) -> Iterator[RequestChange]:
