@@ -2,7 +2,14 @@
 
 from typing import Any, Final
 
-from scopewright.api.http_rules import MAX_HOSTNAMES, MAX_METHODS, MAX_PATH_LENGTH, MAX_PATHS
+from scopewright.api.http_rules import (
+    MAX_ALL_PATHS,
+    MAX_HOSTNAMES,
+    MAX_METHODS,
+    MAX_PATH_LENGTH,
+    MAX_PATHS,
+    MAX_SEGMENTS,
+)
 from scopewright.api.names import MAX_ITEMS
 
 Spec = dict[str, Any]
@@ -38,13 +45,22 @@ _LARGEST: Final = http(
     rules=[
         {
             "name": f"rule-{n}",
-            "paths": [f"/{n}/{m}/{'a' * (MAX_PATH_LENGTH - 10)}" for m in range(MAX_PATHS)],
+            "paths": [f"/{n}/{m}/{'a' * (MAX_PATH_LENGTH - 10)}" for m in range(MAX_ALL_PATHS // MAX_ITEMS)],
             "methods": ["M" * (m + 1) for m in range(MAX_METHODS)],
             "scopes": ["read"],
         }
         for n in range(MAX_ITEMS)
     ],
 )
+
+
+def _many_paths(rules: int) -> Spec:
+    return http(
+        rules=[
+            {"name": f"r{n}", "paths": [f"/{n}/{m}" for m in range(MAX_PATHS)], "scopes": ["a"]} for n in range(rules)
+        ]
+    )
+
 
 HTTP_RULES: Final[dict[str, tuple[list[Spec], list[tuple[Spec, str]]]]] = {
     "paths-begin-with-a-slash": (
@@ -85,6 +101,14 @@ HTTP_RULES: Final[dict[str, tuple[list[Spec], list[tuple[Spec, str]]]]] = {
             (paths("/", bad), _PATHS)
             for bad in ("//", "//a", "/a//b", "/a//", "/.", "/..", "/a/./b", "/a/../b", "/a/..")
         ],
+    ),
+    "paths-are-not-too-deep": (
+        [paths("/a" * MAX_SEGMENTS, "/b" * MAX_SEGMENTS + "/", "/*" * (MAX_SEGMENTS - 1) + "/**")],
+        [(paths("/", bad), _PATHS) for bad in ("/a" * (MAX_SEGMENTS + 1), "/a" * MAX_SEGMENTS + "/**")],
+    ),
+    "rules-have-bounded-paths": (
+        [_many_paths(MAX_ALL_PATHS // MAX_PATHS)],
+        [(_many_paths(MAX_ALL_PATHS // MAX_PATHS + 1), "spec.http.rules"), (_many_paths(MAX_ITEMS), "spec.http.rules")],
     ),
     "methods-are-in-upper-case": (
         [rule(), rule(methods=["GET", "PROPFIND", "M" * 32])],

@@ -15,6 +15,10 @@ from scopewright.api.rules import Rule
 MAX_HOSTNAMES: Final = 16
 MAX_HOSTNAME_LENGTH: Final = 253
 MAX_PATHS: Final = 16
+MAX_ALL_PATHS: Final = 256
+"""Of all rules together."""
+MAX_SEGMENTS: Final = 16
+"""Of one path."""
 MAX_METHODS: Final = 16
 MAX_PATH_LENGTH: Final = 512
 
@@ -80,6 +84,12 @@ class HttpRequestRule(Model):
             "are-canonical",
             f'!t.contains("//") && !t.matches("{_DOT_SEGMENT}")',
             "has an empty, '.' or '..' segment, and requests with one are refused; remove the segment",
+        ),
+        _each(
+            "paths",
+            "are-not-too-deep",
+            f't.matches("^(/[^/]*){{0,{MAX_SEGMENTS}}}/?$") || !t.startsWith("/")',
+            f"has a pattern with more than {MAX_SEGMENTS} segments; end it with /**",
         ),
         _each(
             "methods",
@@ -157,6 +167,12 @@ class HttpRules(Model):
             "basePath must be / or a path of literal segments, without a wildcard, escape, empty or dot segment, and "
             "without a slash at the end; write it like /payroll",
             "basePath",
+        ),
+        Rule(
+            "rules-have-bounded-paths",
+            f"!has(self.rules) || self.rules.map(r, size(r.paths)).sum() <= {MAX_ALL_PATHS}",
+            f"rules have more than {MAX_ALL_PATHS} paths in total; write * and ** for several of them",
+            "rules",
         ),
     )
 
