@@ -78,15 +78,25 @@ def _check(server: ResourceServer, wanted: HttpAccess, audience: str, policy: Ht
     for rule in wanted.rules:
         if refused := [path for path in rule.paths if not _may_be_open(wanted, rule, path, policy)]:
             raise _not_public(wanted, rule, refused[0], policy)
-    key = _key(server)
-    new = unclaimed(wanted, policy.claims)
-    claimed = sum(owner == key for of_host in policy.claims.values() for owner in of_host.values()) if new else 0
-    if new and claimed + len(new) > MAX_HOSTNAME_CLAIMS:
-        raise Rejected(
-            "HostnameNotAllowed",
-            f"it would claim more than {MAX_HOSTNAME_CLAIMS} hostnames and base paths, and has claimed {claimed}: ask "
-            "the platform team to release some of them",
-        )
+    _require_room(server, len(unclaimed(wanted, policy.claims)), policy)
+
+
+def _require_room(server: ResourceServer, new: int, policy: HttpPolicy) -> None:
+    """Claims outlive their ResourceServers, whose names are free to choose: the namespace has a limit too."""
+    if not new:
+        return
+    owners = [owner for of_host in policy.claims.values() for owner in of_host.values()]
+    of_namespace = sum(owner.split("/")[0] == server.namespace for owner in owners)
+    for what, claimed, limit in (
+        (f"ResourceServer {server.name}", owners.count(_key(server)), MAX_HOSTNAME_CLAIMS),
+        (f"namespace {server.namespace}", of_namespace, policy.config.limits.objects_per_namespace),
+    ):
+        if claimed + new > limit:
+            raise Rejected(
+                "HostnameNotAllowed",
+                f"{what} has claimed {claimed} hostnames and base paths, and {limit} is the limit: ask the platform "
+                "team to release some of them",
+            )
 
 
 def _require_declared(server: ResourceServer, wanted: HttpAccess) -> None:

@@ -206,6 +206,22 @@ def test_each_hostname_needs_a_claim() -> None:
     assert unclaimed(None, claims) == ()
 
 
+def test_a_namespace_cannot_claim_hostnames_without_end() -> None:
+    """Claims outlive their ResourceServers: other names are no way around the limit."""
+    config = Config.model_validate({"issuer": ISSUER, "limits": {"objectsPerNamespace": 3}})
+    hosts = [f"h{n}.payroll.svc" for n in range(3)]
+    claims = {host: {HttpLocation(host, "/"): f"payroll/former-{host}"} for host in hosts[:2]}
+    others = {
+        "x.staff.svc": {HttpLocation("x.staff.svc", "/"): "staff/x", HttpLocation("x.staff.svc", "/v1"): "staff/x"}
+    }
+    declared = api(READ, hostnames=["new.payroll.svc"])
+    assert reason(declared, HttpPolicy({**claims, **others}, config)) == ""
+    full = {**claims, hosts[2]: {HttpLocation(hosts[2], "/"): "payroll/another"}}
+    assert reason(declared, HttpPolicy(full, config)) == "HostnameNotAllowed"
+    in_force = {**full, "new.payroll.svc": {HttpLocation("new.payroll.svc", "/"): "payroll/payroll-api"}}
+    assert reason(declared, HttpPolicy(in_force, config)) == "", "a claimed hostname needs no room"
+
+
 @pytest.mark.parametrize(
     ("audience", "is_url"),
     [
