@@ -71,9 +71,7 @@ class System:
         self.apply(*valkey.manifests(), restricted_namespace(NAMESPACE))
         address = self.address(valkey.NAMESPACE, "valkey")
         self.apply(plain("Secret", NAMESPACE, "valkey", stringData={"url": valkey.url(address)}))
-        certificate, key = self._authority.server(_ISSUER)
-        entries = {"tls.crt": certificate.decode(), "tls.key": key.decode()}
-        self.apply(plain("Secret", NAMESPACE, "issuer-tls", type="kubernetes.io/tls", stringData=entries))
+        self.apply(self.certificate("issuer-tls", _ISSUER))
         self.helm("install", VALUES)
         self.wait_until_rolled_out(NAMESPACE, f"{RELEASE}-operator")
         self.wait_for("condition=Ready", "signingkeys.scopewright.dev/default", NAMESPACE)
@@ -85,6 +83,12 @@ class System:
     def authority(self) -> bytes:
         """The certificate of the CA that signed the issuer's, as PEM."""
         return self._authority.pem
+
+    def certificate(self, name: str, host: str) -> Manifest:
+        """A Secret in the namespace of the release, with a certificate for this host and its key."""
+        certificate, key = self._authority.server(host)
+        entries = {"tls.crt": certificate.decode(), "tls.key": key.decode()}
+        return plain("Secret", NAMESPACE, name, type="kubernetes.io/tls", stringData=entries)
 
     def change_mode(self, mode: str) -> None:
         """With the commands of docs/operations.md."""
@@ -197,6 +201,11 @@ class System:
         pod["serviceAccountName"] = "payroll-service"
         pod["volumes"] = [v for v in pod["volumes"] if v["name"] != "oauth"]
         pod["volumes"].append({"name": "oauth", **projected("payroll-service", VALUES["issuer"]["url"])})
+
+    def resolve_in(self, deployment: str) -> None:
+        """Add the names of Services that a cluster's DNS would resolve to the Pods of a Deployment of the chart."""
+        change = json.dumps({"spec": {"template": {"spec": {"hostAliases": self._aliases}}}})
+        self.kubectl("patch", f"--namespace={NAMESPACE}", f"deployment/{deployment}", "--patch", change)
 
     def _alias(self, namespace: str, service: str) -> Manifest:
         return {"ip": self.address(namespace, service), "hostnames": [f"{service}.{namespace}.svc"]}
