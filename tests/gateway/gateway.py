@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import httpx
 import jwt
 
+from scopewright.client.dpop import Prover
 from scopewright.testing import FakeIssuer
 from tests.gateway.oracle import AUDIENCE, MANIFEST
 from tests.ports import free_port
@@ -58,6 +59,13 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self._running.__exit__()
 
+    def bound_token(self, prover: Prover) -> str:
+        """A token of the client `reader` that is bound to the key of `prover` (RFC 9449)."""
+        url = httpx.URL(f"{self._running.url}/token")
+        nonce = self._ask("reader", AUDIENCE, {"DPoP": prover.proof("POST", url, time.time())}).headers["DPoP-Nonce"]
+        prover.keep_nonce(url, nonce)
+        return _token_of(self._ask("reader", AUDIENCE, {"DPoP": prover.proof("POST", url, time.time())}))
+
     def _tokens(self) -> dict[str, str]:
         tokens = {name: self._token(name, AUDIENCE) for name in VALID}
         forged = FakeIssuer(self._running.url, AUDIENCE).token("payroll.read", "payroll.write", "payroll.admin")
@@ -65,11 +73,12 @@ class Gateway:
         return {**tokens, "foreign": foreign, "expired": self._expired(tokens["admin"]), "forged": forged}
 
     def _token(self, client: str, audience: str) -> str:
+        return _token_of(self._ask(client, audience, {}))
+
+    def _ask(self, client: str, audience: str, headers: Mapping[str, str]) -> httpx.Response:
         form = {"grant_type": "client_credentials", "resource": audience}
-        answer = httpx.post(f"{self._running.url}/token", data=form, auth=self._running.secret("payroll", client))
-        answer.raise_for_status()
-        token: str = answer.json()["access_token"]
-        return token
+        secret = self._running.secret("payroll", client)
+        return httpx.post(f"{self._running.url}/token", data=form, auth=secret, headers=headers)
 
     def _expired(self, token: str) -> str:
         """A token that the issuer might have signed an hour ago."""
@@ -80,3 +89,9 @@ class Gateway:
             name: claims[name] - 3600 for name in ("iat", "exp", "nbf", "auth_time") if name in claims
         }
         return jwt.encode({**claims, **times}, key.read_bytes(), header["alg"], headers=header)
+
+
+def _token_of(answer: httpx.Response) -> str:
+    answer.raise_for_status()
+    token: str = answer.json()["access_token"]
+    return token

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -62,7 +62,16 @@ async def _response(reader: asyncio.StreamReader, *, to_head: bool) -> tuple[int
     return status, headers.get("connection") != "close"
 
 
-async def send_http2(port: int, requests: Sequence[Request]) -> list[int]:
+class Http2Request(Protocol):
+    """Headers, pseudo-headers first, and body."""
+
+    @property
+    def body(self) -> bytes: ...
+
+    def http2(self) -> Sequence[tuple[bytes, bytes]]: ...
+
+
+async def send_http2(port: int, requests: Sequence[Http2Request]) -> list[int]:
     """The status of each request. Those that a proxy leaves unanswered when it ends a connection are sent again."""
     statuses = [CLOSED] * len(requests)
     unsent = list(enumerate(requests))
@@ -73,7 +82,7 @@ async def send_http2(port: int, requests: Sequence[Request]) -> list[int]:
     return statuses
 
 
-_Numbered = list[tuple[int, Request]]
+_Numbered = list[tuple[int, Http2Request]]
 
 
 async def _http2_connection(
@@ -84,7 +93,7 @@ async def _http2_connection(
     settings = H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
     connection = H2Connection(settings)
     connection.initiate_connection()
-    streams: dict[int, tuple[int, Request]] = {}
+    streams: dict[int, tuple[int, Http2Request]] = {}
     sent = 0
     open_ = True
     try:

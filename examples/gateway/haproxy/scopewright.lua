@@ -17,6 +17,9 @@ local function refuse(txn, status, headers, body)
             reply:add_header(name, values[index])
         end
     end
+    if status == 503 and not (headers and headers["retry-after"]) then
+        reply:add_header("retry-after", "1")
+    end
     if body and body ~= "" then
         reply:set_body(body)
     end
