@@ -8,9 +8,11 @@ from typing import Final
 from scopewright.api import ResourceServer
 from scopewright.cli.library_commands import write_output
 from scopewright.core.failures import Rejected
+from scopewright.core.http_in_force import require_declared
 from scopewright.core.http_rules import http_access, rules_of
 from scopewright.core.objects import Ref
 from scopewright.plan.compare import ManifestSource
+from scopewright.plan.findings import rule_at_fault
 from scopewright.plan.output.lines import clean, json_text
 from scopewright.verifier.rules import Rules, RulesInvalid
 
@@ -29,9 +31,10 @@ def export_rules(directory: str, resource_server: str | None, output_dir: Path |
         problems: list[str] = []
         for ref, server in servers.items():
             try:
-                exported[ref] = rules_of(http_access(server), server.effective_audience)
-            except RulesInvalid as error:
-                problems.append(f"{source.find(ref, _field(server, error.rule))}: {ref}: {error}")
+                exported[ref] = _checked(server)
+            except Rejected as error:
+                where = source.find(ref, rule_at_fault(server, error.reason))
+                problems.append(f"{where}: {ref}: {error.message}")
         if problems:
             return _failed(INVALID, *problems)
         _write(exported, output_dir)
@@ -66,11 +69,15 @@ def _chosen(
     return dict(servers)
 
 
-def _field(server: ResourceServer, rule: str) -> tuple[str | int, ...]:
-    """Where the rule is in the manifest."""
-    named = server.spec.http.rules if server.spec.http else ()
-    index = next((index for index, found in enumerate(named) if found.name == rule), None)
-    return ("spec", "http") if index is None else ("spec", "http", "rules", index)
+def _checked(server: ResourceServer) -> Rules:
+    """The rules, refused as the operator refuses them wherever the platform's configuration does not matter."""
+    asked = http_access(server)
+    try:
+        rules = rules_of(asked, server.effective_audience)
+    except RulesInvalid as error:
+        raise Rejected(error.reason, str(error)) from None
+    require_declared(server, asked)
+    return rules
 
 
 def _write(exported: Mapping[Ref, Rules], output_dir: Path | None) -> None:

@@ -72,7 +72,7 @@ def _check(server: ResourceServer, wanted: HttpAccess, audience: str, policy: Ht
         rules_of(wanted, audience)
     except RulesInvalid as error:
         raise Rejected(error.reason, str(error)) from None
-    _require_declared(server, wanted)
+    require_declared(server, wanted)
     for location in locations(wanted):
         _check_location(server, location, policy)
     for rule in wanted.rules:
@@ -99,7 +99,8 @@ def _require_room(server: ResourceServer, new: int, policy: HttpPolicy) -> None:
             )
 
 
-def _require_declared(server: ResourceServer, wanted: HttpAccess) -> None:
+def require_declared(server: ResourceServer, wanted: HttpAccess) -> None:
+    """Raise `Rejected` for a rule that needs a scope or a role that the API does not declare."""
     scopes, roles = {s.name for s in server.spec.scopes}, {r.name for r in server.spec.roles}
     for rule in wanted.rules:
         if unknown := [s for s in (*rule.scopes, *rule.any_scope) if s not in scopes]:

@@ -93,7 +93,7 @@ def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple
 def _refused(ref: Ref, obj: Kind) -> Iterator[Finding]:
     stalled, login = obj.condition("Stalled"), obj.condition(LOGIN_ALLOWED)
     if stalled and stalled.reason not in (*INTENDED, *HARMLESS):
-        field = _rule_at_fault(obj, stalled.reason) if isinstance(obj, ResourceServer) else ()
+        field = rule_at_fault(obj, stalled.reason) if isinstance(obj, ResourceServer) else ()
         yield _finding(ref, stalled.reason, stalled.message, field)
     waits = login is not None and login.reason in WAITING_LOGINS
     if login and login.status == "False" and not waits and not is_paused(obj.metadata.annotations):
@@ -133,8 +133,8 @@ def _unreachable(ref: Ref, server: ResourceServer) -> Iterator[Finding]:
         yield Finding(ref, "RuleUnreachable", message, _rule_field(server, name))
 
 
-def _rule_at_fault(server: ResourceServer, reason: str) -> tuple[str | int, ...]:
-    """The rule of spec.http that the operator refuses, or no field."""
+def rule_at_fault(server: ResourceServer, reason: str) -> tuple[str | int, ...]:
+    """The field of the rule that the operator refuses for this reason; empty if no single rule is at fault."""
     wanted = http_access(server)
     if reason in ("InvalidRule", "RuleConflict", "PublicCoversProtected"):
         try:

@@ -22,6 +22,10 @@ class ComparedPattern:
     segments: tuple[str, ...]
     case_sensitive: bool = True
 
+    @property
+    def has_literal(self) -> bool:
+        return not {"*", "**"}.issuperset(self.segments)
+
     def after(self, segment: str) -> "ComparedPattern | None":
         """What the rest of a path has to match, if its first segment is `segment`."""
         if not self.segments:
@@ -44,17 +48,18 @@ class PathClass:
 def path_classes(patterns: Iterable[ComparedPattern]) -> list[PathClass] | None:
     """The classes of all paths that match some pattern; None if there are more than `MAX_CLASSES`.
 
-    A path with a literal in another case than all patterns has no class: a pattern that ignores case decides about it
-    as about the same path in lower case.
+    Where only some patterns ignore case, each literal in upper case has a class of its own.
     """
     first = frozenset(patterns)
     other = _unused({segment for pattern in first for segment in pattern.segments})
     found: list[PathClass] = []
-    pending: list[tuple[frozenset[ComparedPattern], tuple[str, ...]]] = [(first, ())] if first else []
+    pending: list[tuple[frozenset[ComparedPattern], tuple[str, ...]]] = [(first, ())]
     while pending:
         live, shown = pending.pop()
         if len(found) >= MAX_CLASSES:
             return None
+        if not live:
+            continue
         path = tuple(other if segment == "*" else segment for segment in shown)
         if all(pattern.segments == _REST for pattern in live):
             found.append(PathClass(PathPattern((*shown, "**")), path))
@@ -62,6 +67,8 @@ def path_classes(patterns: Iterable[ComparedPattern]) -> list[PathClass] | None:
         if any(pattern.segments in ((), _REST) for pattern in live):
             found.append(PathClass(PathPattern(shown), path))
         heads = {pattern.segments[0] for pattern in live if pattern.segments}
+        if any(not p.case_sensitive for p in live) and any(p.case_sensitive and p.has_literal for p in live):
+            heads |= {head.upper() for head in heads}
         pending.extend((_after(live, head), (*shown, head)) for head in sorted(heads - {"*", "**"}, reverse=True))
         if heads & {"*", "**"}:
             pending.append((_after(live, other), (*shown, "*")))

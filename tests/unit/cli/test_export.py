@@ -18,7 +18,8 @@ READ = {"name": "read", "methods": ["GET"], "paths": ["/salaries/**"], "scopes":
 
 
 def declare(directory: Path, name: str, *rules: dict[str, Any], **http: Any) -> Path:
-    server = manifest("ResourceServer", {"http": {"rules": list(rules), **http}}, name)
+    scopes = [{"name": "payroll.read"}]
+    server = manifest("ResourceServer", {"scopes": scopes, "http": {"rules": list(rules), **http}}, name)
     file = directory / f"{name}.yaml"
     file.write_text(yaml.safe_dump(server, sort_keys=False))
     return file
@@ -115,6 +116,22 @@ def test_rules_that_contradict_each_other_are_an_error_with_the_line_of_the_rule
     printed = capsys.readouterr()
     assert printed.out == ""
     assert f"{file}:{line}: ResourceServer default/payroll: rules read and again both have /salaries/**" in printed.err
+
+
+def test_a_rule_with_an_undeclared_scope_or_role_is_an_error_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = {"name": "write", "paths": ["/"], "anyScope": ["payroll.write"]}
+    file = declare(tmp_path, "payroll", READ, write)
+    line = file.read_text().splitlines().index("    - name: write") + 1
+    assert export_rules(str(tmp_path), None, None) == INVALID
+    printed = capsys.readouterr().err
+    assert (
+        f"{file}:{line}: ResourceServer default/payroll: rule write of spec.http needs scope payroll.write" in printed
+    )
+    declare(tmp_path, "payroll", READ, {"name": "manage", "paths": ["/"], "roles": ["manager"]})
+    assert export_rules(str(tmp_path), None, None) == INVALID
+    assert "rule manage of spec.http needs role manager" in capsys.readouterr().err
 
 
 def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

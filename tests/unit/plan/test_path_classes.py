@@ -36,7 +36,7 @@ def test_every_path_that_matches_a_pattern_is_like_the_path_of_a_class(
     classes = path_classes(patterns)
     assert classes is not None
     wanted = matching(patterns, path)
-    if wanted and all(pattern.case_sensitive for pattern in patterns):
+    if wanted:
         assert wanted in {matching(patterns, found.path) for found in classes}
 
 

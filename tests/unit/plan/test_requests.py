@@ -143,6 +143,13 @@ def test_patterns_that_differ_in_case_are_one_where_the_service_ignores_case() -
     assert changes(before, api(public("a", "/assets/**"), case_sensitive=False)) == []
 
 
+def test_paths_that_another_rule_decides_about_by_their_case_are_reported() -> None:
+    rules = HttpRule("admin", ("/admin/**",), scopes=("admin",)), public("wide", "/**", authentication="Optional")
+    assert lines(changes(api(*rules, case_sensitive=False), api(*rules))) == [
+        "+ ANYONE may use any method on https://payroll.hr.example/ADMIN/** (payroll/payroll, rule wide)"
+    ]
+
+
 def test_a_client_that_gets_a_scope_may_send_the_requests_of_its_rules() -> None:
     before = after = api(READ, HttpRule("write", ("/salaries/**",), ("PUT",), any_scope=("write", "admin")))
     had = [scope("leave/worker")]
