@@ -53,8 +53,12 @@ WITH_GATEWAY: Final = (NGINX, ENVOY, HAPROXY, CADDY)
 class Proxy:
     """A context manager. Inside, the proxy listens at `port` on loopback."""
 
-    def __init__(self, kind: ProxyKind, folder: Path, ports: Mapping[str, int]) -> None:
-        """`ports` has those of `service`, and of `gateway` or `issuer`."""
+    def __init__(
+        self, kind: ProxyKind, folder: Path, ports: Mapping[str, int], replace: tuple[str, str] = ("", "")
+    ) -> None:
+        """`ports` has those of `service`, and of `gateway` or `issuer`. `replace`: a mistake, in place of a text of the
+        example.
+        """
         self.kind, self._folder = kind, folder
         self.port = free_port()
         folder.mkdir()
@@ -62,7 +66,9 @@ class Proxy:
         for file in example.parent.iterdir():
             shutil.copy(file, folder)
         self._configuration = folder / example.name
-        text = with_ports(example.read_text(), {**ports, "proxy": self.port})
+        text = example.read_text()
+        assert replace[0] in text, f"the example has no {replace[0]!r}"
+        text = with_ports(text.replace(*replace), {**ports, "proxy": self.port})
         if kind is NGINX:
             text = _with_folder(text, folder)
         self._configuration.write_text(text)
