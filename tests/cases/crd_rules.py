@@ -11,7 +11,7 @@ from typing import Any
 
 from scopewright.api import API_VERSION, KINDS
 from scopewright.api.meta import Model
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 from tests.cases.http_rules import HTTP_RULES, MALFORMED_HTTP
 from tests.cases.login_rules import ACCEPTED, MALFORMED_URIS, PRIVATE_USE, REFUSED, WEB, login, public
 from tests.cases.provider_rules import MALFORMED_PROVIDERS, OPENID, PROVIDER_RULES, PROVIDER_UPDATES
@@ -43,7 +43,7 @@ def manifest(kind: str, spec: dict[str, Any] | None = None, name: str = "an-obje
     }
 
 
-def rules() -> dict[str, Rule]:
+def rules() -> dict[str, CelRule]:
     """Return all rules of all models, by id."""
     return {rule.id: rule for model in _models(Model) for rule in model.RULES}
 

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
 from scopewright.api.names import MAX_ITEMS, GroupName
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 
 MAX_PATH: Final = 8
 """Names in the path to a claim."""
@@ -33,8 +33,8 @@ def is_changeable(claim: str) -> bool:
 class ClaimMapping(Model):
     """A claim of the provider: exactly one of claim and path."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    RULES: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "mapping-has-exactly-one",
             "has(self.claim) != has(self.path)",
             "a mapping must have exactly one of claim and path; write claim for a claim at the top, such as sub, and "
@@ -53,13 +53,13 @@ class SubjectMapping(ClaimMapping):
 
     RULES = (
         *ClaimMapping.RULES,
-        Rule(
+        CelRule(
             "subject-is-no-changeable-claim",
             f"!{_LAST_NAME}.matches('{_CHANGEABLE}')",
             "the subject is a claim that can change or pass to another person; choose an identifier that the provider "
             "never assigns again, such as sub, or oid of Microsoft Entra ID",
         ),
-        Rule(
+        CelRule(
             "subject-immutable",
             f"{_PATH_OF.format('self')} == {_PATH_OF.format('oldSelf')}",
             "claimMappings.subject is immutable: every user would become another; delete the object and create it "
@@ -72,7 +72,7 @@ class GroupsMapping(ClaimMapping):
     """The claim with the names of the user's groups, and the groups that the provider may assign."""
 
     RULES = (
-        Rule(
+        CelRule(
             "ranges-end-with-an-asterisk",
             "self.allow.all(g, !g.matches('[*].'))",
             "allow has an entry with '*' before its end; write a range as a beginning and one '*', such as hr-*, and "

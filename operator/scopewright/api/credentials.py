@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
 from scopewright.api.names import LABEL_KEY, MAX_ITEMS, LabelValue, Subdomain
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 
 Annotation = Annotated[str, Field(max_length=1024)]
 EntryName = Annotated[str, StringConstraints(pattern="^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", max_length=253)]
@@ -19,7 +19,7 @@ class SecretTemplate(Model):
         rule
         for field in ("labels", "annotations")
         for rule in (
-            Rule(
+            CelRule(
                 f"secret-{field}-not-reserved",
                 f"!has(self.{field}) || self.{field}.all(k, !k.startsWith('scopewright.dev/')"
                 " && !k.startsWith('argocd.argoproj.io/') && (k.startsWith('app.kubernetes.io/')"
@@ -29,7 +29,7 @@ class SecretTemplate(Model):
                 "remove the key",
                 field,
             ),
-            Rule(
+            CelRule(
                 f"secret-{field}-have-valid-keys",
                 f"!has(self.{field}) || self.{field}.all(k, size(k) <= 253 && k.matches('{LABEL_KEY}'))",
                 f"{field} has a key that is not valid in Kubernetes metadata; write it as 'team' or 'example.com/team'",
@@ -56,7 +56,7 @@ class SecretKeys(Model):
     """Names of the entries in the Secret."""
 
     RULES = (
-        Rule(
+        CelRule(
             "secret-keys-unique",
             f"{_ENTRIES}.all(a, {_ENTRIES}.exists_one(b, a == b))",
             "keys gives two entries of the Secret the same name, or uses one of the reserved names type and provider; "

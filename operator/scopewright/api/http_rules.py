@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
 from scopewright.api.names import HOST, MAX_ITEMS, Label, ScopeNames
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 
 MAX_HOSTNAMES: Final = 16
 MAX_HOSTNAME_LENGTH: Final = 253
@@ -43,9 +43,9 @@ def is_hostname(text: str) -> bool:
     return len(text) <= MAX_HOSTNAME_LENGTH and bool(re.fullmatch(HOST, text)) and not re.search(_ADDRESS, text)
 
 
-def _each(field: str, name: str, condition: str, message: str) -> Rule:
+def _each(field: str, name: str, condition: str, message: str) -> CelRule:
     """A rule for each text `t` of the list `field`."""
-    return Rule(
+    return CelRule(
         f"{field}-{name}", f"!has(self.{field}) || self.{field}.all(t, {condition})", f"{field} {message}", field
     )
 
@@ -97,14 +97,14 @@ class HttpRequestRule(Model):
             't.matches("^[A-Z]+$")',
             "must be in upper case, as in requests; write GET, or omit methods for every method",
         ),
-        Rule(
+        CelRule(
             "rule-states-what-it-needs",
             f"has(self.authentication) || {_NEEDS_A_TOKEN}",
             "authentication is required in a rule without scopes, anyScope and roles; set it to Required for any valid "
             "token, or to None for everyone",
             "authentication",
         ),
-        Rule(
+        CelRule(
             "rule-without-token-needs-nothing",
             f"!has(self.authentication) || self.authentication == 'Required' || !({_NEEDS_A_TOKEN})",
             "authentication Optional or None is not allowed with scopes, anyScope or roles, because a request without "
@@ -160,7 +160,7 @@ class HttpRules(Model):
             f'!t.matches("{_ADDRESS}")',
             "must not be IP addresses; write the DNS name that clients use",
         ),
-        Rule(
+        CelRule(
             "base-path-is-literal",
             f'!has(self.basePath) || self.basePath == "/" || (self.basePath.matches("^(/{_LITERAL}+)+$")'
             f' && !self.basePath.matches("{_DOT_SEGMENT}"))',
@@ -168,7 +168,7 @@ class HttpRules(Model):
             "without a slash at the end; write it like /payroll",
             "basePath",
         ),
-        Rule(
+        CelRule(
             "rules-have-bounded-paths",
             f"!has(self.rules) || self.rules.map(r, size(r.paths)).sum() <= {MAX_ALL_PATHS}",
             f"rules have more than {MAX_ALL_PATHS} paths in total; write * and ** for several of them",

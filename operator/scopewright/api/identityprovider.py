@@ -9,7 +9,7 @@ from scopewright.api.claim_mappings import ProviderClaims
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import Subdomain
 from scopewright.api.openid_provider import OpenIDProvider
-from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
+from scopewright.api.rules import CelRule, no_days_rule, timestamp_rule, unless_days
 from scopewright.api.times import Duration, Timestamp
 
 # No subjectDomain contains a space. The name is not needed: it cannot change.
@@ -37,19 +37,19 @@ class UpstreamCheck(Model):
     """How often a user's refresh asks the provider about the user and the user's groups."""
 
     RULES = (
-        Rule(
+        CelRule(
             "check-at-most-every-minute",
             unless_days("every") + "duration(self.every) >= duration('1m')",
             "upstreamCheck.every must be at least 1m: each check is a request to the provider; raise it, 15m is usual",
             "every",
         ),
-        Rule(
+        CelRule(
             "check-within-max-age",
             unless_days("every", "maxAge") + "duration(self.every) <= duration(self.maxAge)",
             "upstreamCheck.every must be at most upstreamCheck.maxAge; lower every or raise maxAge",
             "every",
         ),
-        Rule(
+        CelRule(
             "check-max-age-at-most-a-month",
             unless_days("maxAge") + "duration(self.maxAge) <= duration('720h')",
             "upstreamCheck.maxAge must be at most 720h: until then, a user whom the provider has removed keeps access "
@@ -71,12 +71,12 @@ class IdentityProviderSpec(Spec):
 
     RULES = (
         *Spec.RULES,
-        Rule(
+        CelRule(
             "has-one-source-of-users",
             "has(self.oidc) != has(self.static)",
             "exactly one of oidc and static must be set; write a separate IdentityProvider for each",
         ),
-        Rule(
+        CelRule(
             "groups-come-from-one-claim",
             "!has(self.oidc) || !has(self.claimMappings.groups)"
             " || has(self.claimMappings.groups.claim) != has(self.claimMappings.groups.path)",
@@ -84,7 +84,7 @@ class IdentityProviderSpec(Spec):
             "groups, and path for one within others",
             "claimMappings",
         ),
-        Rule(
+        CelRule(
             "static-users-have-no-claims",
             "!has(self.static) || ("
             "has(self.claimMappings.subject.claim) && self.claimMappings.subject.claim == 'sub'"
@@ -95,7 +95,7 @@ class IdentityProviderSpec(Spec):
             "claimMappings but groups.prefix and groups.allow",
             "claimMappings",
         ),
-        Rule(
+        CelRule(
             "subject-domain-immutable",
             f"{_DOMAIN_OF.format('self')} == {_DOMAIN_OF.format('oldSelf')}",
             "the subject domain is immutable, and by default it is issuerURL: every user would become another; set "

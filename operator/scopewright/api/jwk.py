@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.meta import Model
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 
 Base64Url = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]+$", max_length=1024)]
 
@@ -21,13 +21,13 @@ class JWK(Model):
     """One public key of the client (RFC 7517 §4)."""
 
     RULES = (
-        Rule(
+        CelRule(
             "jwk-is-public",
             " && ".join(f"!has(self.{member})" for member in _PRIVATE_MEMBERS),
             "this is a private or secret key, and must be treated as leaked; register the public key of a new pair, "
             "without d, p, q, dp, dq, qi, oth and k",
         ),
-        Rule(
+        CelRule(
             "jwk-ec-complete",
             "self.kty != 'EC' || (has(self.crv) && has(self.x) && has(self.y)"
             " && (self.crv == 'P-256' && size(self.x) == 43 && size(self.y) == 43"
@@ -35,35 +35,35 @@ class JWK(Model):
             "a key with kty EC must have crv P-256 or P-384, and x and y of 43 characters (P-256) or 64 (P-384); "
             "copy them from the public key",
         ),
-        Rule(
+        CelRule(
             "jwk-okp-complete",
             "self.kty != 'OKP' || (has(self.crv) && self.crv == 'Ed25519' && has(self.x) && size(self.x) == 43)",
             "a key with kty OKP must have crv Ed25519, and x of 43 characters; copy them from the public key",
         ),
-        Rule(
+        CelRule(
             "jwk-rsa-complete",
             "self.kty != 'RSA' || (has(self.n) && has(self.e))",
             "a key with kty RSA must have the modulus n and the exponent e; copy them from the public key",
         ),
-        Rule(
+        CelRule(
             "jwk-rsa-long-enough",
             "!has(self.n) || size(self.n) >= 342",
             "an RSA key must have at least 2048 bits (342 characters of n); generate a longer RSA key, or an EC key",
             "n",
         ),
-        Rule(
+        CelRule(
             "jwk-rsa-short-enough",
             "!has(self.n) || size(self.n) <= 683",
             "an RSA key must have at most 4096 bits (683 characters of n); generate a shorter RSA key, or an EC key",
             "n",
         ),
-        Rule(
+        CelRule(
             "jwk-rsa-exponent",
             "!has(self.e) || self.e == 'AQAB'",
             "an RSA key must have the exponent 65537 (e: AQAB), the default of most tools; generate another key",
             "e",
         ),
-        Rule(
+        CelRule(
             "jwk-alg-fits",
             "!has(self.alg) || self.alg in (self.kty == 'RSA' ? ['RS256', 'PS256'] : !has(self.crv) ? [] :"
             " self.crv == 'P-256' ? ['ES256'] : self.crv == 'P-384' ? ['ES384'] : ['EdDSA', 'Ed25519'])",
@@ -125,7 +125,7 @@ class JWKSet(Model):
     """JWK Set with the client's public keys (RFC 7517 §5)."""
 
     RULES = (
-        Rule(
+        CelRule(
             "jwks-kids-unique",
             "self.keys.all(a, self.keys.exists_one(b, (has(b.kid) ? b.kid : '') == (has(a.kid) ? a.kid : '')))",
             "keys must have different values of kid; set kid of each key, for example to its RFC 7638 thumbprint",

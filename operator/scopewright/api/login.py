@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from scopewright.api.meta import Model
 from scopewright.api.names import GroupNames, Label
 from scopewright.api.redirect_uris import MAX_REDIRECT_URIS, MAX_URI_LENGTH, URI_CHARACTERS, redirect_rules
-from scopewright.api.rules import Rule, no_days_rule, unless_days
+from scopewright.api.rules import CelRule, no_days_rule, unless_days
 from scopewright.api.times import Duration
 
 ID_TOKENS: Final = "id-tokens"
@@ -22,21 +22,21 @@ class RefreshTokens(Model):
     """Lifetime of refresh tokens."""
 
     RULES = (
-        Rule(
+        CelRule(
             "refresh-idle-timeout-at-least-a-minute",
             unless_days("idleTimeout") + "duration(self.idleTimeout) >= duration('1m')",
             "refreshTokens.idleTimeout must be at least 1m: an application refreshes once its access token ends; "
             "raise it, 8h is usual",
             "idleTimeout",
         ),
-        Rule(
+        CelRule(
             "refresh-idle-timeout-within-max-lifetime",
             unless_days("idleTimeout", "maxLifetime") + "duration(self.idleTimeout) <= duration(self.maxLifetime)",
             "refreshTokens.idleTimeout must be at most refreshTokens.maxLifetime; lower idleTimeout or raise "
             "maxLifetime",
             "idleTimeout",
         ),
-        Rule(
+        CelRule(
             "refresh-max-lifetime-at-most-a-year",
             unless_days("maxLifetime") + "duration(self.maxLifetime) <= duration('8760h')",
             "refreshTokens.maxLifetime must be at most 8760h; lower it, so that users log in again once a year",

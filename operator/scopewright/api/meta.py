@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from pydantic.alias_generators import to_camel
 
 from scopewright.api.names import DNS_LABEL, MAX_ITEMS, Label
-from scopewright.api.rules import ISSUER_IMMUTABLE, Rule
+from scopewright.api.rules import ISSUER_IMMUTABLE, CelRule
 from scopewright.api.times import Timestamp
 
 GROUP = "scopewright.dev"
@@ -51,7 +51,7 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    RULES: ClassVar[tuple[Rule, ...]] = ()
+    RULES: ClassVar[tuple[CelRule, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form that is sent to the API server: camelCase names, without members that are None."""
@@ -127,7 +127,7 @@ History = Annotated[list[HistoryEntry], Field(max_length=MAX_HISTORY)]
 class Spec(Model):
     """Fields of every kind's spec."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (ISSUER_IMMUTABLE,)
+    RULES: ClassVar[tuple[CelRule, ...]] = (ISSUER_IMMUTABLE,)
 
     issuer: Label = "default"
     """Name of the Scopewright installation that manages this object; other installations ignore it. Immutable.
@@ -183,7 +183,7 @@ class Kind(Model):
     """Field paths that `kubectl get --field-selector` supports."""
 
     RULES = (
-        Rule(
+        CelRule(
             "name-is-a-dns-label",
             f"size(self.metadata.name) <= 63 && self.metadata.name.matches('{DNS_LABEL}')",
             "metadata.name must be a DNS label: at most 63 lower-case letters, digits and '-', beginning and ending "

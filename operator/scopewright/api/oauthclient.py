@@ -10,7 +10,7 @@ from scopewright.api.login import ClientLogin
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import MAX_ITEMS, MAX_SCOPES, Label, ScopeName, ScopeNames, Subdomain
 from scopewright.api.rotation import Rotation
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 from scopewright.api.times import Timestamp
 
 Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount", "None"]
@@ -31,14 +31,14 @@ class ServiceAccountRef(Model):
     """The ServiceAccount whose projected tokens authenticate the client."""
 
     RULES = (
-        Rule(
+        CelRule(
             "service-account-uid-with-another-cluster",
             f"!{_IN_ANOTHER_CLUSTER} || has(self.uid)",
             "uid is required for a ServiceAccount of another cluster; set it to the output of "
             "`kubectl get serviceaccount NAME -o jsonpath='{.metadata.uid}'` in that cluster",
             "uid",
         ),
-        Rule(
+        CelRule(
             "service-account-uid-only-with-another-cluster",
             f"{_IN_ANOTHER_CLUSTER} || !has(self.uid)",
             "uid is not allowed for a ServiceAccount of this cluster; remove uid, or set cluster to the cluster of the "
@@ -62,20 +62,20 @@ class Authentication(Model):
     """Method by which the client authenticates, and the parameters of the method."""
 
     RULES = (
-        Rule(
+        CelRule(
             "service-account-named",
             "self.method != 'ServiceAccount' || has(self.serviceAccount)",
             "serviceAccount is required with method ServiceAccount; set its name to the ServiceAccount of the client's "
             "Pods",
             "serviceAccount",
         ),
-        Rule(
+        CelRule(
             "service-account-only-with-its-method",
             "self.method == 'ServiceAccount' || !has(self.serviceAccount)",
             "serviceAccount is allowed only with method ServiceAccount; set that method, or remove serviceAccount",
             "serviceAccount",
         ),
-        Rule(
+        CelRule(
             "jwks-only-with-its-method",
             "self.method == 'PrivateKeyJWT' || !has(self.jwks)",
             "jwks is allowed only with method PrivateKeyJWT; set that method, or remove jwks",
@@ -112,60 +112,60 @@ class OAuthClientSpec(Spec):
 
     RULES = (
         *Spec.RULES,
-        Rule(
+        CelRule(
             "access-resource-servers-unique",
             "!has(self.access) || self.access.all(a, self.access.exists_one(b, b.resourceServer == a.resourceServer"
             " && (has(b.__namespace__) ? b.__namespace__ : '') == (has(a.__namespace__) ? a.__namespace__ : '')))",
             "access has two entries for the same ResourceServer; list all its scopes in one entry",
             "access",
         ),
-        Rule(
+        CelRule(
             "access-scopes-are-bounded",
             f"!has(self.access) || self.access.map(a, size(a.scopes)).sum() <= {MAX_SCOPES}",
             f"access requests more than {MAX_SCOPES} scopes in total; request fewer, or use two OAuthClients",
             "access",
         ),
-        Rule(
+        CelRule(
             "login-with-authorization-code",
             f"!{_HAS_CODE} || has(self.login)",
             "login is required with grant type authorization_code; set login.redirectURIs, or remove the grant type",
             "login",
         ),
-        Rule(
+        CelRule(
             "login-only-with-authorization-code",
             f"{_HAS_CODE} || !has(self.login)",
             "login is allowed only with grant type authorization_code; add it to grantTypes, or remove login",
             "login",
         ),
-        Rule(
+        CelRule(
             "refresh-token-needs-authorization-code",
             f"{_HAS_CODE} || !('refresh_token' in self.grantTypes)",
             "grant type refresh_token is for users only: a client that acts for itself requests a new token; add "
             "authorization_code, or remove refresh_token",
             "grantTypes",
         ),
-        Rule(
+        CelRule(
             "public-client-acts-for-users-only",
             f"!{_IS_PUBLIC} || self.grantTypes.all(g, g in ['authorization_code', 'refresh_token'])",
             "a client with method None has no credential, and may act for users only; set grantTypes to "
             "[authorization_code] or [authorization_code, refresh_token], or choose another method",
             "grantTypes",
         ),
-        Rule(
+        CelRule(
             "public-client-asks-for-consent",
             f"!{_IS_PUBLIC} || !has(self.login) || self.login.consent != 'Skip'",
             "login.consent Skip is not allowed with method None, because any program can use the client id (RFC 6749 "
             "section 10.2); set consent to Required, or choose another method",
             "login",
         ),
-        Rule(
+        CelRule(
             "public-client-uses-pkce",
             f"!{_IS_PUBLIC} || !has(self.login) || self.login.pkce != 'Optional'",
             "login.pkce Optional is not allowed with method None, because nothing else protects the code (RFC 9700 "
             "section 2.1.1); set pkce to Required, or choose another method",
             "login",
         ),
-        Rule(
+        CelRule(
             "private-use-schemes-for-public-clients",
             f"{_IS_PUBLIC} || !has(self.login) || (self.login.redirectURIs.all(u, {_IS_WEB})"
             f" && (!has(self.login.postLogoutRedirectURIs) || self.login.postLogoutRedirectURIs.all(u, {_IS_WEB})))",

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
 from scopewright.api.names import ScopeNames, Subdomain
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 
 _LOOPBACK_URL: Final = r"^http://(127\.0\.0\.1|localhost|\[::1\])([:/?#]|$)"
 _USER_INFORMATION: Final = "^[^/]*//[^/?#]*@"
@@ -40,14 +40,14 @@ class UpstreamAuthentication(Model):
     """How the issuer authenticates at the provider."""
 
     RULES = (
-        Rule(
+        CelRule(
             "client-secret-named",
             "self.method != 'ClientSecret' || has(self.secretRef)",
             "secretRef is required with method ClientSecret; set its name to a Secret of type "
             "scopewright.dev/identity-provider with the client secret",
             "secretRef",
         ),
-        Rule(
+        CelRule(
             "client-secret-only-with-its-method",
             "self.method == 'ClientSecret' || !has(self.secretRef)",
             "secretRef is allowed only with method ClientSecret; set that method, or remove secretRef",
@@ -67,33 +67,33 @@ class OpenIDProvider(Model):
     """An OpenID provider (OpenID Connect Core), at which the issuer is a client."""
 
     RULES = (
-        Rule(
+        CelRule(
             "issuer-url-is-https",
             f"!self.issuerURL.startsWith('http:') || self.issuerURL.matches(r'{_LOOPBACK_URL}')",
             "issuerURL is an http URL, over which anyone on the network can log in as any user; use https, or http for "
             "a provider on loopback in `scopewright dev`",
             "issuerURL",
         ),
-        Rule(
+        CelRule(
             "issuer-url-without-query-and-fragment",
             "!self.issuerURL.contains('?') && !self.issuerURL.contains('#')",
             "issuerURL has a query or a fragment, which no issuer identifier has (OpenID Connect Core section 2); copy "
             "the member `issuer` of the provider's discovery document",
             "issuerURL",
         ),
-        Rule(
+        CelRule(
             "issuer-url-without-user-information",
             f"!self.issuerURL.matches('{_USER_INFORMATION}')",
             "issuerURL has user information; remove the part between '//' and '@', and the '@'",
             "issuerURL",
         ),
-        Rule(
+        CelRule(
             "issuer-url-has-a-host",
             f"self.issuerURL.matches('{_USER_INFORMATION}') || self.issuerURL.matches(r'{_HOST_AND_PORT}')",
             "issuerURL has no valid host and port; write it like https://login.example.com/realms/hr",
             "issuerURL",
         ),
-        Rule(
+        CelRule(
             "scopes-contain-openid",
             "'openid' in self.scopes",
             "scopes must contain openid: without it, the provider sends no ID token; add it",

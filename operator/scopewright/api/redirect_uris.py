@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from scopewright.api.names import HOST, LABEL
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 
 RedirectKind = Literal["https", "loopback", "private-use"]
 """`loopback` is http to this machine, and `private-use` a scheme of a native app (RFC 8252 §7.1 and §7.3)."""
@@ -112,11 +112,11 @@ def _split(uri: str) -> tuple[str, str, str, str]:
     return match["scheme"], match["host"], match["port"] or "", match["rest"] or ""
 
 
-def redirect_rules(field: str) -> tuple[Rule, ...]:
+def redirect_rules(field: str) -> tuple[CelRule, ...]:
     """Return the rules for each URI of the list `field`."""
 
-    def rule(name: str, condition: str, message: str) -> Rule:
-        return Rule(
+    def rule(name: str, condition: str, message: str) -> CelRule:
+        return CelRule(
             f"{field}-{name}",
             f"!has(self.{field}) || self.{field}.all(u, {condition})",
             f"{field} {message}",

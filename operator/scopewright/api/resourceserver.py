@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 from scopewright.api.http_rules import HttpRules, HttpStatus
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName, ScopeNames
-from scopewright.api.rules import Rule, no_days_rule, unless_days
+from scopewright.api.rules import CelRule, no_days_rule, unless_days
 from scopewright.api.times import Duration
 
 
@@ -37,7 +37,7 @@ class Tokens(Model):
     """Lifetime, signing key and claims of the access tokens for this API."""
 
     RULES = (
-        Rule(
+        CelRule(
             "lifetime-at-least-a-second",
             unless_days("lifetime") + "duration(self.lifetime) >= duration('1s')",
             "tokens.lifetime must be at least 1s: token times are in whole seconds; raise it, 5m to 1h is usual",
@@ -62,19 +62,19 @@ class ResourceServerSpec(Spec):
 
     RULES = (
         *Spec.RULES,
-        Rule(
+        CelRule(
             "audience-without-fragment",
             "!has(self.audience) || (!self.audience.contains('#') && !self.audience.contains('?'))",
             "audience must not contain a fragment or a query; remove everything from the first '#' or '?' on",
             "audience",
         ),
-        Rule(
+        CelRule(
             "audience-without-userinfo",
             "!has(self.audience) || !self.audience.matches('^[^:/]*://[^/]*@')",
             "audience must not contain user information; remove the part between '//' and '@', and the '@'",
             "audience",
         ),
-        Rule(
+        CelRule(
             "audience-canonical",
             "!has(self.audience) || ("
             f"self.audience.matches('^[a-z][a-z0-9+.-]*://{HOST}(:[1-9][0-9]{{0,4}})?(/[^/]+)*$')"

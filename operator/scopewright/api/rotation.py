@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
-from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
+from scopewright.api.rules import CelRule, no_days_rule, timestamp_rule, unless_days
 from scopewright.api.times import Duration, Timestamp
 
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -18,7 +18,7 @@ class Window(Model):
     """Weekly period in which rotations may happen."""
 
     RULES = (
-        Rule(
+        CelRule(
             "window-duration-in-range",
             unless_days("duration")
             + "(duration(self.duration) >= duration('10m') && duration(self.duration) <= duration('24h'))",
@@ -45,20 +45,20 @@ class Rotation(Model):
     """Schedule of credential rotation."""
 
     RULES = (
-        Rule(
+        CelRule(
             "rotation-every-at-least-a-minute",
             unless_days("every") + "duration(self.every) >= duration('1m')",
             "rotation.every must be at least 1m: a changed Secret reaches the Pods after about a minute; raise every",
             "every",
         ),
-        Rule(
+        CelRule(
             "overlap-within-every",
             unless_days("every", "overlap") + "duration(self.overlap) <= duration(self.every)",
             "rotation.overlap must be at most rotation.every: a client has at most four credentials, and a rotation "
             "waits while four are valid; lower overlap or raise every",
             "overlap",
         ),
-        Rule(
+        CelRule(
             "max-overlap-at-least-overlap",
             "!has(self.maxOverlap) || "
             + unless_days("maxOverlap", "overlap")

@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import CoreSchema, core_schema
 
 from scopewright.api.meta import Kind, Model
-from scopewright.api.rules import Rule
+from scopewright.api.rules import CelRule
 from scopewright.api.times import format_duration
 
 Schema = dict[str, Any]
@@ -76,7 +76,7 @@ class StructuralSchema(GenerateJsonSchema):
         return {**super().int_schema(schema), "format": "int64"}
 
 
-def _cel_validation(rule: Rule) -> Schema:
+def _cel_validation(rule: CelRule) -> Schema:
     validation = {"rule": rule.rule, "message": rule.message}
     return {**validation, "fieldPath": f".{rule.field}"} if rule.field else validation
 

@@ -18,7 +18,7 @@ from scopewright.api.names import (
     ScopeNames,
     Subjects,
 )
-from scopewright.api.rules import Rule, timestamp_rule
+from scopewright.api.rules import CelRule, timestamp_rule
 from scopewright.api.times import Timestamp
 
 
@@ -26,13 +26,13 @@ class MatchExpression(Model):
     """One requirement on the labels of a namespace."""
 
     RULES = (
-        Rule(
+        CelRule(
             "expression-needs-values",
             "!(self.operator in ['In', 'NotIn']) || (has(self.values) && size(self.values) > 0)",
             "operators In and NotIn require values; list at least one, or use Exists or DoesNotExist",
             "values",
         ),
-        Rule(
+        CelRule(
             "expression-takes-no-values",
             "self.operator in ['In', 'NotIn'] || !has(self.values) || size(self.values) == 0",
             "operators Exists and DoesNotExist do not allow values; remove values, or use In or NotIn",
@@ -52,14 +52,14 @@ class NamespaceSelector(Model):
     """Selection of namespaces by their labels. All requirements must be met."""
 
     RULES = (
-        Rule(
+        CelRule(
             "selector-not-empty",
             "(has(self.matchLabels) && size(self.matchLabels) > 0)"
             " || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
             "namespaceSelector is empty; set matchLabels or matchExpressions, or write allNamespaces: true to select "
             "every namespace",
         ),
-        Rule(
+        CelRule(
             "selector-keys-are-label-keys",
             f"!has(self.matchLabels) || self.matchLabels.all(k, size(k) <= 253 && k.matches('{LABEL_KEY}'))",
             "matchLabels has a key that is not a valid label key; write it as 'team' or 'example.com/team'",
@@ -73,24 +73,24 @@ class NamespaceSelector(Model):
     """Further requirements on the labels of the namespace. Defaults to none."""
 
 
-def _selection_rules(prefix: str, what: str, client: str, entry: str) -> tuple[Rule, ...]:
+def _selection_rules(prefix: str, what: str, client: str, entry: str) -> tuple[CelRule, ...]:
     """Rules of a ClientSelection, which `what` names in messages and `prefix` in the ids of the rules. `client` is its
     field, and `entry` the entry of the list that it belongs to.
     """
     return (
-        Rule(
+        CelRule(
             f"{prefix}-has-exactly-one",
             "[has(self.__namespace__), has(self.namespaceSelector), has(self.allNamespaces)].exists_one(x, x)",
             f"{what} must have exactly one of namespace, namespaceSelector and allNamespaces; "
             "write a separate entry for each",
         ),
-        Rule(
+        CelRule(
             f"{prefix}-client-needs-namespace",
             "!has(self.client) || has(self.__namespace__)",
             f"{client} requires namespace: an OAuthClient is identified by both; set namespace too, or remove client",
             "client",
         ),
-        Rule(
+        CelRule(
             f"{prefix}-all-namespaces-is-true",
             "!has(self.allNamespaces) || self.allNamespaces",
             f"allNamespaces must be true; to grant nothing, remove {entry}",
@@ -131,13 +131,13 @@ class UserGrantee(Model):
     they have them."""
 
     RULES = (
-        Rule(
+        CelRule(
             "user-grantee-has-exactly-one",
             "[has(self.groups), has(self.subjects), has(self.allUsers)].exists_one(x, x)",
             "each entry of `toUsers` must have exactly one of groups, subjects and allUsers; "
             "write a separate entry for each",
         ),
-        Rule(
+        CelRule(
             "user-grantee-all-users-is-true",
             "!has(self.allUsers) || self.allUsers",
             "allUsers must be true; to grant nothing, remove this entry",
@@ -165,9 +165,9 @@ def _requirements(selector: str) -> str:
     )
 
 
-def _bounded(rule: str, field: str, of_entry: str) -> Rule:
+def _bounded(rule: str, field: str, of_entry: str) -> CelRule:
     selector = f"{of_entry}.namespaceSelector"
-    return Rule(
+    return CelRule(
         rule,
         f"!has(self.{field}) || self.{field}.map(t, has({selector}) ? {_requirements(selector)} : 0).sum()"
         f" <= {MAX_REQUIREMENTS}",
@@ -185,13 +185,13 @@ class ScopeGrantSpec(Spec):
         timestamp_rule("expirationTime"),
         _bounded("selectors-are-bounded", "to", "t"),
         _bounded("user-selectors-are-bounded", "toUsers", "t.through"),
-        Rule(
+        CelRule(
             "grants-something",
             "(has(self.scopes) && size(self.scopes) > 0) || (has(self.roles) && size(self.roles) > 0)",
             "the grant has neither scopes nor roles; list at least one of them",
             "scopes",
         ),
-        Rule(
+        CelRule(
             "grants-to-someone",
             "(has(self.to) && size(self.to) > 0) || (has(self.toUsers) && size(self.toUsers) > 0)",
             "the grant has neither to nor toUsers; list the clients in `to`, or the users in `toUsers`",

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import MAX_ITEMS, Subdomain
-from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
+from scopewright.api.rules import CelRule, no_days_rule, timestamp_rule, unless_days
 from scopewright.api.times import Duration, Timestamp
 
 Algorithm = Literal["ES256", "ES384", "RS256", "PS256", "Ed25519"]
@@ -18,7 +18,7 @@ class KeyRotation(Model):
     """Schedule of key rotation."""
 
     RULES = (
-        Rule(
+        CelRule(
             "every-longer-than-publish-ahead",
             unless_days("every", "publishAhead")
             + "duration(self.every) >= duration(self.publishAhead) + duration('20m')",
@@ -50,7 +50,7 @@ class SigningKeySpec(Spec):
 
     RULES = (
         *Spec.RULES,
-        Rule(
+        CelRule(
             "algorithm-immutable",
             "(has(self.algorithm) ? self.algorithm : 'ES256')"
             " == (has(oldSelf.algorithm) ? oldSelf.algorithm : 'ES256')",
