@@ -34,14 +34,15 @@ def check_hostname(location: HttpLocation, namespace: str, config: Config) -> No
     """Raise `Rejected` unless ResourceServers of the namespace may serve this hostname under this base path.
 
     Of the assignments that cover it, by whole segments, the one with the longest path decides: what the platform gives
-    to one namespace is not another's, because that has the paths around it.
+    to one namespace is not another's, because that has the paths around it. Nor is it in another case: gateways refuse
+    requests to paths of two APIs that differ in case alone.
     """
     hostname = location.hostname
     if not is_hostname(hostname):
         raise _not_allowed(f"{hostname!r} is not a hostname: write one such as payroll.hr.example, without port")
     if hostname in config.reserved_hostnames:
         raise _not_allowed(f"{hostname} is reserved: choose another hostname in spec.http.hostnames")
-    if not any(assignment.has(namespace) for assignment in _deciding(location, config)):
+    if not _is_assigned(location, namespace, config):
         raise _not_allowed(_not_assigned(location, namespace, config))
 
 
@@ -50,7 +51,7 @@ def check_hostname_claim(location: HttpLocation, key: str, claims: HostnameClaim
 
     So it is if another namespace has claimed a path around this one, or one below it that `key` would get now, unless
     the platform assigns that path in particular: gateways decide by the rules of the longest base path, and one team
-    would decide about requests to the service of the other.
+    would decide about requests to the service of the other. Case has no meaning here.
     """
     of_host = claims.get(location.hostname, {})
     if of_host.get(location, key) != key:
@@ -66,7 +67,8 @@ def check_hostname_claim(location: HttpLocation, key: str, claims: HostnameClaim
 
 
 def _is_above(outer: HttpLocation, inner: HttpLocation) -> bool:
-    return inner.segments[: len(outer.segments)] == outer.segments
+    above = _without_case(outer.segments)
+    return _without_case(inner.segments)[: len(above)] == above
 
 
 def _is_separate(inner: HttpLocation, outer: HttpLocation, config: Config) -> bool:
@@ -74,10 +76,28 @@ def _is_separate(inner: HttpLocation, outer: HttpLocation, config: Config) -> bo
     return any(len(a.prefix) > len(outer.segments) for a in _deciding(inner, config))
 
 
+def _is_assigned(location: HttpLocation, namespace: str, config: Config) -> bool:
+    """By the path as it is written, and by the path without case too."""
+    written = [a for a in _assignments(location.hostname, config) if location.segments[: len(a.prefix)] == a.prefix]
+    return all(any(a.has(namespace) for a in found) for found in (_longest(written), _deciding(location, config)))
+
+
 def _deciding(location: HttpLocation, config: Config) -> list[_Assignment]:
-    covering = [a for a in _assignments(location.hostname, config) if location.segments[: len(a.prefix)] == a.prefix]
+    """The assignments that decide if case has no meaning."""
+    path = _without_case(location.segments)
+    return _longest(
+        [a for a in _assignments(location.hostname, config) if path[: len(a.prefix)] == _without_case(a.prefix)]
+    )
+
+
+def _longest(covering: list[_Assignment]) -> list[_Assignment]:
     best = max(((len(a.prefix), a.precision) for a in covering), default=None)
     return [a for a in covering if (len(a.prefix), a.precision) == best]
+
+
+def _without_case(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """Base paths are ASCII."""
+    return tuple(segment.lower() for segment in segments)
 
 
 def _assignments(hostname: str, config: Config) -> Iterator[_Assignment]:

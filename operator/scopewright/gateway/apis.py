@@ -52,27 +52,39 @@ class _Place(NamedTuple):
     api: GatewayApi | None
 
 
+_Places = dict[tuple[str, ...], GatewayApi | None]
+
+
+def _around(places: _Places, base: tuple[str, ...]) -> GatewayApi | None:
+    """The API that decides about a base path that no API has."""
+    return next((places[base[:n]] for n in reversed(range(len(base))) if base[:n] in places), None)
+
+
 class ApiTable:
     """All APIs of a gateway. Replaced as a whole when a record changes.
 
-    `claims` are those of all ResourceServers. Where the ResourceServer of a claim serves no hostname, because it is
-    deleted or cannot be read, requests are refused: they do not become those of another API around it. Those to a base
-    path that two APIs have are refused too.
+    `claims` are those of all ResourceServers. Where the ResourceServer of a claim does not serve it, because it is
+    deleted, cannot be read, has moved or may no longer have that hostname, requests are refused: they do not become
+    those of another API around it. Those to a base path that two APIs have are refused too.
     """
 
     def __init__(self, apis: Iterable[GatewayApi] = (), claims: Iterable[HostnameClaim] = ()) -> None:
-        hosts: dict[str, dict[tuple[str, ...], GatewayApi | None]] = {}
+        hosts: dict[str, _Places] = {}
+        refused: list[tuple[_Places, tuple[str, ...]]] = []
         self.apis: Final = tuple(apis)
         for api in self.apis:
             for hostname in api.hostnames:
                 places = hosts.setdefault(hostname, {})
                 base = api.rules.base_segments
                 places[base] = None if base in places else api
-        serving = {api.key for api in self.apis if api.hostnames}
         for claim in claims:
-            if claim.key not in serving:
-                hosts.setdefault(claim.hostname, {}).setdefault(claim.location.segments, None)
-        self._hosts = {hostname: _Host(places.items()) for hostname, places in hosts.items()}
+            places, base = hosts.setdefault(claim.hostname, {}), claim.location.segments
+            around = _around(places, base)
+            if base not in places and (around is None or around.key != claim.key):
+                refused.append((places, base))
+        for places, base in refused:
+            places.setdefault(base, None)
+        self._hosts = {hostname: _Host(places.items()) for hostname, places in hosts.items() if places}
 
     def find(self, hostname: str, segments: tuple[str, ...]) -> tuple[GatewayApi, tuple[str, ...]]:
         """The API with the longest base path of a canonical path, and the segments below it.

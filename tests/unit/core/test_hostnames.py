@@ -117,6 +117,21 @@ def test_a_longer_path_takes_a_part_from_the_namespace_around_it() -> None:
     assert refusal("shared.example/staff/leave", "staff")
 
 
+def test_a_longer_path_is_taken_in_every_case() -> None:
+    """A gateway refuses a path of two APIs that differ in case alone: one namespace would block the other's."""
+    for path in ("/Payroll", "/PAYROLL/v1", "/payrolL/v1/x"):
+        assert refusal(f"api.hr.example{path}", "platform")
+        assert refusal(f"api.hr.example{path}", "payroll")
+    assert refusal("api.hr.example/Payrolls", "platform") == ""
+    both = [
+        {"hostname": "api.hr.example", "pathPrefix": prefix, "namespaces": [namespace]}
+        for prefix, namespace in (("/a", "payroll"), ("/A", "staff"))
+    ]
+    assert refusal("api.hr.example/A", "staff", config(hostnames=both)) == ""
+    assert refusal("api.hr.example/a", "payroll", config(hostnames=both)) == ""
+    assert refusal("api.hr.example/a", "staff", config(hostnames=both))
+
+
 def test_a_hostname_is_taken_from_the_suffix_that_covers_it() -> None:
     assert refusal("www.payroll.apps.example", "platform") == ""
 
@@ -195,6 +210,14 @@ def test_another_namespace_has_no_path_around_a_claimed_one() -> None:
     """Nobody claims a path in advance, to decide later about requests to the service around it."""
     assert conflicts("shared.example/pay", "staff/staff-api")
     assert not conflicts("shared.example/pay/roll", "staff/staff-api")
+
+
+def test_another_namespace_has_no_claimed_path_in_another_case() -> None:
+    """A gateway would refuse the requests of both."""
+    for path in ("STAFF", "Staff/v1"):
+        assert conflicts(f"shared.example/{path}", "payroll/payroll-api")
+        assert not conflicts(f"shared.example/{path}", "staff/another")
+    assert conflicts("shared.example/PAY", "staff/staff-api")
 
 
 def test_the_namespace_around_keeps_its_path_when_two_claims_were_created_at_once() -> None:

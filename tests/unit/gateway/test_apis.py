@@ -69,6 +69,27 @@ def test_api_that_has_moved_gives_up_its_earlier_path() -> None:
     assert found(table, "/payroll/7") == ("hr/payroll", "/payroll/7")
 
 
+def test_claim_that_its_api_does_not_serve_refuses() -> None:
+    """The platform has withdrawn one of its two hostnames, or the API has moved: the service may still be there."""
+    claims = [claim("web/web", "/"), claim("hr/payroll", "/payroll"), claim("hr/payroll", "/", "payroll.example")]
+    withdrawn = ApiTable([api("web/web"), api("hr/payroll", "/", "payroll.example")], claims)
+    moved = ApiTable([api("web/web"), api("hr/payroll", "/pay")], claims)
+    for table in (withdrawn, moved):
+        assert refusal(table, "/payroll/7") is GatewayReason.NO_API
+        assert found(table, "/other") == ("web/web", "/other")
+    assert refusal(moved, "/", "payroll.example") is GatewayReason.NO_API
+    assert found(withdrawn, "/", "payroll.example") == ("hr/payroll", "/")
+
+
+def test_order_of_claims_has_no_meaning() -> None:
+    claims = [claim("hr/payroll", "/a/b"), claim("hr/gone", "/a")]
+    for ordered in (claims, claims[::-1]):
+        table = ApiTable([api("hr/payroll")], ordered)
+        assert found(table, "/b") == ("hr/payroll", "/b")
+        assert refusal(table, "/a") is GatewayReason.NO_API
+        assert refusal(table, "/a/b") is GatewayReason.NO_API
+
+
 def test_claim_of_an_api_without_hostnames_refuses() -> None:
     """Its record is in the table, and the platform has withdrawn its hostnames."""
     without = GatewayApi("hr/payroll", (), rules(basePath="/payroll"), Verifier(ISSUER, AUDIENCE))
