@@ -43,9 +43,13 @@ def target_of(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield target
 
 
-@pytest.fixture(
-    params=[(kind, service) for kind in WITH_GATEWAY for service in SERVERS], ids=lambda p: f"{p[0].name}-{p[1]}"
-)
+def target_name(parameter: tuple[ProxyKind, str]) -> str:
+    """The name of a test's target."""
+    kind, service = parameter
+    return f"{kind.name}-{service}"
+
+
+@pytest.fixture(params=[(kind, service) for kind in WITH_GATEWAY for service in SERVERS], ids=target_name)
 def target(request: pytest.FixtureRequest, target_of: TargetOf) -> Iterator[Target]:
     kind, service = request.param
     found = target_of(kind, service)

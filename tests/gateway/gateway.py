@@ -26,7 +26,7 @@ class Gateway:
     """A context manager. Inside, the gateway listens at `port` on loopback.
 
     `tokens`: those of the clients `reader`, `writer` and `admin`, which are valid; and `foreign` for another API,
-    `expired`, and `forged` by somebody with a key of their own.
+    `expired`, and `forged` with a key that is not the issuer's.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
+from h2.exceptions import ProtocolError
 
 from tests.gateway.generator import Request
 
@@ -119,7 +120,7 @@ async def _http2_connection(
                         streams.pop(event.stream_id, None)
                     case ConnectionTerminated():
                         open_ = False
-    except ConnectionError:
+    except (ConnectionError, ProtocolError):  # frames after a GOAWAY, too
         pass
     finally:
         writer.close()

@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.apis import SERVERS
 from tests.gateway.conftest import TargetOf
 from tests.gateway.generator import Generator, Request
-from tests.gateway.proxies import ENVOY, WITH_GATEWAY, ProxyKind
+from tests.gateway.proxies import OVER_HTTP2, WITH_GATEWAY, ProxyKind
 from tests.gateway.sending import send_http1, send_http2
 from tests.gateway.services.routes import METHODS
 from tests.gateway.target import Target
@@ -21,7 +21,8 @@ from tests.gateway.target import Target
 REQUESTS: Final = int(os.environ.get("GATEWAY_REQUESTS", "20000"))
 SEED: Final = os.environ.get("GATEWAY_SEED", "1")
 VIA_HTTP1: Final = [(kind, service) for kind in WITH_GATEWAY for service in SERVERS]
-EACH: Final = -(-REQUESTS // (len(VIA_HTTP1) + len(SERVERS)))
+VIA_HTTP2: Final = [(kind, service) for kind in OVER_HTTP2 for service in SERVERS]
+EACH: Final = -(-REQUESTS // (len(VIA_HTTP1) + len(VIA_HTTP2)))
 
 
 @pytest.mark.parametrize(("kind", "service"), VIA_HTTP1, ids=lambda p: getattr(p, "name", p))
@@ -31,10 +32,12 @@ def test_no_generated_request_passes_that_the_rules_refuse(target_of: TargetOf, 
     _check(target, requests, asyncio.run(send_http1(target.proxy.port, requests)))
 
 
-@pytest.mark.parametrize("service", SERVERS)
-def test_no_generated_request_over_http2_passes_that_the_rules_refuse(target_of: TargetOf, service: str) -> None:
-    target = target_of(ENVOY, service)
-    requests = _requests(target, f"{SEED} http2 {service}")
+@pytest.mark.parametrize(("kind", "service"), VIA_HTTP2, ids=lambda p: getattr(p, "name", p))
+def test_no_generated_request_over_http2_passes_that_the_rules_refuse(
+    target_of: TargetOf, kind: ProxyKind, service: str
+) -> None:
+    target = target_of(kind, service)
+    requests = _requests(target, f"{SEED} http2 {kind.name} {service}")
     _check(target, requests, asyncio.run(send_http2(target.proxy.port, requests)))
 
 

@@ -1,4 +1,4 @@
-"""Tricks over HTTP/2, through Envoy to each service: what HTTP/1.1 cannot express, and what it can."""
+"""Tricks over HTTP/2, through Envoy and HAProxy to each service: what HTTP/1.1 cannot express, and what it can."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.gateway.apis import SERVERS
-from tests.gateway.conftest import TargetOf
-from tests.gateway.proxies import ENVOY, HOST
+from tests.gateway.conftest import TargetOf, target_name
+from tests.gateway.proxies import HOST, OVER_HTTP2
 from tests.gateway.sending import send_http2
 from tests.gateway.target import Target
 from tests.gateway.test_tricks import FORGED, OF_PROXIES, TO_ADMIN
@@ -27,9 +27,9 @@ class Frames:
         return self.headers
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=[(kind, service) for kind in OVER_HTTP2 for service in SERVERS], ids=target_name)
 def target(request: pytest.FixtureRequest, target_of: TargetOf) -> Iterator[Target]:
-    found = target_of(ENVOY, request.param)
+    found = target_of(*request.param)
     found.seen()
     yield found
     found.seen()
