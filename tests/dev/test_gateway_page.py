@@ -36,7 +36,7 @@ def test_gateway_of_its_own_follows_the_state_of_dev(tmp_path: Path) -> None:
     with Running(tmp_path, {"payroll.yaml": page.files["manifests/payroll.yaml"]}) as dev:
         gateway, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
         log = tmp_path / "gateway.log"
-        command = [Path(sys.executable).with_name("scopewright"), "gateway", "--source", dev.state]
+        command = [str(Path(sys.executable).with_name("scopewright")), "gateway", "--source", str(dev.state)]
         command += ["--listen", gateway, "--metrics-listen", metrics, "--workers", "2", "--replay", "per-process"]
         with log.open("wb") as output:
             running = subprocess.Popen(
