@@ -51,14 +51,21 @@ def gateway(system: System) -> Iterator[str]:
         pytest.skip("this test calls Services, so it must be in the network of the cluster")
     system.apply(system.certificate("gateway-tls", HOST))
     system.apply(plain("ConfigMap", NAMESPACE, "issuer", data={"ca.crt": system.authority.decode()}))
-    change = json.dumps({"spec": {"http": {"rules": RULES}}})
-    server = "resourceservers.scopewright.dev/employee-api"
-    system.kubectl("patch", "--namespace=employee", server, "--type=merge", "--patch", change)
+    declare(system, {"rules": RULES})
     system.helm("upgrade", WITH_GATEWAY)
     system.resolve_in(GATEWAY)
     system.wait_until_rolled_out(NAMESPACE, GATEWAY)
     yield f"https://{HOST}/auth/nginx/{API}"
     system.helm("upgrade", VALUES)
+    declare(system, None)
+    system.wait_until_terminated(NAMESPACE)
+
+
+def declare(system: System, http: dict[str, Any] | None) -> None:
+    """Set or remove `spec.http` of the API."""
+    change = json.dumps({"spec": {"http": http}})
+    server = "resourceservers.scopewright.dev/employee-api"
+    system.kubectl("patch", "--namespace=employee", server, "--type=merge", "--patch", change)
 
 
 def test_a_gateway_in_a_pod_decides_by_the_rules_of_an_api_and_by_its_tokens(
