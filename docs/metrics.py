@@ -16,7 +16,6 @@ from typing import Any, Final
 import yaml
 from made import keep
 from prometheus_client.metrics_core import Metric
-from scopewright.gateway.metrics import GatewayCounters, GatewayMetrics
 
 from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
@@ -33,7 +32,8 @@ from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.gateway import metrics as gateway_metrics
 from scopewright.gateway.apis import GatewayApi
-from scopewright.gateway.decide import Decision
+from scopewright.gateway.decide import Decision, Refusal
+from scopewright.gateway.metrics import GatewayCounters, GatewayMetrics
 from scopewright.gateway.profiles import PROFILES
 from scopewright.gateway.refusals import GatewayReason, GatewayRefused
 from scopewright.issuer.observability.metrics import IssuerMetrics
@@ -496,8 +496,9 @@ def gateway_families() -> Iterator[Metric]:
     api = GatewayApi(
         "payroll/payroll", ("payroll.hr.example",), Rules((), audience="https://payroll.hr.example"), verifier
     )
-    refusals = [*map(TokenRejected, Reason), *(GatewayRefused(reason, "an example") for reason in GatewayReason)]
-    for refusal in (None, KeysUnavailable(), *refusals):
+    refusals: list[Refusal] = [KeysUnavailable(), *map(TokenRejected, Reason)]
+    refusals += (GatewayRefused(reason, "an example") for reason in GatewayReason)
+    for refusal in (None, *refusals):
         for leading_to in (None, api):
             metrics.count(Decision(PROFILES["nginx"], api=leading_to, refusal=refusal), 0.001)
     return metrics.collect()
