@@ -1,11 +1,15 @@
 """A cache of verified tokens. A token in it needs no second verification of its signature."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from scopewright.verifier.check import Policy
 from scopewright.verifier.keyset import Key
 from scopewright.verifier.revoked import Revoked
 from scopewright.verifier.token import Token
+
+TOKEN_BYTES: Final = 2048
+"""A longer token takes the room of several: the memory has a bound, whatever the issuer puts into tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,12 @@ class CachedToken:
 
 class TokenCache:
     """At most `size` tokens in two generations, recent and previous (none if `size` is less than 2). Those that are not
-    used are removed first. Verifiers of several audiences share it. Raises ValueError for a negative size.
+    used are removed first, and tokens of more than `TOKEN_BYTES` count several times. Verifiers of several audiences
+    share it. Raises ValueError for a negative size.
 
     A hit in the previous generation moves to the recent one, which becomes the previous one when it is full. Each step
-    is one dict operation, so threads need no lock. The caller checks expiry, scopes, revocation and whether the key is
-    still published.
+    is one dict operation, so threads need no lock; because of them the room may be wrong by a few tokens. The caller
+    checks expiry, scopes, revocation and whether the key is still published.
     """
 
     def __init__(self, size: int) -> None:
@@ -36,6 +41,8 @@ class TokenCache:
             raise ValueError("cache_size must not be negative; 0 caches no token")
         self.size = size
         self._half = size // 2
+        self._room = self._half
+        """What is left of the recent generation."""
         self._recent: dict[str, CachedToken] = {}
         self._previous: dict[str, CachedToken] = {}
 
@@ -56,9 +63,12 @@ class TokenCache:
     def add(self, token: str, verified: CachedToken) -> None:
         if not self._half:
             return
-        if len(self._recent) >= self._half:
-            self._previous = self._recent
-            self._recent = {}
+        if token not in self._recent:
+            cost = 1 + len(token) // TOKEN_BYTES
+            if cost > self._room and self._recent:
+                self._previous = self._recent
+                self._recent, self._room = {}, self._half
+            self._room -= cost
         self._recent[token] = verified
 
     def forget(self, token: str) -> None:

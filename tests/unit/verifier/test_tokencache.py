@@ -90,6 +90,20 @@ def test_the_cache_has_no_more_tokens_than_its_size(size: int) -> None:
         assert len(cache) <= size
 
 
+def test_long_tokens_take_the_room_of_several() -> None:
+    """The owner of an API decides how long its tokens are, and the memory of a gateway is that of all APIs."""
+    cache = TokenCache(100)
+    verified = CachedToken(check(token(), KEYS, POLICY, NOW), POLICY, None, NOW)
+    for number in range(100):
+        cache.add(str(number).rjust(8 * 1024, "x"), verified)
+        assert len(cache) <= 20
+    assert len(cache) >= 10
+    small = TokenCache(2)
+    for _ in range(3):
+        small.add("y" * 16 * 1024, verified)
+        assert len(small) == 1
+
+
 async def test_a_verifier_without_a_cache_verifies_every_time() -> None:
     verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock(), cache_size=0)
     sent = token()
