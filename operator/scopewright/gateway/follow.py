@@ -98,11 +98,18 @@ class Follower:
             self._complete(label, {ref.name for ref in event.refs})
         elif event.existing.ref.namespace == self._namespace:
             name = event.existing.ref.name
+            before = self._api_in_force(label, name)
             if event.deleted:
                 self._remove(label, name)
             else:
                 self._put(label, name, event)
+            if before is not None and self._api_in_force(label, name) is before:
+                return  # such as another grant. A table of many APIs takes longer than many decisions
         self._schedule()
+
+    def _api_in_force(self, label: str, name: str) -> GatewayApi | None:
+        server = self._servers.get(name) if label == _RESOURCE_SERVER else None
+        return server.api if server is not None else None
 
     def _complete(self, label: str, names: set[str]) -> None:
         known = self._servers if label == _RESOURCE_SERVER else self._claims if label == _HOSTNAME else ()
@@ -151,7 +158,7 @@ class Follower:
         if before.record is not None and _verification(before.record) == _verification(record):
             # Its verifier remembers tokens. Grants change often, and rules rarely.
             after.generation, after.verifier = before.generation, before.verifier
-            if before.record.http == record.http and before.record.scopes == record.scopes:
+            if rules is not None and before.record.http == record.http and before.record.scopes == record.scopes:
                 after.api = before.api
         self._servers[name] = after
 

@@ -1,15 +1,18 @@
 """The records decide which requests are allowed. What cannot be read or is deleted refuses them."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
-from scopewright.core.records.codec import encode
+from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.names import ISSUER_NAME, resource_server_record_name
-from scopewright.core.records.resource_server import HttpRule
+from scopewright.core.records.resource_server import HttpRule, ResolvedGrant
+from scopewright.gateway import follow
+from scopewright.gateway.apis import ApiTable
 from tests.harness.clock import START
-from tests.harness.waiting import until_answer
+from tests.harness.waiting import until, until_answer
 from tests.unit.gateway.records import HEALTH, READ, RecordsGateway, access, server
 from tests.unit.gateway.support import HOST, bearer, question
 from tests.unit.verifier.support import token
@@ -91,6 +94,27 @@ async def test_api_without_audience_owner_or_rules_refuses_its_requests(changes:
     gateway.put(server(**changes))
     async with gateway.running():
         assert await gateway.status(READS) == 403
+        gateway.put(server())
+        await gateway.until_status(200, READS)
+        gateway.put(server(**changes))
+        await gateway.until_status(403, READS)
+
+
+async def test_changed_grants_make_no_new_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace can change them often, and a table of many APIs delays the decisions about all of them."""
+    gateway = RecordsGateway()
+    gateway.put(server())
+    async with gateway.running():
+        table, read = Mock(side_effect=ApiTable), Mock(side_effect=decode)
+        monkeypatch.setattr(follow, "ApiTable", table)
+        monkeypatch.setattr(follow, "decode", read)
+        for number in range(3):
+            gateway.put(server(grants=(ResolvedGrant(("payroll.read",), clients=(f"payroll.c{number}",)),)))
+            await until(lambda: read.call_count > number)  # noqa: B023
+            assert await gateway.status(READS) == 200
+        gateway.put(server(http=access(HEALTH)))
+        await gateway.until_status(403, READS)
+        assert table.call_count == 1
 
 
 async def test_requests_of_an_unreadable_api_are_not_those_of_the_api_around_it() -> None:
