@@ -135,7 +135,15 @@ HTTP_RULES: Final[dict[str, tuple[list[Spec], list[tuple[Spec, str]]]]] = {
     "hostnames-are-dns-names": (
         [
             {"http": {}},
-            http(hostnames=["payroll.hr.example", "payroll", "1a.example", "xn--bcher-kva.example"]),
+            http(
+                hostnames=[
+                    "payroll.hr.example",
+                    "payroll",
+                    "1a.example",
+                    "xn--bcher-kva.example",
+                    "a" * 63 + ".example",
+                ]
+            ),
             _LARGEST,
         ],
         [
@@ -151,6 +159,7 @@ HTTP_RULES: Final[dict[str, tuple[list[Spec], list[tuple[Spec, str]]]]] = {
                 "bücher.example",
                 "-a.example",
                 "a..example",
+                "a" * 64 + ".example",
                 "a_b.example",
                 "[::1]",
                 "payroll\n",

@@ -9,22 +9,19 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Model
-from scopewright.api.names import HOST, MAX_ITEMS, Label, ScopeNames
+from scopewright.api.names import MAX_ITEMS, Label, ScopeNames
 from scopewright.api.rules import CelRule
+from scopewright.verifier.rules import MAX_ALL_PATHS, MAX_PATHS, MAX_SEGMENTS
 
 MAX_HOSTNAMES: Final = 16
 MAX_HOSTNAME_LENGTH: Final = 253
-MAX_PATHS: Final = 16
-MAX_ALL_PATHS: Final = 256
-"""Of all rules together."""
-MAX_SEGMENTS: Final = 16
-"""Of one path."""
 MAX_METHODS: Final = 16
 MAX_PATH_LENGTH: Final = 512
 
 _LITERAL: Final = "[!$&'()+,.0-9:=@A-Z_a-z~-]"
 """One character of a literal segment, as in `verifier.patterns`."""
-_NAME: Final = f"^{HOST}$"
+_HOST_LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOSTNAME: Final = f"^{_HOST_LABEL}([.]{_HOST_LABEL})*$"
 _ADDRESS: Final = "(^|[.])([0-9]+|0x[0-9a-f]*)$"
 """A name whose last label is a number is an IPv4 address to some clients, such as browsers."""
 _DOT_SEGMENT: Final = "/[.][.]?(/|$)"
@@ -39,8 +36,10 @@ HttpMethod = Annotated[str, StringConstraints(max_length=32)]
 
 
 def is_hostname(text: str) -> bool:
-    """Whether the rules of `hostnames` allow the text."""
-    return len(text) <= MAX_HOSTNAME_LENGTH and bool(re.fullmatch(HOST, text)) and not re.search(_ADDRESS, text)
+    """Whether it is a DNS name in lower case (RFC 1123 §2.1), as `hostnames` allows it and gateways compare it."""
+    if len(text) > MAX_HOSTNAME_LENGTH or text.endswith("\n"):
+        return False
+    return re.search(_HOSTNAME, text) is not None and re.search(_ADDRESS, text) is None
 
 
 def _each(field: str, name: str, condition: str, message: str) -> CelRule:
@@ -150,7 +149,7 @@ class HttpRules(Model):
         _each(
             "hostnames",
             "are-dns-names",
-            f't.matches("{_NAME}")',
+            f't.matches("{_HOSTNAME}")',
             "must be DNS names in lower case, without scheme, port, wildcard or dot at the end; write it like "
             "payroll.hr.example",
         ),
@@ -208,8 +207,8 @@ class HttpStatus(Model):
 
     hostnames: Annotated[list[Hostname], Field(max_length=MAX_HOSTNAMES)] = Field(default_factory=list)
     """Hostnames at which gateways serve the API."""
-    unauthenticated: Annotated[
-        list[Annotated[str, Field(max_length=2048)]], Field(max_length=MAX_ITEMS * MAX_PATHS)
-    ] = Field(default_factory=list)
+    unauthenticated: Annotated[list[Annotated[str, Field(max_length=2048)]], Field(max_length=MAX_ALL_PATHS)] = Field(
+        default_factory=list
+    )
     """Methods and paths that need no token, such as "* /healthz", where * stands for every method. Paths begin with
     basePath."""

@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 
 from scopewright.api.http_rules import is_hostname
 from scopewright.api.names import namespace_pattern
-from scopewright.verifier.patterns import PathPattern
+from scopewright.verifier.patterns import PathPattern, literal_segments
 
 SERVICE_SUFFIXES: Final = ("svc", "svc.cluster.local")
 """The names of Services end so. They belong to the namespace in them, whatever the configuration says."""
@@ -17,14 +17,6 @@ def namespace_in(hostname: str, suffix: str) -> str:
     """The label before `.<suffix>`, if there is one more label before it; else ""."""
     before, _, namespace = hostname.removesuffix(f".{suffix}").rpartition(".")
     return namespace if before and hostname.endswith(f".{suffix}") else ""
-
-
-def literal_segments(path: str) -> tuple[str, ...]:
-    """The segments of a path; ValueError for one with `*` or `**`, and for one that is not canonical."""
-    segments = PathPattern.parse(path).segments
-    if {"*", "**"} & set(segments):
-        raise ValueError(f"{path!r} has a wildcard: write /payroll, which covers every path below it")
-    return segments
 
 
 def _path_prefix(value: str) -> str:

@@ -121,6 +121,14 @@ class PatternTree(Generic[T]):
         return None
 
 
+def literal_segments(path: str) -> tuple[str, ...]:
+    """The segments of a path that stands for itself, such as a base path. Raises ValueError for one with a wildcard."""
+    segments = PathPattern.parse(path).segments
+    if not {"*", "**"}.isdisjoint(segments):
+        raise ValueError(f"{path!r} has a wildcard: write /payroll, which covers every path below it")
+    return segments
+
+
 class AuthenticationByPath:
     """`public=` and `optional=` of an application. Paths that match neither need a token."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from scopewright.strict_json import json_object
 from scopewright.verifier.canonical_path import PathRefused
-from scopewright.verifier.patterns import PathAuthentication, PathPattern, PatternTree
+from scopewright.verifier.patterns import PathAuthentication, PathPattern, PatternTree, literal_segments
 
 MAX_RULES: Final = 64
 MAX_PATHS: Final = 16
@@ -233,12 +233,10 @@ def _lower(segment: str) -> str:
 
 def _base_segments(base_path: str) -> tuple[str, ...]:
     try:
-        segments = PathPattern.parse(base_path).segments
+        return literal_segments(base_path)
     except ValueError:
-        segments = ("*",)
-    if {"*", "**"} & set(segments):
-        raise RulesInvalid("InvalidRule", "", "basePath must be a path of literal segments, such as /payroll")
-    return segments
+        message = "basePath must be a path of literal segments, such as /payroll"
+        raise RulesInvalid("InvalidRule", "", message) from None
 
 
 def _require_distinct_names(rules: Sequence[Rule]) -> None:
