@@ -8,11 +8,10 @@ from typing import Final
 from scopewright.api import ResourceServer
 from scopewright.cli.library_commands import write_output
 from scopewright.core.failures import Rejected
-from scopewright.core.http_in_force import require_declared
-from scopewright.core.http_rules import http_access, rules_of
+from scopewright.core.http_rules import check_rules, http_access
 from scopewright.core.objects import Ref
 from scopewright.plan.compare import ManifestSource
-from scopewright.plan.findings import rule_at_fault
+from scopewright.plan.findings import rule_field
 from scopewright.plan.output.lines import clean, json_text
 from scopewright.verifier.rules import Rules, RulesInvalid
 
@@ -31,10 +30,10 @@ def export_rules(directory: str, resource_server: str | None, output_dir: Path |
         problems: list[str] = []
         for ref, server in servers.items():
             try:
-                exported[ref] = _checked(server)
-            except Rejected as error:
-                where = source.find(ref, rule_at_fault(server, error.reason))
-                problems.append(f"{where}: {ref}: {error.message}")
+                # The platform's configuration, which decides about hostnames and open paths, does not matter here.
+                exported[ref] = check_rules(server, http_access(server))
+            except RulesInvalid as error:
+                problems.append(f"{source.find(ref, rule_field(server, error.rule))}: {ref}: {error}")
         if problems:
             return _failed(INVALID, *problems)
         _write(exported, output_dir)
@@ -67,17 +66,6 @@ def _chosen(
         message = "several ResourceServers have rules: pass one of these as --resource-server, or pass --output-dir:"
         raise Rejected("SeveralRules", "\n".join([message, *names]))
     return dict(servers)
-
-
-def _checked(server: ResourceServer) -> Rules:
-    """The rules, refused as the operator refuses them wherever the platform's configuration does not matter."""
-    asked = http_access(server)
-    try:
-        rules = rules_of(asked, server.effective_audience)
-    except RulesInvalid as error:
-        raise Rejected(error.reason, str(error)) from None
-    require_declared(server, asked)
-    return rules
 
 
 def _write(exported: Mapping[Ref, Rules], output_dir: Path | None) -> None:

@@ -7,7 +7,7 @@ from scopewright.api import ResourceServer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.hostnames import HostnameClaims, check_hostname, check_hostname_claim
-from scopewright.core.http_rules import http_access, path_at_host, rules_of
+from scopewright.core.http_rules import check_rules, http_access, path_at_host
 from scopewright.core.records.resource_server import HttpAccess, HttpLocation, HttpRule
 from scopewright.verifier.patterns import PathPattern
 from scopewright.verifier.rules import RulesInvalid
@@ -38,7 +38,7 @@ def http_in_force(
     wanted, refusal = http_access(server), policy.beyond_limits
     if audience and refusal is None:
         try:
-            _check(server, wanted, audience, policy)
+            _check(server, wanted, policy)
         except Rejected as why:
             refusal = why
         else:
@@ -61,18 +61,11 @@ def unclaimed(http: HttpAccess | None, claims: HostnameClaims) -> tuple[HttpLoca
     return tuple(location for location in needed if location not in claims.get(location.hostname, {}))
 
 
-def audience_is_its_url(http: HttpAccess, audience: str) -> bool:
-    """Whether clients can find the issuer from a 401 (RFC 9728 §3.3): the audience is a URL at one of the hostnames."""
-    scheme, _, rest = audience.partition("://")
-    return scheme in ("https", "http") and rest.split("/")[0].split(":")[0] in http.hostnames
-
-
-def _check(server: ResourceServer, wanted: HttpAccess, audience: str, policy: HttpPolicy) -> None:
+def _check(server: ResourceServer, wanted: HttpAccess, policy: HttpPolicy) -> None:
     try:
-        rules_of(wanted, audience)
+        check_rules(server, wanted)
     except RulesInvalid as error:
         raise Rejected(error.reason, str(error)) from None
-    require_declared(server, wanted)
     for location in locations(wanted):
         _check_location(server, location, policy)
     for rule in wanted.rules:
@@ -97,24 +90,6 @@ def _require_room(server: ResourceServer, new: int, policy: HttpPolicy) -> None:
                 f"{what} has claimed {claimed} hostnames and base paths, and {limit} is the limit: ask the platform "
                 "team to release some of them",
             )
-
-
-def require_declared(server: ResourceServer, wanted: HttpAccess) -> None:
-    """Raise `Rejected` for a rule that needs a scope or a role that the API does not declare."""
-    scopes, roles = {s.name for s in server.spec.scopes}, {r.name for r in server.spec.roles}
-    for rule in wanted.rules:
-        if unknown := [s for s in (*rule.scopes, *rule.any_scope) if s not in scopes]:
-            raise _undeclared("UnknownScope", rule, "scope", unknown[0])
-        if unknown := [r for r in rule.roles if r not in roles]:
-            raise _undeclared("UnknownRole", rule, "role", unknown[0])
-
-
-def _undeclared(reason: str, rule: HttpRule, what: str, name: str) -> Rejected:
-    return Rejected(
-        reason,
-        f"rule {rule.name} of spec.http needs {what} {name}, which spec.{what}s does not declare: declare it there, or "
-        "correct the rule",
-    )
 
 
 def _still_allowed(server: ResourceServer, current: HttpAccess, policy: HttpPolicy) -> HttpAccess:

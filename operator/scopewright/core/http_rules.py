@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 from scopewright.api import ResourceServer
 from scopewright.api.http_rules import HttpRequestRule, is_hostname
 from scopewright.core.records.resource_server import HttpAccess, HttpRule
-from scopewright.verifier.rules import Rules
+from scopewright.verifier.issuer_url import check_issuer_url
+from scopewright.verifier.rules import Rules, RulesInvalid
 
 _WEB: Final = ("https", "http")
 
@@ -52,6 +53,26 @@ def rules_of(http: HttpAccess, audience: str) -> Rules:
     )
 
 
+def check_rules(server: ResourceServer, asked: HttpAccess) -> Rules:
+    """The rules that `spec.http` asks for. Raises `RulesInvalid`, also for a scope or a role that is not declared."""
+    rules = rules_of(asked, server.effective_audience)
+    scopes, roles = {s.name for s in server.spec.scopes}, {r.name for r in server.spec.roles}
+    for rule in asked.rules:
+        if unknown := [s for s in (*rule.scopes, *rule.any_scope) if s not in scopes]:
+            raise _undeclared("UnknownScope", rule, "scope", unknown[0])
+        if unknown := [r for r in rule.roles if r not in roles]:
+            raise _undeclared("UnknownRole", rule, "role", unknown[0])
+    return rules
+
+
+def _undeclared(reason: str, rule: HttpRule, what: str, name: str) -> RulesInvalid:
+    message = (
+        f"rule {rule.name} of spec.http needs {what} {name}, which spec.{what}s does not declare: declare it there, or "
+        "correct the rule"
+    )
+    return RulesInvalid(reason, rule.name, message)
+
+
 def unauthenticated(http: HttpAccess) -> tuple[str, ...]:
     """Methods and paths that need no token, such as `* /healthz` or `GET,POST /payroll/hooks/*`. Paths begin with the
     base path.
@@ -67,6 +88,17 @@ def unauthenticated(http: HttpAccess) -> tuple[str, ...]:
 def path_at_host(base_path: str, pattern: str) -> str:
     """The pattern of a rule as it is at the hostname of the API."""
     return f"{base_path.removesuffix('/')}{pattern.removesuffix('/')}" or "/"
+
+
+def audience_is_its_url(http: HttpAccess, audience: str) -> bool:
+    """Whether clients can find the issuer from a 401 (RFC 9728 §3.3): the audience is a URL at one of the hostnames,
+    and protected resource metadata can name it.
+    """
+    try:
+        check_issuer_url(audience)
+    except ValueError:
+        return False
+    return _place(audience)[0] in http.hostnames
 
 
 def _rule(rule: HttpRequestRule) -> HttpRule:

@@ -25,8 +25,8 @@ from scopewright.core.grants import (
     sort_key,
 )
 from scopewright.core.hostnames import HostnameClaims
-from scopewright.core.http_in_force import HttpPolicy, audience_is_its_url, http_in_force, unclaimed
-from scopewright.core.http_rules import unauthenticated
+from scopewright.core.http_in_force import HttpPolicy, http_in_force, unclaimed
+from scopewright.core.http_rules import audience_is_its_url, unauthenticated
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import Deletion, Desired, Existing, Ref, Write, contains_desired, is_paused
 from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting

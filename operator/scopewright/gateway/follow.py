@@ -21,7 +21,7 @@ from scopewright.core.records.names import (
 )
 from scopewright.core.records.resource_server import HostnameClaim, ResourceServerRecord
 from scopewright.gateway.apis import ApiTable, GatewayApi
-from scopewright.gateway.metadata import MetadataDocuments, metadata_of
+from scopewright.gateway.metadata import MetadataDocuments, api_metadata
 from scopewright.gateway.verifiers import Verifiers
 from scopewright.serving.follow import follow
 from scopewright.serving.records import load_issuer, record_entry, require_name
@@ -201,7 +201,7 @@ class Follower:
             if server.verifier is None or server.generation != generation:
                 server.verifier = self._verifiers.for_api(record.audience, dpop_required=record.dpop_required)
                 server.generation = generation
-            metadata = metadata_of(record, self._verifiers.issuer, server.verifier)
+            metadata = api_metadata(record, self._verifiers.issuer, server.verifier)
             return GatewayApi(record.key, record.http.hostnames, server.rules, server.verifier, metadata)
         except Exception:
             # It must not keep the changes of other APIs from taking effect.

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from scopewright.core.http_rules import audience_is_its_url
 from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.gateway.apis import GatewayApi
 from scopewright.gateway.hostnames import hostname_of
@@ -16,21 +17,17 @@ from scopewright.verifier.verifier import Verifier
 _PREFIX: Final = WELL_KNOWN.encode()
 
 
-def metadata_of(record: ResourceServerRecord, issuer: str, verifier: Verifier) -> ResourceMetadata | None:
+def api_metadata(record: ResourceServerRecord, issuer: str, verifier: Verifier) -> ResourceMetadata | None:
     """The metadata of an API whose audience is a URL with one of its hostnames; None for every other one."""
-    host = urlsplit(record.audience).hostname
-    if record.http is None or host not in record.http.hostnames:
+    if record.http is None or not audience_is_its_url(record.http, record.audience):
         return None
-    try:
-        return ResourceMetadata.of(
-            record.audience,
-            issuer,
-            scopes=record.scopes,
-            dpop_bound_access_tokens_required=verifier.dpop_required,
-            dpop_signing_alg_values_supported=verifier.dpop_algorithms,
-        )
-    except ValueError:
-        return None  # such as an audience with a query; the status of the ResourceServer says so
+    return ResourceMetadata.of(
+        record.audience,
+        issuer,
+        scopes=record.scopes,
+        dpop_bound_access_tokens_required=verifier.dpop_required,
+        dpop_signing_alg_values_supported=verifier.dpop_algorithms,
+    )
 
 
 class MetadataDocuments:

@@ -8,7 +8,7 @@ from scopewright.api import Kind, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
 from scopewright.core.client.login import ID_TOKEN_KEY_NOT_READY, LOGIN_ALLOWED, NO_PROVIDER
 from scopewright.core.grant_status import granted_names, users_of
-from scopewright.core.http_rules import http_access, rules_of
+from scopewright.core.http_rules import check_rules, http_access
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
 from scopewright.plan.requests import unreachable_rules
@@ -93,7 +93,7 @@ def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple
 def _refused(ref: Ref, obj: Kind) -> Iterator[Finding]:
     stalled, login = obj.condition("Stalled"), obj.condition(LOGIN_ALLOWED)
     if stalled and stalled.reason not in (*INTENDED, *HARMLESS):
-        field = rule_at_fault(obj, stalled.reason) if isinstance(obj, ResourceServer) else ()
+        field = _rule_at_fault(obj, stalled.reason) if isinstance(obj, ResourceServer) else ()
         yield _finding(ref, stalled.reason, stalled.message, field)
     waits = login is not None and login.reason in WAITING_LOGINS
     if login and login.status == "False" and not waits and not is_paused(obj.metadata.annotations):
@@ -130,27 +130,20 @@ def _unreachable(ref: Ref, server: ResourceServer) -> Iterator[Finding]:
             f"rule {name} decides about no request, because other patterns decide about each of its paths: remove "
             "it, or correct its paths"
         )
-        yield Finding(ref, "RuleUnreachable", message, _rule_field(server, name))
+        yield Finding(ref, "RuleUnreachable", message, rule_field(server, name))
 
 
-def rule_at_fault(server: ResourceServer, reason: str) -> tuple[str | int, ...]:
+def _rule_at_fault(server: ResourceServer, reason: str) -> tuple[str | int, ...]:
     """The field of the rule that the operator refuses for this reason; empty if no single rule is at fault."""
-    wanted = http_access(server)
-    if reason in ("InvalidRule", "RuleConflict", "PublicCoversProtected"):
-        try:
-            rules_of(wanted, server.effective_audience)
-        except RulesInvalid as error:
-            return _rule_field(server, error.rule)
-    scopes, roles = {s.name for s in server.spec.scopes}, {r.name for r in server.spec.roles}
-    for rule in wanted.rules:
-        if reason == "UnknownScope" and not scopes.issuperset((*rule.scopes, *rule.any_scope)):
-            return _rule_field(server, rule.name)
-        if reason == "UnknownRole" and not roles.issuperset(rule.roles):
-            return _rule_field(server, rule.name)
+    try:
+        check_rules(server, http_access(server))
+    except RulesInvalid as error:
+        return rule_field(server, error.rule) if error.reason == reason else ()
     return ()
 
 
-def _rule_field(server: ResourceServer, name: str) -> tuple[str | int, ...]:
+def rule_field(server: ResourceServer, name: str) -> tuple[str | int, ...]:
+    """The field of a rule, or of all rules if no single one is at fault."""
     names = [rule.name for rule in server.spec.http.rules] if server.spec.http else []
     return ("spec", "http", "rules", names.index(name)) if name in names else ("spec", "http")
 

@@ -11,8 +11,8 @@ from scopewright.api import ResourceServer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.gateway_config import GatewayPolicy
-from scopewright.core.http_in_force import HttpPolicy, audience_is_its_url, http_in_force, unclaimed
-from scopewright.core.http_rules import http_access, rules_of, unauthenticated
+from scopewright.core.http_in_force import HttpPolicy, http_in_force, unclaimed
+from scopewright.core.http_rules import audience_is_its_url, http_access, rules_of, unauthenticated
 from scopewright.core.records.resource_server import HttpAccess, HttpLocation, HttpRule
 from tests.harness.samples import ISSUER
 from tests.unit.core.builders import server
@@ -231,6 +231,7 @@ def test_a_namespace_cannot_claim_hostnames_without_end() -> None:
         (f"https://api.{HOST}", False),
         (f"https://{HOST}.evil.example", False),
         ("https://payroll-api.payroll.svc", False),
+        (f"https://{HOST}/o'hara", False),  # metadata cannot name it
         (f"api://{HOST}", False),
         (f"urn:{HOST}", False),
     ],
