@@ -48,7 +48,8 @@ ENVOY_JWT: Final = ProxyKind("envoy-jwt", "envoy-jwt/envoy.yaml", "envoy")
 HAPROXY: Final = ProxyKind("haproxy", "haproxy/haproxy.cfg", "haproxy")
 CADDY: Final = ProxyKind("caddy", "caddy/Caddyfile", "caddy")
 WITH_GATEWAY: Final = (NGINX, ENVOY, HAPROXY, CADDY)
-OVER_HTTP2: Final = (ENVOY, HAPROXY)
+OVER_HTTP2: Final = (ENVOY,)
+"""Not HAProxy before 3.1: it passes on trailers."""
 """Their examples accept HTTP/2 without TLS."""
 
 

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.gateway.proxies import HOST, NGINX
+from tests.gateway.proxies import HAPROXY, HOST, NGINX, OVER_HTTP2
 from tests.gateway.target import Target
 from tests.gateway.wire import ask_all, bearer, request
 
@@ -253,6 +253,14 @@ def test_headers_of_proxies_do_not_change_the_decision(target: Target, reader: s
     assert {routed.path for routed in target.seen()} <= {"/salaries/7"}
 
 
+@pytest.mark.parametrize("name", ["X-Original-URL", "x-rewrite-url"])
+def test_a_header_by_which_some_services_route_does_not_reach_the_service(
+    target: Target, reader: str, name: str
+) -> None:
+    routed = target.passes(request("GET", "/salaries/7", bearer(reader), (name, "/admin/x"), (name, "/admin/y")))
+    assert not routed.values(name.lower())
+
+
 def test_all_headers_of_proxies_together_do_not_change_the_decision(target: Target, reader: str) -> None:
     plain = [(name, text) for name, text in OF_PROXIES.items() if "_" not in name and ":" not in name]
     target.refuses(request("GET", "/admin/x", bearer(reader), *plain))
@@ -333,6 +341,28 @@ def test_after_an_upgrade_that_the_service_ignored_requests_are_still_decided(ta
     answers = ask_all(target.proxy.port, [first, SMUGGLED, SMUGGLED])
     assert all(answer.status != 101 for answer in answers)
     assert {routed.path for routed in target.seen()} <= {"/salaries/7"}
+
+
+@pytest.mark.parametrize(
+    "declared", [(), (("Trailer", "X-Auth-Subject, X-HTTP-Method-Override"),)], ids=["", "declared"]
+)
+def test_a_trailer_does_not_become_a_header(target: Target, admin: str, declared: tuple[tuple[str, str], ...]) -> None:
+    """Servers such as Uvicorn with httptools add trailers to the headers (RFC 9110 §6.5.1 forbids it)."""
+    chunked = request("POST", "/reports", bearer(admin), ("Transfer-Encoding", "chunked"), *declared)
+    trailers = b"X-Auth-Subject: root\r\nX-HTTP-Method-Override: DELETE\r\n"
+    answer = target.ask(chunked + b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n")
+    seen = target.seen()
+    assert answer is not None
+    assert answer.status == (411 if target.proxy.kind is HAPROXY else 200)
+    assert not any(
+        routed.values("x-http-method-override") or "root" in routed.values("x-auth-subject") for routed in seen
+    )
+
+
+def test_a_proxy_speaks_http2_only_if_it_drops_trailers(target: Target) -> None:
+    if target.proxy.kind not in OVER_HTTP2:
+        answer = target.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert answer is None or answer.status >= 400
 
 
 def test_a_body_reaches_the_service_once(target: Target, admin: str) -> None:
