@@ -64,6 +64,11 @@ core.register_action("scopewright", { "http-req" }, function(txn, url)
     for name, values in pairs(answer.headers) do
         if name:sub(1, 7) == "x-auth-" then
             txn.http:req_set_header(name, values[0])
+            -- HAProxy adds no header for which its buffer has no room, and reports nothing.
+            local set = txn.http:req_get_headers()[name]
+            if set == nil or set[0] ~= values[0] then
+                return refuse(txn, 431)
+            end
         elseif name == "dpop-nonce" then
             txn:set_var("txn.scopewright_nonce", values[0])
         end
