@@ -2,15 +2,9 @@
 
 from typing import Any, Final
 
-from scopewright.api.http_rules import (
-    MAX_ALL_PATHS,
-    MAX_HOSTNAMES,
-    MAX_METHODS,
-    MAX_PATH_LENGTH,
-    MAX_PATHS,
-    MAX_SEGMENTS,
-)
+from scopewright.api.http_rules import MAX_HOSTNAMES, MAX_METHODS, MAX_PATH_LENGTH
 from scopewright.api.names import MAX_ITEMS
+from scopewright.verifier.rules import MAX_ALL_PATHS, MAX_PATHS, MAX_SEGMENTS
 
 Spec = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """The answer to a proxy: 200 with the identity headers, or the refusal (RFC 6750 §3)."""
 
-import json
 from typing import Final
+
+import orjson
 
 from scopewright.gateway.decide import Decision, Refusal
 from scopewright.gateway.identity_headers import IdentityHeaders
@@ -24,7 +25,11 @@ def answer(decision: Decision, identity: IdentityHeaders) -> Answer:
     status = refusal.status
     if status == _BAD_REQUEST and decision.profile.few_statuses:
         status = _FORBIDDEN
-    return Answer(status, (*_refusal_headers(decision, refusal), _NO_STORE, _JSON, *nonce), _body(refusal))
+    return json_answer(status, _members(refusal), (*_refusal_headers(decision, refusal), *nonce))
+
+
+def json_answer(status: int, content: object, headers: Headers = ()) -> Answer:
+    return Answer(status, (*headers, _JSON, _NO_STORE), orjson.dumps(content))
 
 
 def _refusal_headers(decision: Decision, refusal: Refusal) -> Headers:
@@ -40,8 +45,8 @@ def _refusal_headers(decision: Decision, refusal: Refusal) -> Headers:
     return tuple((b"www-authenticate", value.encode("ascii")) for value in challenges)
 
 
-def _body(refusal: Refusal) -> bytes:
+def _members(refusal: Refusal) -> dict[str, str]:
     error = "temporarily_unavailable" if isinstance(refusal, KeysUnavailable) else refusal.error
     scope = getattr(refusal, "scope", "")
     members = {"error": error, "error_description": refusal.description, "scope": scope}
-    return json.dumps({name: value for name, value in members.items() if value}).encode("ascii")
+    return {name: value for name, value in members.items() if value}

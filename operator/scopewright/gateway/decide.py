@@ -125,7 +125,7 @@ def _decide(
         return decision
     if rule.authentication is PathAuthentication.OPTIONAL and not has_token(authorization):
         return decision
-    return _verify(decision, api, rule, _sent(decision, api, request, original, authorization))
+    return _verify(decision, api, rule, _arguments(decision, api, request, original, authorization))
 
 
 def _authorization(request: HttpRequest) -> list[str]:
@@ -145,10 +145,10 @@ def _cached(api: GatewayApi, authorization: list[str], target: bytes) -> Token |
     return api.verifier.cached(authorization[0][len("Bearer ") :])
 
 
-def _sent(
+def _arguments(
     decision: Decision, api: GatewayApi, request: HttpRequest, original: OriginalRequest, authorization: list[str]
 ) -> dict[str, Any]:
-    """The arguments of `Verifier.verify`. Raises `TokenRejected`."""
+    """The arguments of `Verifier.verify`. Raises `TokenRejected`, whose answer needs the nonce too."""
     path, _, query = original.target.decode("ascii").partition("?")
     proof = request.headers.get(b"dpop")
     decision.nonce = api.verifier.nonce() if proof is not None else None

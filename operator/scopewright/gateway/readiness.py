@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import Callable, Collection
 
-import orjson
-
+from scopewright.gateway.answers import json_answer
 from scopewright.http import Answer
 from scopewright.serving.supervise import SupervisedTasks
 from scopewright.stores.contact import Contact
-
-_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 
 class Readiness:
@@ -43,12 +40,8 @@ class Readiness:
     def answer(self) -> Answer:
         """The answer of `/readyz`."""
         if missing := self.obstacles():
-            return health(503, {"status": "not ready", "missing": missing})
+            return json_answer(503, {"status": "not ready", "missing": missing})
         stale = self._contact.problem if self._contact else ""
         status = {"status": "degraded", "stale": stale} if stale else {"status": "ok"}
         failing = self._tasks.down(needed=False)
-        return health(200, status | ({"failing": failing} if failing else {}))
-
-
-def health(status: int, content: object) -> Answer:
-    return Answer(status, _HEADERS, orjson.dumps(content))
+        return json_answer(200, status | ({"failing": failing} if failing else {}))

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-import orjson
-
+from scopewright.gateway.answers import json_answer
 from scopewright.gateway.build import build_gateway
 from scopewright.gateway.metrics import GatewayCounters
 from scopewright.gateway.service import Gateway
@@ -58,9 +57,8 @@ async def _announce(gateway: Gateway, on_ready: Callable[[], None]) -> None:
 
 def transport_refusal(status: int, description: str) -> Answer:
     """A refusal of the HTTP server, in the form of the gateway's own."""
-    headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
     error = "temporarily_unavailable" if status >= 500 else "invalid_request"
-    return Answer(status, headers, orjson.dumps({"error": error, "error_description": description}))
+    return json_answer(status, {"error": error, "error_description": description})
 
 
 def run(

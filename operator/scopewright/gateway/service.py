@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scopewright.gateway import tracing as spans
-from scopewright.gateway.answers import answer
+from scopewright.gateway.answers import answer, json_answer
 from scopewright.gateway.apis import ApiTable
 from scopewright.gateway.audit import RefusalAudit
 from scopewright.gateway.decide import Decider, Decision
@@ -17,7 +17,7 @@ from scopewright.gateway.identity_headers import IdentityHeaders
 from scopewright.gateway.metadata import MetadataDocuments
 from scopewright.gateway.metrics import GatewayMetrics
 from scopewright.gateway.profiles import AuthRoute, Profile, auth_route
-from scopewright.gateway.readiness import Readiness, health
+from scopewright.gateway.readiness import Readiness
 from scopewright.gateway.verifiers import Verifiers
 from scopewright.http import Answer, HttpRequest
 from scopewright.rate_budget import Clock
@@ -140,11 +140,11 @@ class Gateway:
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, ((b"allow", b"GET, HEAD"),), b"")
         if http.path == METRICS:
             return self.metrics.answer()
-        return self.readiness.answer() if http.path == READYZ else health(HTTPStatus.OK, {"status": "ok"})
+        return self.readiness.answer() if http.path == READYZ else json_answer(HTTPStatus.OK, {"status": "ok"})
 
 
 def not_found() -> Answer:
-    return health(
+    return json_answer(
         HTTPStatus.NOT_FOUND,
         {
             "error": "not_found",
