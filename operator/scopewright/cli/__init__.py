@@ -4,7 +4,7 @@ import sys
 
 from scopewright.cli.library_commands import ABOUT, USAGE, fail, run
 
-WITH_EXTRAS = ("operator", "issuer", "dev", "dev-token", "plan", "export", "users")
+WITH_EXTRAS = ("operator", "issuer", "gateway", "dev", "dev-token", "plan", "export", "users")
 """The commands that need the extras. With them installed, typer prints the help."""
 
 
