@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scopewright.cli.gateway_command import identity_headers
+from scopewright.cli.gateway_options import identity_headers
 from scopewright.core.config import Config
 from scopewright.gateway.identity_headers import DEFAULT_NAMES
 from scopewright.gateway.profiles import PROFILES

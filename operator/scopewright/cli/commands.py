@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from scopewright.cli import export_command, library_commands, options, users
+from scopewright.cli import export_command, gateway_command, library_commands, options, users
 from scopewright.cli.connections import connected_api, opened_store
 from scopewright.cli.event_loop import on_signals, run_loop
+from scopewright.cli.serving import listener, serve
 from scopewright.cli.settings import (
-    GATEWAY_REPLAY,
     connection_memory,
     connections_per_address,
     http_hosts,
@@ -21,9 +21,7 @@ from scopewright.cli.settings import (
     load_certificate,
     replay_capacity,
     replay_memory,
-    reserve,
     set_up_logging,
-    url_of,
     user_endpoints,
     worker_count,
 )
@@ -106,7 +104,7 @@ def issuer(
     listen_on: options.ListenIssuer = "127.0.0.1:8080",
     metrics_listen: options.MetricsListen = None,
     snapshot: options.Snapshot = None,
-    workers: options.IssuerWorkers = "1",
+    workers: options.ServingWorkers = "1",
     sessions: options.Sessions = None,
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
@@ -128,7 +126,7 @@ def issuer(
     from scopewright.issuer.serving.proxies import trusted_proxies
     from scopewright.issuer.serving.server import LIMITS
     from scopewright.serving.audit import to_file
-    from scopewright.serving.workers import Worker, run_workers
+    from scopewright.serving.workers import Worker
     from scopewright.tracing import is_enabled
 
     set_up_logging(log_format.value, log_level.value)
@@ -165,83 +163,10 @@ def issuer(
     def on_ready(url: str) -> None:
         typer.echo(f"issuer ready at {url}", err=True)
 
-    if count == 1:
-        listening = listen(listen_on)
-        observing = listen(metrics_listen, "--metrics-listen") if metrics_listen else None
-        work(Worker(lambda: listening, on_ready, (lambda: observing) if observing else None))
-    else:
-        observed = reserve(metrics_listen, "--metrics-listen") if metrics_listen else None
-        run_workers(shared_counters(count), work, reserve(listen_on), on_ready, observed=observed)
+    serve(work, listener(listen_on, count), metrics_listen, shared_counters(count), on_ready)
 
 
-@app.command()
-def gateway(
-    profile: options.Profiles = None,
-    source: options.Source = "kubernetes",
-    namespace: options.Namespace = None,
-    kubeconfig: options.Kubeconfig = None,
-    listen_on: options.ListenGateway = "127.0.0.1:8083",
-    metrics_listen: options.MetricsListen = None,
-    workers: options.IssuerWorkers = "1",
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
-    identity_header: options.IdentityHeaderNames = None,
-    replay: options.ProofReplay = "memory",
-    entries: options.ProofCapacity = 0,
-    memory: options.ProxyConnectionMemory = "64Mi",
-    log_format: options.Format = options.LogFormat.text,
-    log_level: options.Level = options.LogLevel.info,
-) -> None:
-    """Decide for a proxy whether requests may reach an API, by the rules of its ResourceServer.
-
-    Audit lines (JSON, one for each refusal) go to standard output, everything else to standard error.
-    """
-    from scopewright.cli.gateway_command import enabled_profiles, identity_headers
-    from scopewright.gateway.metrics import GatewayCounters
-    from scopewright.gateway.server import LIMITS, run
-    from scopewright.gateway.settings import GatewaySettings
-    from scopewright.serving.audit import to_file
-    from scopewright.serving.workers import Worker, run_workers
-    from scopewright.tracing import is_enabled
-
-    set_up_logging(log_format.value, log_level.value)
-    is_enabled()  # report a wrong setting once, not in every worker
-    certificate = load_certificate(tls_cert, tls_key)
-    count = worker_count(workers)
-    remember = replay_memory(replay, count, replay_capacity(entries), GATEWAY_REPLAY)
-    limits = replace(LIMITS, memory=connection_memory(memory))
-    settings = GatewaySettings(
-        namespace=namespace or "scopewright-system",
-        profiles=enabled_profiles(profile or ()),
-        identity_headers=identity_headers(identity_header or ()),
-        allow_http_issuer=source != "kubernetes",  # `dev` has decided it for its STATE
-        allow_http=http_hosts(),
-    )
-    counters = GatewayCounters.of(count)
-    listening = listen(listen_on) if count == 1 else reserve(listen_on)
-
-    def work(worker: Worker) -> None:
-        run(
-            lambda: opened_store(source, kubeconfig),
-            settings,
-            worker,
-            counters=counters,
-            url=url_of(listen_on, listening, certificate),
-            limits=limits,
-            certificate=certificate,
-            replay=remember(),
-            sink=to_file(sys.stdout.buffer),
-        )
-
-    def on_ready(url: str) -> None:
-        typer.echo(f"gateway ready at {url}", err=True)
-
-    if count == 1:
-        observing = listen(metrics_listen, "--metrics-listen") if metrics_listen else None
-        work(Worker(lambda: listening, on_ready, (lambda: observing) if observing else None))
-    else:
-        observed = reserve(metrics_listen, "--metrics-listen") if metrics_listen else None
-        run_workers(counters.columns, work, listening, on_ready, observed=observed)
+app.command()(gateway_command.gateway)
 
 
 @app.command()
@@ -278,7 +203,7 @@ def dev(
     settings, note = dev_config(
         config, issuer_url, listen_on, listening, allow_http=allow_http, http_hosts=http_hosts()
     )
-    beside = DevGateway(gateway_on, listen(gateway_on, "--gateway")) if gateway_on else None
+    gateway = DevGateway(gateway_on, listen(gateway_on, "--gateway")) if gateway_on else None
     users_file = developer_login(directory, listen_on, settings.issuer, allowed=allow_login)
     if note:
         typer.echo(note, err=True)
@@ -287,7 +212,7 @@ def dev(
     async def main() -> None:
         stop = asyncio.Event()
         on_signals(stop.set)
-        await develop(directory, state, settings, listening, stop, console, users_file, beside)
+        await develop(directory, state, settings, listening, stop, console, users_file, gateway)
 
     run_loop(main())
 

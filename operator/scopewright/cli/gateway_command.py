@@ -1,39 +1,85 @@
-"""`scopewright gateway`: the values of its flags."""
+"""`scopewright gateway`."""
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+import sys
+from dataclasses import replace
 
-from scopewright.core.failures import Rejected
-from scopewright.gateway.identity_headers import DEFAULT_NAMES, IdentityHeaders
-from scopewright.gateway.profiles import PROFILES, Profile
+import typer
 
-_EXAMPLE: Final = "subject=X-Auth-Subject"
+from scopewright.cli import options
+from scopewright.cli.connections import opened_store
+from scopewright.cli.serving import listener, serve
+from scopewright.cli.settings import (
+    GATEWAY_REPLAY,
+    connection_memory,
+    http_hosts,
+    load_certificate,
+    replay_capacity,
+    replay_memory,
+    set_up_logging,
+    url_of,
+    worker_count,
+)
 
 
-def enabled_profiles(names: Iterable[str]) -> Mapping[str, Profile]:
-    """Parse `--profile`. Each is enabled by name: the profiles trust different headers, which other proxies forward."""
-    names = tuple(names)
-    known = ", ".join(PROFILES)
-    if not names:
-        raise Rejected("NoProfile", f"name the proxy that asks this gateway: pass --profile, with one of {known}")
-    for name in names:
-        if name not in PROFILES:
-            raise Rejected("UnknownProfile", f"--profile {name!r} is unknown; pass one of {known}")
-    return {name: PROFILES[name] for name in names}
+def gateway(
+    profile: options.Profiles = None,
+    source: options.Source = "kubernetes",
+    namespace: options.Namespace = None,
+    kubeconfig: options.Kubeconfig = None,
+    listen_on: options.ListenGateway = "127.0.0.1:8083",
+    metrics_listen: options.MetricsListen = None,
+    workers: options.ServingWorkers = "1",
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    identity_header: options.IdentityHeaderNames = None,
+    replay: options.ProofReplay = "memory",
+    entries: options.ProofCapacity = 0,
+    memory: options.ProxyConnectionMemory = "64Mi",
+    log_format: options.Format = options.LogFormat.text,
+    log_level: options.Level = options.LogLevel.info,
+) -> None:
+    """Decide for a proxy whether requests may reach an API, by the rules of its ResourceServer.
 
+    Audit lines (JSON, one for each refusal) go to standard output, everything else to standard error.
+    """
+    from scopewright.cli.gateway_options import enabled_profiles, identity_headers
+    from scopewright.gateway.metrics import GatewayCounters
+    from scopewright.gateway.server import LIMITS, run
+    from scopewright.gateway.settings import GatewaySettings
+    from scopewright.serving.audit import to_file
+    from scopewright.serving.workers import Worker
+    from scopewright.tracing import is_enabled
 
-def identity_headers(texts: Iterable[str]) -> Mapping[str, str]:
-    """Parse `--identity-header`, such as `subject=X-Auth-Subject`."""
-    names: dict[str, str] = {}
-    for text in texts:
-        value, separator, name = text.partition("=")
-        if not separator:
-            raise Rejected("BadHeader", f"--identity-header {text!r} has no `=`; pass it such as {_EXAMPLE}")
-        if value in names:
-            raise Rejected("BadHeader", f"--identity-header {value} is passed twice; pass each value once")
-        names[value] = name
-    try:
-        IdentityHeaders({**DEFAULT_NAMES, **names})
-    except ValueError as error:
-        raise Rejected("BadHeader", f"--identity-header: {error}") from None
-    return names
+    set_up_logging(log_format.value, log_level.value)
+    is_enabled()  # report a wrong setting once, not in every worker
+    certificate = load_certificate(tls_cert, tls_key)
+    count = worker_count(workers)
+    remember = replay_memory(replay, count, replay_capacity(entries), GATEWAY_REPLAY)
+    limits = replace(LIMITS, memory=connection_memory(memory))
+    settings = GatewaySettings(
+        namespace=namespace or "scopewright-system",
+        profiles=enabled_profiles(profile or ()),
+        identity_headers=identity_headers(identity_header or ()),
+        allow_http_issuer=source != "kubernetes",  # `dev` has decided it for its STATE
+        allow_http=http_hosts(),
+    )
+    counters = GatewayCounters.of(count)
+    listening = listener(listen_on, count)
+
+    def work(worker: Worker) -> None:
+        run(
+            lambda: opened_store(source, kubeconfig),
+            settings,
+            worker,
+            counters=counters,
+            url=url_of(listen_on, listening, certificate),
+            limits=limits,
+            certificate=certificate,
+            replay=remember(),
+            sink=to_file(sys.stdout.buffer),
+        )
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"gateway ready at {url}", err=True)
+
+    serve(work, listening, metrics_listen, counters.columns, on_ready)

@@ -58,7 +58,7 @@ MetricsListen = Annotated[
     str | None, _flag("--metrics-listen", "Address of /metrics, /healthz and /readyz, without TLS. Default: none.")
 ]
 Snapshot = Annotated[Path | None, _flag("--snapshot", "File to start from while the source is down.")]
-IssuerWorkers = Annotated[str, _flag("--workers", "Processes that share the port: a number, or `auto` (CPUs).")]
+ServingWorkers = Annotated[str, _flag("--workers", "Processes that share the port: a number, or `auto` (CPUs).")]
 Sessions = Annotated[
     str | None,
     _flag(
