@@ -30,10 +30,9 @@ from scopewright.core.records.codec import encode
 from scopewright.core.records.identity_provider import IdentityProviderRecord
 from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, key_record_name
 from scopewright.core.records.signing_key import KeyRecord
-from scopewright.gateway import metrics as gateway_metrics
 from scopewright.gateway.apis import GatewayApi
 from scopewright.gateway.decide import Decision, Refusal
-from scopewright.gateway.metrics import GatewayCounters, GatewayMetrics
+from scopewright.gateway.metrics import GatewayCounters, GatewayGauges, GatewayMetrics
 from scopewright.gateway.profiles import PROFILES
 from scopewright.gateway.refusals import GatewayReason, GatewayRefused
 from scopewright.issuer.observability.metrics import IssuerMetrics
@@ -489,9 +488,7 @@ def gateway() -> list[Exported]:
 def gateway_families() -> Iterator[Metric]:
     """The metrics of a gateway that has decided about one API, with every result and reason."""
     metrics = GatewayMetrics(GatewayCounters.of(1))
-    metrics.sources = gateway_metrics.GaugeSources(
-        lambda: True, lambda: (1, 0), lambda: 1.0, lambda: 1.0, lambda: 1.0, lambda: 1.0
-    )
+    metrics.sources = GatewayGauges(lambda: True, lambda: (1, 0), lambda: 1.0, lambda: 1.0, lambda: 1.0, lambda: 1.0)
     verifier = Verifier("https://issuer.example.org", "https://payroll.hr.example")
     api = GatewayApi(
         "payroll/payroll", ("payroll.hr.example",), Rules((), audience="https://payroll.hr.example"), verifier

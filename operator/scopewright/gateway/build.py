@@ -6,12 +6,12 @@ from httpx import AsyncClient
 
 from scopewright.gateway.apis import ApiTable
 from scopewright.gateway.audit import RefusalAudit
-from scopewright.gateway.follow import Follower
+from scopewright.gateway.follow import ApiFollower
 from scopewright.gateway.identity_headers import IdentityHeaders
 from scopewright.gateway.issuer_client import IssuerClient
 from scopewright.gateway.metadata import MetadataDocuments
-from scopewright.gateway.metrics import GatewayCounters, GatewayMetrics, GaugeSources
-from scopewright.gateway.readiness import Readiness
+from scopewright.gateway.metrics import GatewayCounters, GatewayGauges, GatewayMetrics
+from scopewright.gateway.readiness import GatewayReadiness
 from scopewright.gateway.replay import ProofReplay
 from scopewright.gateway.service import Gateway, RequestHandler
 from scopewright.gateway.settings import GatewaySettings
@@ -56,7 +56,7 @@ def build_gateway(
     listener = reader if isinstance(reader, Listener) else None
     contact = listener.contact if listener else None
     # The readiness depends on the follower and the verifiers, which report to it.
-    readiness = Readiness(tasks, lambda: [*follower.missing(), *verifiers.missing()], contact)
+    readiness = GatewayReadiness(tasks, lambda: [*follower.missing(), *verifiers.missing()], contact)
     verifiers = Verifiers(
         http, ProofReplay(replay), allow_http=settings.allow_http, clock=clock, attempted=readiness.update
     )
@@ -65,8 +65,8 @@ def build_gateway(
         handler.use(table, documents)
         readiness.update()
 
-    follower = Follower(reader, settings.namespace, verifiers, use, allow_http=settings.allow_http_issuer)
-    metrics.sources = GaugeSources(
+    follower = ApiFollower(reader, settings.namespace, verifiers, use, allow_http=settings.allow_http_issuer)
+    metrics.sources = GatewayGauges(
         ready=lambda: not readiness.obstacles(),
         apis=lambda: follower.counts,
         keys_received_at=lambda: verifiers.keys_received_at,

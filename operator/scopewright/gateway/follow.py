@@ -56,7 +56,7 @@ class _Server:
     api: GatewayApi | None = None
 
 
-class Follower:
+class ApiFollower:
     """`incomplete` are the records that were not listed in full yet. `on_table` is called once there are none, and
     after each change.
     """

@@ -77,7 +77,7 @@ def _without_api(labels: Labels) -> Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class GaugeSources:
+class GatewayGauges:
     """Read at each update. Times are in seconds since the epoch; None: never, or not from a remote store.
 
     `apis` are the numbers of APIs in force and of unreadable ones.
@@ -101,7 +101,7 @@ class GatewayMetrics(Collector):
         self._decisions: SeriesRow = counters.decisions.row(index)
         self.connections = connections.ConnectionMetrics(self._row, _CONNECTIONS, "scopewright_gateway")
         self._labels: dict[tuple[str, str, Result, str], Labels] = {}
-        self.sources: GaugeSources | None = None
+        self.sources: GatewayGauges | None = None
         for column in (_READY, _ACTIVITY, _CONTACT, _KEYS, _FEED):
             self._cells[column] = 0  # a process that replaces an exited one begins with none
 

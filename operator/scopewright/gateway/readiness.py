@@ -9,7 +9,7 @@ from scopewright.serving.supervise import SupervisedTasks
 from scopewright.stores.contact import Contact
 
 
-class Readiness:
+class GatewayReadiness:
     """Ready once the records are listed and the issuer's keys and revocations were fetched. It stays ready then.
 
     A new gateway without keys must not be ready: in a rolling update it would replace one that has them, and can verify

@@ -12,12 +12,12 @@ from scopewright.gateway.answers import answer, json_answer
 from scopewright.gateway.apis import ApiTable
 from scopewright.gateway.audit import RefusalAudit
 from scopewright.gateway.decide import Decider, Decision
-from scopewright.gateway.follow import Follower
+from scopewright.gateway.follow import ApiFollower
 from scopewright.gateway.identity_headers import IdentityHeaders
 from scopewright.gateway.metadata import MetadataDocuments
 from scopewright.gateway.metrics import GatewayMetrics
 from scopewright.gateway.profiles import AuthRoute, Profile, auth_route
-from scopewright.gateway.readiness import Readiness
+from scopewright.gateway.readiness import GatewayReadiness
 from scopewright.gateway.verifiers import Verifiers
 from scopewright.http import Answer, HttpRequest
 from scopewright.rate_budget import Clock
@@ -107,10 +107,10 @@ class Gateway:
     """Made by `build_gateway`. Answers from memory; `running` keeps that memory current."""
 
     requests: RequestHandler
-    follower: Follower
+    follower: ApiFollower
     verifiers: Verifiers
     metrics: GatewayMetrics
-    readiness: Readiness
+    readiness: GatewayReadiness
     tasks: SupervisedTasks
     replay: ReplayStore
     http: Closes

@@ -9,7 +9,7 @@ from scopewright.verifier.patterns import PathAuthentication, PathPattern, Patte
 from scopewright.verifier.requirement import Requirement
 
 Needs = str | Iterable[str] | Requirement
-Rule = Requirement | PathAuthentication
+MethodRule = Requirement | PathAuthentication
 
 _METHOD: Final = re.compile(r"/[^/]+/[^/]+")
 
@@ -23,7 +23,7 @@ class MethodRules:
     def __init__(self, scopes: Mapping[str, Needs], public: Iterable[str] = (), optional: Iterable[str] = ()) -> None:
         if not isinstance(scopes, Mapping):
             raise TypeError('scopes= maps methods to scopes: {"/hr.Payroll/GetSalary": ["payroll.read"]}')
-        self._by_pattern: dict[PathPattern, Rule] = {}
+        self._by_pattern: dict[PathPattern, MethodRule] = {}
         for text, needs in scopes.items():
             self._add("scopes=", text, needs if isinstance(needs, Requirement) else Requirement.of(needs))
         for text in (public,) if isinstance(public, str) else public:
@@ -32,7 +32,7 @@ class MethodRules:
             self._add("optional=", text, PathAuthentication.OPTIONAL)
         self._tree = PatternTree(self._by_pattern)
 
-    def _add(self, argument: str, text: str, rule: Rule) -> None:
+    def _add(self, argument: str, text: str, rule: MethodRule) -> None:
         try:
             pattern = PathPattern.parse(text)
         except ValueError:
@@ -45,6 +45,6 @@ class MethodRules:
             raise ValueError(f"scopes=, public= and optional= have the same method {text}")
         self._by_pattern[pattern] = rule
 
-    def of(self, method: str) -> Rule | None:
+    def of(self, method: str) -> MethodRule | None:
         """None for a method that is not listed."""
         return self._tree.find(split_path(method)) if _METHOD.fullmatch(method) else None
