@@ -6,6 +6,7 @@ what it counts is deleted.
 
 import mmap
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -23,7 +24,8 @@ _SEPARATOR: Final = "\0"
 
 class SharedSeries:
     """Create it before the processes are forked. `fallback` returns the labels of a series that has no room; there are
-    few of these, and room for them is reserved.
+    few of these, and room for them is reserved. The first label is that of a group, such as a namespace: a group has no
+    room for more series than there would be left for all others.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class SeriesRow:
         self._used = shared.used.row(index).cells
         self._slots: dict[Labels, int] = {}
         self._free: list[int] = []
+        self._groups: Counter[str] = Counter()
         for slot in range(int(self._used[0])):
             labels = shared.read(index, slot)
             if labels is None:
                 self._free.append(slot)
             else:
                 self._slots[labels] = slot
+                self._groups[labels[0]] += 1
         for labels in shared.reserved:
             if labels not in self._slots:
                 self._take(labels)
@@ -107,18 +111,24 @@ class SeriesRow:
         for labels in [labels for labels in self._slots if labels not in self.shared.reserved]:
             if not is_known(labels):
                 slot = self._slots.pop(labels)
+                self._groups[labels[0]] -= 1
                 self.shared.write(self._index, slot, b"")
                 self._values[slot] = 0
                 self._free.append(slot)
 
     def _take(self, labels: Labels) -> int:
         encoded = _SEPARATOR.join(labels).encode()
-        slot = self._free_slot() if len(encoded) <= _MAX_LABELS_BYTES else None
+        slot = self._free_slot() if len(encoded) <= _MAX_LABELS_BYTES and self._has_room(labels) else None
         if slot is None:
             return self._slots[self.shared.fallback(labels)]
         self._slots[labels] = slot
+        self._groups[labels[0]] += 1
         self.shared.write(self._index, slot, encoded)
         return slot
+
+    def _has_room(self, labels: Labels) -> bool:
+        left = self.shared.series - len(self._slots)
+        return labels in self.shared.reserved or self._groups[labels[0]] < left
 
     def _free_slot(self) -> int | None:
         if self._free:

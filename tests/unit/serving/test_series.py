@@ -30,6 +30,24 @@ def test_series_of_what_is_deleted_end_and_leave_their_room() -> None:
     assert series.totals() == {OTHER: 0}
 
 
+def test_no_group_takes_the_room_of_all_others() -> None:
+    """The owner of an API decides how many rules it has, and callers cause a series for each reason of a refusal."""
+    series = shared(series=17)
+    row = series.row()
+    for number in range(20):
+        row.add(("payroll", f"rule-{number}"))
+    row.add(("bank", "read"))
+    row = series.row()  # of the process that replaces an exited one
+    row.add(("payroll", "rule-99"))
+    row.add(("leave", "read"))
+    totals = series.totals()
+    assert totals[OTHER] == 13
+    assert totals["bank", "read"] == totals["leave", "read"] == 1
+    row.keep(lambda labels: labels[0] != "payroll")
+    row.add(("payroll", "rule-99"))
+    assert series.totals()["payroll", "rule-99"] == 1
+
+
 def test_series_without_room_are_counted_together() -> None:
     series = shared(series=2)
     row = series.row()
