@@ -187,7 +187,7 @@ def replay_memory(
     if text == "memory" and workers > 1:
         raise Rejected(
             "BadReplay",
-            f"each of {workers} workers would have its own memory of used assertions: share one memory "
+            f"each of {workers} workers would have its own memory of used assertions and proofs: share one "
             "with --replay redis://host:6379/0, or accept with --replay per-process that each worker accepts one once",
         )
     from scopewright.serving.replay import LOCAL_CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay

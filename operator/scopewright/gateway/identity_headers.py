@@ -89,5 +89,9 @@ def _encoded(text: str) -> bytes:
 
 def _check_name(name: str) -> None:
     """No underscore: servers with CGI variables read `X_Auth` and `X-Auth` as the same header."""
-    if not _NAME.fullmatch(name) or name.lower() in _RESERVED:
+    if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be the name of an identity header: use letters, digits and hyphens")
+    if name.lower() in _RESERVED:
+        raise ValueError(
+            f"{name!r} cannot be the name of an identity header, because HTTP or OAuth uses it: use another"
+        )

@@ -60,6 +60,10 @@ class RequestHandler:
         self._monotonic = monotonic
         self._decider = Decider()
         self._documents = MetadataDocuments()
+        self._not_found = not_found(
+            "This is a Scopewright gateway; proxies ask it at /auth/<profile>/<hostname>, and the enabled profiles are "
+            + ", ".join(profiles)
+        )
 
     def use(self, table: ApiTable | None, documents: MetadataDocuments) -> None:
         """Replace the APIs. None: every decision is unavailable."""
@@ -71,7 +75,7 @@ class RequestHandler:
         """The answer if no I/O is needed, else an awaitable."""
         route = auth_route(http.target, self._profiles)
         if route is None:
-            return self._documents.answer(http) or not_found()
+            return self._documents.answer(http) or self._not_found
         started = self._monotonic()
         if self._tracing is not None:
             return self._traced(http, route, started, spans.begin(self._tracing, http, route.profile.name))
@@ -135,7 +139,7 @@ class Gateway:
     def observe(self, http: HttpRequest) -> Answer:
         """Answers for operators of the gateway, on a listener of its own: `/metrics` and health."""
         if http.path not in (HEALTHZ, READYZ, METRICS):
-            return not_found()
+            return not_found(f"This listener of a Scopewright gateway serves {METRICS}, {HEALTHZ} and {READYZ}")
         if http.method not in ("GET", "HEAD"):
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, ((b"allow", b"GET, HEAD"),), b"")
         if http.path == METRICS:
@@ -143,11 +147,5 @@ class Gateway:
         return self.readiness.answer() if http.path == READYZ else json_answer(HTTPStatus.OK, {"status": "ok"})
 
 
-def not_found() -> Answer:
-    return json_answer(
-        HTTPStatus.NOT_FOUND,
-        {
-            "error": "not_found",
-            "error_description": "This is a Scopewright gateway; proxies ask it at /auth/<profile>/<hostname>",
-        },
-    )
+def not_found(description: str) -> Answer:
+    return json_answer(HTTPStatus.NOT_FOUND, {"error": "not_found", "error_description": description})

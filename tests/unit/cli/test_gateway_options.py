@@ -32,7 +32,7 @@ def test_identity_headers_have_other_names() -> None:
         (["subject"], "has no `=`; pass it such as subject=X-Auth-Subject"),
         (["user=X-User"], "use one of subject, client, scope, roles, token-id"),
         (["subject=X_User"], "use letters, digits and hyphens"),
-        (["subject=Authorization"], "cannot be the name of an identity header"),
+        (["subject=Authorization"], "because HTTP or OAuth uses it: use another"),
         (["subject=X-A", "client=x-a"], "give each value a name of its own"),
         (["subject=X-Auth-Client"], "give each value a name of its own"),
         (["subject=X-A", "subject=X-B"], "pass each value once"),

@@ -35,7 +35,9 @@ async def test_everything_else_is_not_found(path: str) -> None:
     gateway = RecordsGateway(profiles={"nginx": PROFILES["nginx"]})
     gateway.put(server("other", audience="https://other.example"))
     async with gateway.running():
-        assert await gateway.status(get(path)) == 404
+        answer = await gateway.ask(get(path))
+        assert answer.status == 404
+        assert b"/auth/<profile>/<hostname>, and the enabled profiles are nginx" in answer.body
 
 
 async def test_metadata_of_an_api_is_public_at_its_hostname_whatever_its_rules_are() -> None:
