@@ -149,7 +149,9 @@ def test_document_that_is_not_rules_is_refused_with_advice(document: Any, words:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "cannot be used"),
+        (b"", "write it with `scopewright export rules DIR`"),
+        (b"kind: ResourceServer", "write it with `scopewright export rules DIR`"),
+        (b'{"rules": [{"name": "read", "path": ["/"]}]}', "rule read has an unknown member 'path'"),
         (b"[]", "not a JSON object"),
         (b'{"rules": [], "rules": []}', "a name occurs twice"),
         (b'{"rules": [{"name": "a"', "cannot be used"),
@@ -166,7 +168,7 @@ def test_file_that_is_not_rules_is_refused_with_its_name(tmp_path: Path, content
 
 
 def test_file_that_does_not_exist_is_refused_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rules file .*absent\.json cannot be used: .*No such file"):
+    with pytest.raises(ValueError, match=r"rules file .*absent\.json cannot be used: No such file .*export rules DIR"):
         Rules.load(str(tmp_path / "absent.json"))
 
 

@@ -28,6 +28,7 @@ MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 """Headers by which some frameworks take another method than that of the request. A request with one is refused."""
 
+_EXPORT: Final = "write it with `scopewright export rules DIR`"
 _METHOD: Final = re.compile(r"[A-Z]{1,32}")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -67,7 +68,7 @@ class Rule:
     @classmethod
     def parse(cls, document: object) -> Self:
         """A rule in the form of the manifest. Raises `RulesInvalid`, also for an unknown member."""
-        members = _members("a rule", "", document, _RULE_MEMBERS)
+        members = _members(_shown_rule(document), "", document, _RULE_MEMBERS)
         name = members.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise RulesInvalid("InvalidRule", "", "every rule needs a name: lower-case letters, digits and hyphens")
@@ -176,8 +177,13 @@ class Rules:
             with Path(file).open("rb") as opened:
                 data = opened.read(MAX_FILE_BYTES)
             return cls.parse(json_object(data))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"rules file {os.fspath(file)} cannot be used: {error}") from error
+        except RulesInvalid as error:
+            why = str(error)
+        except OSError as error:
+            why = f"{error.strerror}: {_EXPORT}"
+        except ValueError as error:
+            why = f"it is not the JSON of rules ({error}): {_EXPORT}"
+        raise ValueError(f"rules file {os.fspath(file) or repr('')} cannot be used: {why}")
 
     def document(self) -> dict[str, Any]:
         """The JSON that `parse` reads."""
@@ -274,6 +280,11 @@ def _require_no_public_cover(by_pattern: Mapping[PathPattern, Sequence[Rule]]) -
                         "for the same method: narrow its paths or its methods"
                     )
                     raise RulesInvalid("PublicCoversProtected", rule.name, message)
+
+
+def _shown_rule(document: object) -> str:
+    name = document.get("name") if isinstance(document, Mapping) else None
+    return f"rule {name}" if isinstance(name, str) and _NAME.fullmatch(name) else "a rule"
 
 
 def _members(what: str, rule: str, document: object, known: frozenset[str]) -> Mapping[str, Any]:
