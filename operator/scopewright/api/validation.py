@@ -219,9 +219,12 @@ def _duplicate_items(schema: Schema, value: Any, path: Path) -> Iterator[Violati
         keys = schema.get("x-kubernetes-list-map-keys")
         seen = set()
         for index, item in enumerate(value):
-            identity = json.dumps([item.get(key) for key in keys] if keys and isinstance(item, dict) else item)
+            named = {key: item.get(key) for key in keys} if keys and isinstance(item, dict) else {}
+            identity = json.dumps(list(named.values()) if named else item)
             if identity in seen:
-                yield Violation((*path, index), "is a duplicate of an earlier item; remove one of the two")
+                same = " and ".join(named)
+                what = f"has the {same} of an earlier item; change it" if named else "is a duplicate of an earlier item"
+                yield Violation((*path, index), f"{what}{' or' if named else ';'} remove one of the two")
             seen.add(identity)
     for child, item, where in _children(schema, value, path):
         yield from _duplicate_items(child, item, where)

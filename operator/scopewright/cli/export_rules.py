@@ -78,7 +78,11 @@ def _write(exported: Mapping[Ref, Rules], output_dir: Path | None) -> None:
         for ref, text in texts.items():
             (output_dir / f"{ref.namespace}.{ref.name}.json").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise Rejected("CannotWrite", f"{output_dir} cannot be written: {error.strerror}") from None
+        where = error.filename or output_dir
+        message = (
+            f"{where} cannot be written ({error.strerror}): pass a directory that you may write to as --output-dir"
+        )
+        raise Rejected("CannotWrite", message) from None
 
 
 def _failed(code: int, *lines: str) -> int:

@@ -72,6 +72,13 @@ def test_spec_may_be_omitted(kind: str) -> None:
     assert validate({**given, "spec": None}) == []
 
 
+def test_items_of_one_name_are_refused_by_that_name() -> None:
+    server = manifest("ResourceServer")
+    server["spec"] = {"scopes": [{"name": "read"}, {"name": "read", "description": "other"}]}
+    expected = "spec.scopes[1]: has the name of an earlier item; change it or remove one of the two"
+    assert expected in map(str, validate(server))
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -138,4 +138,4 @@ def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: 
     declare(tmp_path, "payroll", READ)
     (tmp_path / "file").write_text("")
     assert export_rules(str(tmp_path), None, tmp_path / "file") == NOT_EXPORTED
-    assert f"{tmp_path / 'file'} cannot be written" in capsys.readouterr().err
+    assert f"{tmp_path / 'file'} cannot be written (File exists): pass a directory" in capsys.readouterr().err
