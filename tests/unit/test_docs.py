@@ -1,9 +1,10 @@
 """The documents: links, what they cite, the navigation of the site, and what is generated from code."""
 
 import re
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+import yaml
 
 from scopewright.core.session_stores import NOT_SHARED
 from scopewright.issuer.protocol.errors import ErrorCode
@@ -101,6 +102,29 @@ def test_site_loads_nothing_from_other_hosts() -> None:
     assert not loads(
         '<a href="https://x">x</a> <img src="x.png"> url(data:image/svg+xml;…) <svg xmlns="http://www.w3.org">'
     )
+
+
+def test_each_package_and_each_directory_of_tests_is_described() -> None:
+    layout = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layout")[2].partition("## Conventions")[0]
+    packages = {file.parent.name for file in (ROOT / "operator/scopewright").glob("*/__init__.py")}
+    suites = {f"tests/{file.relative_to(ROOT / 'tests').parts[0]}" for file in (ROOT / "tests").glob("*/**/test_*.py")}
+    assert sorted(name for name in packages | suites if f"`{name}`" not in layout) == []
+
+
+def test_fields_in_the_notes_of_the_chart_exist() -> None:
+    crds = [yaml.safe_load(file.read_text()) for file in (ROOT / "crds").glob("*.yaml")]
+    specs = [crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] for crd in crds]
+    named = set(re.findall(r"\bspec\.[\w.]*\w", (ROOT / "charts/scopewright/templates/NOTES.txt").read_text()))
+    assert "spec.http" in named
+    assert sorted(field for field in named if not any(_has(spec, field.split(".")[1:]) for spec in specs)) == []
+
+
+def _has(schema: dict[str, Any], path: list[str]) -> bool:
+    for name in path:
+        if name not in schema.get("properties", {}):
+            return False
+        schema = schema["properties"][name]
+    return True
 
 
 def test_readme_is_short() -> None:
