@@ -30,8 +30,8 @@ class DevGateway:
     async def run(
         self, store: Reader, config: Config, ready: Awaitable[object], stop: asyncio.Event, console: Console
     ) -> None:
-        """Serve until `stop` is set, and announce the gateway when it is ready. Until then, and until
-        the issuer is (`ready`), connections wait in the queue of the listener.
+        """Serve until `stop` is set. `ready` is done when the issuer is ready. Connections wait in the queue of the
+        listener until the gateway is ready too, and announced.
         """
 
         def announce() -> None:

@@ -60,7 +60,7 @@ def _chosen(
     if name is not None:
         chosen = {ref: server for ref, server in servers.items() if f"{ref.namespace}/{ref.name}" == name}
         if not chosen:
-            raise Rejected("NoRules", f"--resource-server {name} is none of those with rules: {', '.join(names)}")
+            raise Rejected("NoRules", f"--resource-server {name} has no rules: pass one of {', '.join(names)}")
         return chosen
     if len(servers) > 1 and not several:
         message = "several ResourceServers have rules: pass one of these as --resource-server, or pass --output-dir:"

@@ -49,9 +49,9 @@ def check_hostname(location: HttpLocation, namespace: str, config: Config) -> No
 def check_hostname_claim(location: HttpLocation, key: str, claims: HostnameClaims, config: Config) -> None:
     """Raise `Rejected` if another ResourceServer than `key` (`<namespace>/<name>`) has claimed it.
 
-    So it is if another namespace has claimed a path around this one, or one below it that `key` would get now, unless
-    the platform assigns that path in particular: gateways decide by the rules of the longest base path, and one team
-    would decide about requests to the service of the other. Case has no meaning here.
+    A path around it that another namespace has claimed counts too, and for a new claim also a path below it, unless the
+    platform assigns the inner path in particular: gateways decide by the rules of the longest base path, and so one
+    team would decide about requests to the service of the other. Paths are compared without case.
     """
     of_host = claims.get(location.hostname, {})
     if of_host.get(location, key) != key:
@@ -109,10 +109,10 @@ def _assignments(hostname: str, config: Config) -> Iterator[_Assignment]:
     for prefix in config.audiences:
         parts = _https(prefix.prefix)
         if parts and parts.hostname == hostname:
-            yield _Assignment(_segments(parts.path), exact, prefix.namespaces)
+            yield _Assignment(HttpLocation(hostname, parts.path).segments, exact, prefix.namespaces)
     for entry in config.gateway.hostnames:
         if entry.hostname == hostname:
-            yield _Assignment(_segments(entry.path_prefix), exact, entry.namespaces)
+            yield _Assignment(HttpLocation(hostname, entry.path_prefix).segments, exact, entry.namespaces)
         elif entry.suffix and (namespace := namespace_in(hostname, entry.suffix)):
             yield _Assignment((), len(entry.suffix), (namespace,))
     if config.gateway.allows_any_hostname:
@@ -127,10 +127,6 @@ def _https(prefix: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if parts.scheme == "https" and port in (None, _HTTPS) else None
-
-
-def _segments(path: str) -> tuple[str, ...]:
-    return tuple(segment for segment in path.split("/") if segment)
 
 
 def _not_assigned(location: HttpLocation, namespace: str, config: Config) -> str:

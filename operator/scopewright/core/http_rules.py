@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from scopewright.api import ResourceServer
 from scopewright.api.http_rules import HttpRequestRule, is_hostname
-from scopewright.core.records.resource_server import HttpAccess, HttpRule
+from scopewright.core.records.resource_server import HttpAccess, HttpLocation, HttpRule
 from scopewright.verifier.issuer_url import check_issuer_url
 from scopewright.verifier.rules import Rules, RulesInvalid
 
@@ -20,10 +20,10 @@ def http_access(server: ResourceServer) -> HttpAccess:
     spec = server.spec.http
     if spec is None:
         return HttpAccess()
-    hostname, base_path = _place(server.effective_audience)
+    default = _location(server.effective_audience)
     return HttpAccess(
-        hostnames=tuple(spec.hostnames) if spec.hostnames else (hostname,) if is_hostname(hostname) else (),
-        base_path=base_path if spec.base_path is None else spec.base_path,
+        hostnames=tuple(spec.hostnames or filter(is_hostname, [default.hostname])),
+        base_path=default.base_path if spec.base_path is None else spec.base_path,
         case_sensitive=spec.case_sensitive,
         rules=tuple(_rule(rule) for rule in spec.rules),
     )
@@ -98,7 +98,7 @@ def audience_is_its_url(http: HttpAccess, audience: str) -> bool:
         check_issuer_url(audience)
     except ValueError:
         return False
-    return _place(audience)[0] in http.hostnames
+    return _location(audience).hostname in http.hostnames
 
 
 def _rule(rule: HttpRequestRule) -> HttpRule:
@@ -113,7 +113,7 @@ def _rule(rule: HttpRequestRule) -> HttpRule:
     )
 
 
-def _place(audience: str) -> tuple[str, str]:
-    """Host and path of the audience: empty and `/` unless it is a web URL."""
+def _location(audience: str) -> HttpLocation:
+    """Host and path of the audience; without hostname unless it is a web URL."""
     parts = urlsplit(audience)
-    return (parts.hostname or "", parts.path or "/") if parts.scheme in _WEB else ("", "/")
+    return HttpLocation(parts.hostname or "", parts.path or "/") if parts.scheme in _WEB else HttpLocation("", "/")

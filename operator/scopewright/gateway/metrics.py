@@ -42,7 +42,7 @@ _SUPPRESSED: Final = CounterColumns(
     (),
     ((),),
 )
-_RECORDS: Final = GaugeColumns(
+_APIS: Final = GaugeColumns(
     _SUPPRESSED.end,
     "scopewright_gateway_apis",
     "APIs with hostnames, by whether their rules are in force or cannot be read; all requests to the latter are "
@@ -50,7 +50,7 @@ _RECORDS: Final = GaugeColumns(
     ("state",),
     ("in_force", "unreadable"),
 )
-_READY: Final = _RECORDS.end
+_READY: Final = _APIS.end
 _ACTIVITY: Final = _READY + 1
 _CONTACT: Final = _ACTIVITY + 1
 _KEYS: Final = _CONTACT + 1
@@ -145,8 +145,8 @@ class GatewayMetrics(Collector):
         cells = self._cells
         cells[_READY] = sources.ready()
         in_force, unreadable = sources.apis()
-        _RECORDS.set(cells, in_force, "in_force")
-        _RECORDS.set(cells, unreadable, "unreadable")
+        _APIS.set(cells, in_force, "in_force")
+        _APIS.set(cells, unreadable, "unreadable")
         cells[_ACTIVITY] = sources.last_activity() or cells[_ACTIVITY]
         cells[_CONTACT] = sources.last_contact() or 0
         cells[_KEYS] = sources.keys_received_at() or 0
@@ -173,13 +173,13 @@ class GatewayMetrics(Collector):
         yield decisions
         yield _SECONDS.family(totals)
         yield _SUPPRESSED.family(totals)
-        yield from self._records()
+        yield from self._of_this_worker()
         yield from self.connections.collect()
         yield from self._processes()
 
-    def _records(self) -> Iterator[Metric]:
-        """Of this worker: each has all records."""
-        yield _RECORDS.family(self._cells.tolist())
+    def _of_this_worker(self) -> Iterator[Metric]:
+        """Each worker has all APIs. The issuer answers each of them at other times."""
+        yield _APIS.family(self._cells.tolist())
         for column, name, meaning in (
             (_KEYS, "keys", "When the issuer last sent its keys or confirmed them: the earliest of all workers."),
             (

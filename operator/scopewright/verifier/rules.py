@@ -276,7 +276,7 @@ def _require_no_public_cover(by_pattern: Mapping[PathPattern, Sequence[Rule]]) -
             for covering in patterns[rule]:
                 if covered := next((each for each in patterns[other] if covering.covers(each)), None):
                     message = (
-                        f"rule {rule.name} opens {covering} to everybody, which covers {covered} of rule {other.name} "
+                        f"rule {rule.name} opens {covering} to anyone, which covers {covered} of rule {other.name} "
                         "for the same method: narrow its paths or its methods"
                     )
                     raise RulesInvalid("PublicCoversProtected", rule.name, message)

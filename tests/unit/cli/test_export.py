@@ -83,7 +83,7 @@ def test_an_unknown_resource_server_is_an_error_with_those_that_have_rules(
 ) -> None:
     declare(tmp_path, "payroll", READ)
     assert export_rules(str(tmp_path), name, None) == NOT_EXPORTED
-    assert f"{name} is none of those with rules: default/payroll" in capsys.readouterr().err
+    assert f"{name} has no rules: pass one of default/payroll" in capsys.readouterr().err
 
 
 def test_a_directory_without_rules_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
