@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import gateway, reconcile, rotation, startup, takeover, tokens, users, verify
+from bench import gateway, gateway_latency, reconcile, rotation, startup, takeover, tokens, users, verify
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.figures_file import write_figures
 from bench.machine import facts
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     b.name: b
     for b in (
         gateway.BENCHMARK,
+        gateway_latency.BENCHMARK,
         reconcile.BENCHMARK,
         rotation.BENCHMARK,
         startup.BENCHMARK,
@@ -54,7 +55,7 @@ def _run(benchmark: Benchmark, options: argparse.Namespace, display: ProgressDis
 
 
 def _options() -> argparse.Namespace:
-    about = "\n".join(f"  {b.name:<12} {b.about}" for b in BENCHMARKS.values())
+    about = "\n".join(f"  {b.name:<15} {b.about}" for b in BENCHMARKS.values())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=f"Run benchmarks. Default: all of them.\n{about}",

@@ -35,9 +35,10 @@ def _kubectl(cluster: Cluster, *arguments: str) -> None:
 
 
 @contextmanager
-def log_directory(kept: Path | None) -> Iterator[Path]:
-    """The given directory, created if necessary, or a temporary one."""
+def log_directory(kept: Path | None, name: str = "") -> Iterator[Path]:
+    """The given directory, or `name` below it, created if necessary; or a temporary one."""
     if kept:
+        kept = kept / name
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.resolve()
     else:

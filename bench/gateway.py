@@ -41,7 +41,7 @@ def add_options(options: argparse._ArgumentGroup) -> None:
 
 def run(options: argparse.Namespace, display: ProgressDisplay) -> Figures:
     wrk.check()
-    with log_directory(options.logs) as folder:
+    with log_directory(options.logs, "gateway") as folder:
         issuer = GatewayIssuer(folder)
         measurement = _Measurement(options, display, folder, issuer)
         try:
@@ -80,7 +80,7 @@ class _Measurement:
         with self._display.step("waiting until the servers are ready"):
             await self._issuer.server.wait_until_ready()
             self._servers = [
-                start_gateway(self._issuer, options.gateway_workers, self._folder),
+                start_gateway(self._issuer.state, options.gateway_workers, self._folder),
                 start_nginx_204(options.gateway_workers, self._folder),
             ]
             if not options.no_oauth2_proxy:

@@ -1,4 +1,4 @@
-"""The servers of `gateway`: the gateway, oauth2-proxy, and nginx that allows every request."""
+"""The servers that decide: the gateway, oauth2-proxy and nginx that allows every request; and a service."""
 
 import asyncio
 import sys
@@ -8,12 +8,13 @@ from typing import Final
 
 from bench import wrk
 from bench.benchmark import BenchmarkError
-from bench.gateway_setup import AUDIENCE, HOSTNAME, PATH, ROOT, GatewayIssuer
+from bench.gateway_setup import AUDIENCE, PATH, ROOT, GatewayIssuer
 from bench.machine import peak_mb
 from bench.server import START_TIMEOUT_SECONDS, Server
 from bench.timeouts import time_limit
 from tests.controlplane.processes import Child
 from tests.debian import program
+from tests.gateway.proxies import HOST
 from tests.interop.users.programs import oauth2_proxy
 from tests.ports import free_port
 
@@ -26,16 +27,18 @@ _HEADERS: Final = (
     "X-Request-Id: 7c1f5c1a-5e0e-4f5c-9a55-0f7b6d3c9f11\r\n"
 )
 """Headers that a proxy passes on with a request for a decision, beside those of the profile."""
+_BODY: Final = '{"employee": 7, "street": "Lindenallee 12", "city": "Wien"}'
 _NGINX: Final = """\
 worker_processes {workers};
 daemon off;
-pid {folder}/nginx.pid;
+pid {folder}/{name}.pid;
 error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
-  server {{ listen 127.0.0.1:{port}; location / {{ return 204; }} }}
+  default_type application/json;
+  server {{ listen 127.0.0.1:{port}; {locations} }}
 }}
 """
 
@@ -84,13 +87,13 @@ class DecisionServer(Server):
         return max(peak_mb(pid) for pid in self.workers)
 
 
-def start_gateway(issuer: GatewayIssuer, workers: int, folder: Path) -> DecisionServer:
+def start_gateway(state: Path, workers: int, folder: Path) -> DecisionServer:
     """Start `scopewright gateway` on the state that `scopewright dev` has written."""
     port, log = free_port(), folder / "gateway.log"
-    command = [sys.executable, "-m", "scopewright.cli", "gateway", f"--source={issuer.state}", "--profile=nginx"]
+    command = [sys.executable, "-m", "scopewright.cli", "gateway", f"--source={state}", "--profile=nginx"]
     command += ["--profile=envoy", f"--listen=127.0.0.1:{port}", f"--workers={workers}", "--replay=per-process"]
     child = Child(command, log=log, cwd=ROOT)
-    return DecisionServer("gateway", "scopewright gateway", port, child, log, f"/auth/nginx/{HOSTNAME}")
+    return DecisionServer("gateway", "scopewright gateway", port, child, log, f"/auth/nginx/{HOST}")
 
 
 def start_oauth2_proxy(issuer: GatewayIssuer, workers: int, folder: Path) -> DecisionServer:
@@ -112,7 +115,7 @@ def start_oauth2_proxy(issuer: GatewayIssuer, workers: int, folder: Path) -> Dec
         "--client-secret=unused",
         "--cookie-secret=0123456789abcdef0123456789abcdef",
         "--email-domain=*",
-        "--upstream=static://202",
+        "--upstream=static://200",
         "--request-logging=false",
         "--auth-logging=false",
         f"--http-address=127.0.0.1:{port}",
@@ -123,12 +126,26 @@ def start_oauth2_proxy(issuer: GatewayIssuer, workers: int, folder: Path) -> Dec
 
 
 def start_nginx_204(workers: int, folder: Path) -> DecisionServer:
-    """Start nginx that answers every request with 204: what an `auth_request` costs without a decision."""
-    port, log = free_port(), folder / "nginx-204.log"
-    configuration = folder / "nginx-204.conf"
-    configuration.write_text(_NGINX.format(workers=workers, folder=folder, port=port))
+    """Start nginx that answers every request with 204: what an `auth_request` costs without a decision.
+
+    Below /200 it answers 200: Envoy takes no other status for a permission.
+    """
+    locations = "location / { return 204; } location /200 { return 200; }"
+    return _start_nginx("nginx-204", "nginx, return 204", workers, folder, locations)
+
+
+def start_service(folder: Path) -> DecisionServer:
+    """Start nginx that answers every request with a small document: the service behind a proxy."""
+    return _start_nginx("service", "service", 1, folder, f"location / {{ return 200 '{_BODY}'; }}")
+
+
+def _start_nginx(name: str, about: str, workers: int, folder: Path, locations: str) -> DecisionServer:
+    port, log = free_port(), folder / f"{name}.log"
+    configuration = folder / f"{name}.conf"
+    text = _NGINX.format(name=name, workers=workers, folder=folder, port=port, locations=locations)
+    configuration.write_text(text)
     command = [program("nginx", "/usr/sbin/nginx", package="nginx-light"), "-c", str(configuration)]
-    return DecisionServer("nginx-204", "nginx, return 204", port, Child(command, log=log, cwd=folder), log)
+    return DecisionServer(name, about, port, Child(command, log=log, cwd=folder), log)
 
 
 def require_different(tokens: list[str]) -> list[str]:

@@ -1,10 +1,11 @@
-"""The API, its client and its tokens for `gateway`: one ResourceServer with rules, declared to `scopewright dev`."""
+"""The API, its client and its tokens for the benchmarks of the gateway, declared to `scopewright dev`."""
 
 import asyncio
 import base64
 import http.client
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -12,31 +13,58 @@ from urllib.parse import quote
 from bench.benchmark import BenchmarkError
 from bench.server import Server
 from tests.controlplane.processes import Child
+from tests.gateway.proxies import HOST
 from tests.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-HOSTNAME: Final = "directory.staff.svc"
-AUDIENCE: Final = f"https://{HOSTNAME}"
-PATH: Final = "/people/7/address"
-_MANIFESTS: Final = """\
+AUDIENCE: Final = f"https://{HOST}"
+PATH: Final = "/salaries/7/address"
+API: Final = """\
 apiVersion: scopewright.dev/v1alpha1
 kind: ResourceServer
-metadata: {name: directory, namespace: staff}
+metadata: {name: payroll, namespace: payroll}
 spec:
-  scopes: [{name: directory.read}, {name: directory.write}]
+  audience: https://payroll.hr.example
+  scopes: [{name: payroll.read}, {name: payroll.write}]
   tokens: {lifetime: 1h}
   http:
     rules:
       - {name: health, paths: [/healthz], authentication: None}
-      - {name: read, methods: [GET], paths: ["/people/**"], scopes: [directory.read]}
-      - {name: write, methods: [PUT, PATCH], paths: ["/people/*"], scopes: [directory.write]}
----
+      - {name: read, methods: [GET], paths: ["/salaries/**"], scopes: [payroll.read]}
+      - {name: write, methods: [PUT, PATCH], paths: ["/salaries/*"], scopes: [payroll.write]}
+"""
+"""Of the hostname of examples/gateway."""
+AUDIENCES: Final = """\
+audiences:
+  - {prefix: "https://payroll.hr.example", namespaces: [payroll]}
+"""
+"""The configuration file. `API` needs it."""
+
+
+def oauth_client(name: str) -> str:
+    """The manifest of a client that may read."""
+    return f"""\
 apiVersion: scopewright.dev/v1alpha1
 kind: OAuthClient
-metadata: {name: caller, namespace: staff}
+metadata: {{name: {name}, namespace: payroll}}
 spec:
-  access: [{resourceServer: directory, scopes: [directory.read]}]
+  access: [{{resourceServer: payroll, scopes: [payroll.read]}}]
 """
+
+
+def start_dev(folder: Path, manifests: Mapping[str, str], config: str, *options: str) -> Server:
+    """Start `scopewright dev` with its state in the folder `state`. `manifests` is YAML by file name."""
+    directory = folder / "manifests"
+    if directory.exists():
+        raise BenchmarkError(f"{folder} has the files of an earlier run; choose another directory for --logs")
+    directory.mkdir()
+    for name, text in manifests.items():
+        (directory / name).write_text(text)
+    (folder / "config.yaml").write_text(config)
+    port, log = free_port(), folder / "dev.log"
+    command = [sys.executable, "-m", "scopewright.cli", "dev", str(directory), f"--state={folder / 'state'}"]
+    command += [f"--config={folder / 'config.yaml'}", f"--listen=127.0.0.1:{port}", *options]
+    return Server("dev", "issuer", port, Child(command, log=log, cwd=ROOT), log)
 
 
 class GatewayIssuer:
@@ -45,14 +73,8 @@ class GatewayIssuer:
     """
 
     def __init__(self, folder: Path) -> None:
-        manifests = folder / "manifests"
-        manifests.mkdir()
-        (manifests / "directory.yaml").write_text(_MANIFESTS)
         self.state = folder / "state"
-        port, log = free_port(), folder / "dev.log"
-        command = [sys.executable, "-m", "scopewright.cli", "dev", str(manifests), f"--state={self.state}"]
-        command.append(f"--listen=127.0.0.1:{port}")
-        self.server = Server("dev", "issuer", port, Child(command, log=log, cwd=ROOT), log)
+        self.server = start_dev(folder, {"payroll.yaml": API, "caller.yaml": oauth_client("caller")}, AUDIENCES)
 
     @property
     def url(self) -> str:
@@ -63,7 +85,7 @@ class GatewayIssuer:
         return await asyncio.to_thread(self._tokens, count)
 
     def _tokens(self, count: int) -> list[str]:
-        entries = self.state / "secrets" / "staff" / "caller-oauth"
+        entries = self.state / "secrets" / "payroll" / "caller-oauth"
         user, password = ((entries / name).read_text() for name in ("client_id", "client_secret"))
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}

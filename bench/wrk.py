@@ -74,11 +74,13 @@ def write_requests(file: Path, requests: Sequence[bytes]) -> None:
     file.write_bytes(b"".join(b"%d\n%b" % (len(request), request) for request in shuffled))
 
 
-async def run_load(port: int, requests: Path, seconds: float, *, once: bool = False) -> LoadResult:
+async def run_load(
+    port: int, requests: Path, seconds: float, *, once: bool = False, connections: int = CONNECTIONS
+) -> LoadResult:
     """BenchmarkError if a response is not 2xx. With `once` it stops before a request is sent again."""
     script = requests.with_suffix(".lua")
     script.write_text(_SCRIPT)
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "-s", str(script)]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s", "-s", str(script)]
     command += [f"http://127.0.0.1:{port}", str(requests), *([str(_REMAINING_AT_STOP)] if once else [])]
     wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:

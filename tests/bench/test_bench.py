@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.__main__ import BENCHMARKS
 from tests.cluster.waiting import until
 from tests.debian import program
 
@@ -114,10 +115,8 @@ def test_an_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert (
-        "unknown benchmark reconcil; choose from: reconcile, rotation, startup, takeover, tokens, users, verify"
-        in errors
-    )
+    assert f"unknown benchmark reconcil; choose from: {', '.join(BENCHMARKS)}" in errors
+    assert "gateway, gateway-latency, reconcile" in errors
 
 
 def test_rotation_counts_failures_and_finds_none(tmp_path: Path) -> None:
@@ -192,6 +191,23 @@ def test_assertions_and_introspection_get_successful_answers_only(tmp_path: Path
         counted = [line for line in lines if json.loads(line)["result"] == result]
         assert len(counted) >= figures["cases"][case]["per_second"] > 0
         assert {json.loads(line)["result"] for line in lines} <= {result, "issued"}
+
+
+def test_gateway_latency_measures_each_way_beside_its_proxy_without_a_check(tmp_path: Path) -> None:
+    program("wrk", package="wrk")
+    ways = ("nginx-gateway", "envoy-gateway", "envoy-jwt")
+    few = ("--gateway-rounds", "1", "--gateway-seconds", "1", *(f"--way={way}" for way in ways))
+    running = _bench("gateway-latency", *few, "--out", str(tmp_path))
+    out, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    assert "nginx, auth_request to the gateway" in out
+    figures: dict[str, Any] = json.loads((tmp_path / "gateway-latency.json").read_text())
+    assert figures["ways"].keys() == {"nginx", "envoy", *ways}
+    for name, way in figures["ways"].items():
+        base = figures["ways"][name.partition("-")[0]]["latency"]
+        assert way["rate"]["per_second"] > 0
+        assert 0 < way["latency"]["p50_ms"] <= way["latency"]["p99_ms"]
+        assert way["latency"]["added_p50_ms"] == round(way["latency"]["p50_ms"] - base["p50_ms"], 3)
 
 
 def test_users_writes_its_figures(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ class ProxyKind:
     example: str
     profile: str
 
-    def command(self, configuration: Path) -> list[str]:
+    def command(self, configuration: Path, workers: int = 1) -> list[str]:
+        """`workers` counts for Envoy; nginx has it in its configuration."""
         if self.profile == "nginx":
             return [program("nginx", package="nginx-light"), "-e", "stderr", "-c", str(configuration)]
         if self.profile == "haproxy":
@@ -38,7 +39,7 @@ class ProxyKind:
             caddy = program("caddy", package="caddy")
             return [caddy, "run", "--adapter", "caddyfile", "--config", str(configuration)]
         envoy = str(Path(sys.executable).with_name("envoy"))
-        options = ["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"]
+        options = ["--concurrency", str(workers), "--log-level", "warning", "--use-dynamic-base-id"]
         return [envoy, "--config-path", str(configuration), *options]
 
 
@@ -64,17 +65,7 @@ class Proxy:
         """
         self.kind, self._folder = kind, folder
         self.port = free_port()
-        folder.mkdir()
-        example = EXAMPLES / kind.example
-        for file in example.parent.iterdir():
-            shutil.copy(file, folder)
-        self._configuration = folder / example.name
-        text = example.read_text()
-        assert replace[0] in text, f"the example has no {replace[0]!r}"
-        text = with_ports(text.replace(*replace), {**ports, "proxy": self.port})
-        if kind is NGINX:
-            text = _with_folder(text, folder)
-        self._configuration.write_text(text)
+        self._configuration = write_configuration(kind, folder, {**ports, "proxy": self.port}, replace)
 
     def __enter__(self) -> Self:
         self._log = self._folder / "log"
@@ -100,6 +91,22 @@ class Proxy:
         return self._log.read_text(errors="replace")
 
 
+def write_configuration(
+    kind: ProxyKind, folder: Path, ports: Mapping[str, int], replace: tuple[str, str] = ("", ""), workers: int = 1
+) -> Path:
+    """Write the example into a new folder, with other ports and another text; returns its file."""
+    folder.mkdir()
+    example = EXAMPLES / kind.example
+    for file in example.parent.iterdir():
+        shutil.copy(file, folder)
+    text = example.read_text()
+    assert replace[0] in text, f"the example has no {replace[0]!r}"
+    text = with_ports(text.replace(*replace), ports)
+    configuration = folder / example.name
+    configuration.write_text(_with_folder(text, folder, workers) if kind is NGINX else text)
+    return configuration
+
+
 def with_ports(text: str, ports: Mapping[str, int]) -> str:
     """An example with other ports. An example that lacks one of them is an error."""
     for name, port in ports.items():
@@ -108,11 +115,11 @@ def with_ports(text: str, ports: Mapping[str, int]) -> str:
     return re.sub(r"<(\d+)>", r"\1", text)
 
 
-def _with_folder(text: str, folder: Path) -> str:
+def _with_folder(text: str, folder: Path, workers: int) -> str:
     """nginx otherwise writes below /var, and runs as a daemon."""
     kept = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"    {each}_temp_path {folder}/{each};\n" for each in kept)
     user = "user root;\n" if os.geteuid() == 0 else ""
-    process = f"worker_processes 1;\n{user}daemon off;\npid {folder}/pid;\n"
+    process = f"worker_processes {workers};\n{user}daemon off;\npid {folder}/pid;\n"
     text = text.replace("worker_processes auto;", process)
     return text.replace("http {\n", f"http {{\n{paths}", 1)
