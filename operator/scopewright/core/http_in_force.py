@@ -46,7 +46,7 @@ def http_in_force(
     kept = _still_allowed(server, current, policy) if current else None
     if kept and not audience:
         kept = replace(kept, rules=(), refused=())
-    return kept, refusal
+    return kept, _with_consequence(refusal, kept) if refusal is not policy.beyond_limits else refusal
 
 
 def locations(http: HttpAccess) -> tuple[HttpLocation, ...]:
@@ -59,6 +59,17 @@ def unclaimed(http: HttpAccess | None, claims: HostnameClaims) -> tuple[HttpLoca
     """The hostnames that need a claim before they are in force."""
     needed = locations(http) if http else ()
     return tuple(location for location in needed if location not in claims.get(location.hostname, {}))
+
+
+def _with_consequence(refusal: Rejected | None, kept: HttpAccess | None) -> Rejected | None:
+    if refusal is None:
+        return None
+    consequence = (
+        "the last valid rules stay in force"
+        if kept and kept.hostnames and kept.rules
+        else "until then every request is refused"
+    )
+    return Rejected(refusal.reason, f"{refusal.message}; {consequence}")
 
 
 def _check(server: ResourceServer, wanted: HttpAccess, policy: HttpPolicy) -> None:
