@@ -54,7 +54,6 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
     "PublicCoversProtected": ("spec", "http", "rules"),
     "PublicNotAllowed": ("spec", "http", "rules"),
-    "PublicUnchecked": ("spec", "http", "rules"),
     "RedirectHostNotAllowed": ("spec", "login", "redirectURIs"),
     "ReservedScope": ("spec", "scopes"),
     "ResourceServerNotFound": ("spec", "resourceServer"),

@@ -13,7 +13,7 @@ from scopewright.core.config import Applications, AudiencePrefix, Config
 from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Rejected
 from scopewright.core.gateway_config import HostnameEntry
-from scopewright.core.http_rules import http_access, unauthenticated
+from scopewright.core.http_rules import http_access
 from scopewright.core.objects import Ref
 from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.core.records.resource_server import HttpAccess
@@ -62,7 +62,7 @@ def _hostnames(objects: Mapping[Ref, Raw]) -> Iterator[HostnameEntry]:
 
 
 def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
-    """Warnings for each value that the configuration may refuse."""
+    """Warnings for each value that the configuration may refuse. Paths that need no token are listed for anyone."""
     message = "only the configuration of the platform shows whether it is allowed: pass --config FILE"
     of = {
         "audiences": ("AudienceUnchecked", ("spec", "audience")),
@@ -70,7 +70,6 @@ def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
         "hosts": ("RedirectHostUnchecked", ("spec", "login", "redirectURIs")),
         "consent": ("ConsentUnchecked", ("spec", "login", "consent")),
         "hostnames": ("HostnameUnchecked", ("spec", "http", "hostnames")),
-        "public": ("PublicUnchecked", ("spec", "http", "rules")),
     }
     return tuple(
         Finding(ref, of[what][0], f"{value}: {message}", of[what][1]) for ref, what, value in _requested(objects)
@@ -82,9 +81,7 @@ def _requested(objects: Mapping[Ref, Raw]) -> Iterator[Requested]:
         if isinstance(obj, ResourceServer) and obj.spec.audience:
             yield ref, "audiences", obj.spec.audience
         if isinstance(obj, ResourceServer) and obj.spec.http:
-            http = http_access(obj)
-            yield from ((ref, "hostnames", hostname) for hostname in http.hostnames if obj.spec.http.hostnames)
-            yield from ((ref, "public", f"{open_path} needs no token") for open_path in unauthenticated(http))
+            yield from ((ref, "hostnames", hostname) for hostname in obj.spec.http.hostnames or ())
         named = obj.spec.authentication.service_account if isinstance(obj, OAuthClient) else None
         if named and named.cluster not in (None, LOCAL_CLUSTER):
             yield ref, "clusters", str(named.cluster)

@@ -165,8 +165,10 @@ def test_the_configuration_of_the_platform_refuses_hostnames_and_open_paths(
         ("reserved", "HostnameNotAllowed"),
     }
     assert plan_to_outputs(replace(request, config=None), NO_CLUSTER, START) == ACCEPTED
-    warned = {(w["name"], w["reason"]) for w in json.loads(capsys.readouterr().out)["warnings"]}
-    unchecked = {("open", "PublicUnchecked"), *((name, "HostnameUnchecked") for name in apis if name != "default")}
+    plan = json.loads(capsys.readouterr().out)
+    assert [entry["paths"] for entry in plan["unauthenticated"]["gained"]] == [["/v2/healthz"]], "which is not checked"
+    warned = {(w["name"], w["reason"]) for w in plan["warnings"]}
+    unchecked = {(name, "HostnameUnchecked") for name in apis if name != "default"}
     assert unchecked == {(name, reason) for name, reason in warned if reason.endswith("Unchecked")}
 
 
