@@ -226,6 +226,16 @@ def test_a_broken_manifest_is_reported_with_file_line_and_fix_and_others_are_ser
     dev.until(lambda: "every manifest is valid" in dev.printed())
 
 
+def test_a_method_that_a_more_specific_pattern_hides_is_printed_with_the_correction(dev: Dev) -> None:
+    dev.start()
+    assert "is refused" not in dev.printed()
+    read = '{name: read, methods: [GET], paths: ["/salaries/**"], authentication: Required}'
+    write = '{name: write, methods: [PUT], paths: ["/salaries/*"], authentication: Required}'
+    dev.write("payroll.yaml", PAYROLL.replace("spec:\n", f"spec:\n  http: {{rules: [{read}, {write}]}}\n", 1))
+    dev.until(lambda: "ResourceServer payroll/payroll-api: GET /salaries/* is refused" in dev.printed())
+    assert "add /salaries/* to the paths of rule read" in dev.printed()
+
+
 def test_a_deleted_secret_is_recreated_and_the_old_value_still_works(dev: Dev) -> None:
     dev.start()
     basic = (dev.secret("client_id"), dev.secret("client_secret"))

@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scopewright.api import OAuthClient
+from scopewright.api import OAuthClient, ResourceServer
 from scopewright.cli.dev_gateway import DevGateway
 from scopewright.cli.dev_logins import DevLogins
 from scopewright.cli.login_advice import line_of
@@ -18,7 +19,10 @@ from scopewright.controller.local_cluster import LocalCluster
 from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.access import acts_for_itself, requested_access
 from scopewright.core.config import Config, is_plain_http
+from scopewright.core.declared import ref_of
 from scopewright.core.failures import Rejected
+from scopewright.core.hidden_methods import hidden_methods
+from scopewright.core.http_rules import http_access
 from scopewright.core.providers.user_file import USERS_FILE
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
 from scopewright.issuer.users.developer_login import lists_users
@@ -166,7 +170,9 @@ async def _announce(issuer: Issuer, report: "Report") -> None:
 
 
 class Report:
-    """Prints the broken manifests, the granted scopes and how users log in, each only when it has changed."""
+    """Prints the broken manifests, methods that rules refuse by accident, the granted scopes and how users log in, each
+    only when it has changed.
+    """
 
     def __init__(self, embedded: LocalOperator, console: Console, logins: DevLogins) -> None:
         self._embedded = embedded
@@ -174,6 +180,7 @@ class Report:
         self.console = console
         self.first = asyncio.Event()
         self._problems: tuple[object, ...] = ()
+        self._hidden: list[str] = []
         self._rows: list[tuple[str, ...]] | None = None
 
     def settled(self) -> None:
@@ -183,6 +190,10 @@ class Report:
                 self.console.print(Text(f"{problem}", "red"), soft_wrap=True)
             if not problems:
                 self.console.print(Text("every manifest is valid", "green"))
+        if (hidden := _hidden_methods(self._embedded.cache.all(ResourceServer))) != self._hidden:
+            self._hidden = hidden
+            for line in hidden:
+                self.console.print(Text(line, "yellow"), soft_wrap=True)
         if (rows := self._access()) != self._rows:
             self._rows = rows
             self.console.print(_table(rows) if rows else Text("no OAuthClient is declared"))
@@ -213,6 +224,12 @@ class Report:
             if not client.spec.access:
                 rows.append((client.client_id, state, NOTHING, NOTHING, NOTHING))
         return rows
+
+
+def _hidden_methods(servers: Iterable[ResourceServer]) -> list[str]:
+    return sorted(
+        f"{ref_of(server)}: {hidden.message}" for server in servers for hidden in hidden_methods(http_access(server))
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> Table:

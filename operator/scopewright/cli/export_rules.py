@@ -8,6 +8,7 @@ from typing import Final
 from scopewright.api import ResourceServer
 from scopewright.cli.library_commands import write_output
 from scopewright.core.failures import Rejected
+from scopewright.core.hidden_methods import hidden_methods
 from scopewright.core.http_rules import check_rules, http_access
 from scopewright.core.objects import Ref
 from scopewright.plan.compare import ManifestSource
@@ -28,15 +29,22 @@ def export_rules(directory: str, resource_server: str | None, output_dir: Path |
         servers = _chosen(_with_rules(source), resource_server, directory, several=output_dir is not None)
         exported: dict[Ref, Rules] = {}
         problems: list[str] = []
+        warnings: list[str] = []
         for ref, server in servers.items():
             try:
                 # The platform's configuration, which decides about hostnames and open paths, does not matter here.
                 exported[ref] = check_rules(server, http_access(server))
             except RulesInvalid as error:
                 problems.append(f"{source.find(ref, rule_field(server, error.rule))}: {ref}: {error}")
+                continue
+            for hidden in hidden_methods(http_access(server)):
+                where = source.find(ref, rule_field(server, hidden.rule))
+                warnings.append(f"warning: {where}: {ref}: {hidden.message}")
         if problems:
             return _failed(INVALID, *problems)
         _write(exported, output_dir)
+        if warnings:
+            _complain(*warnings)
     except Rejected as error:
         return _failed(NOT_EXPORTED, *error.message.splitlines())
     return 0
@@ -86,5 +94,9 @@ def _write(exported: Mapping[Ref, Rules], output_dir: Path | None) -> None:
 
 
 def _failed(code: int, *lines: str) -> int:
-    sys.stderr.write("scopewright: " + "\n  ".join(map(clean, lines)) + "\n")
+    _complain(*lines)
     return code
+
+
+def _complain(*lines: str) -> None:
+    sys.stderr.write("scopewright: " + "\n  ".join(map(clean, lines)) + "\n")

@@ -8,6 +8,7 @@ from scopewright.api import Kind, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import ClientSelection, NamespaceSelector, UserGrantee
 from scopewright.core.client.login import ID_TOKEN_KEY_NOT_READY, LOGIN_ALLOWED, NO_PROVIDER
 from scopewright.core.grant_status import granted_names, users_of
+from scopewright.core.hidden_methods import hidden_methods
 from scopewright.core.http_rules import check_rules, http_access
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
@@ -115,6 +116,7 @@ def _of(ref: Ref, obj: Kind, snapshot: StateSnapshot) -> Iterator[Finding]:
         yield _finding(ref, "NotGranted", access.message)
     if isinstance(obj, ResourceServer):
         yield from _unreachable(ref, obj)
+        yield from _hidden_methods(ref, obj)
     if isinstance(obj, ScopeGrant):
         for index, to in enumerate(obj.spec.to):
             yield from _selection(ref, obj, ("spec", "to", index), to, "OAuthClient")
@@ -130,6 +132,12 @@ def _unreachable(ref: Ref, server: ResourceServer) -> Iterator[Finding]:
             "it, or correct its paths"
         )
         yield Finding(ref, "RuleUnreachable", message, rule_field(server, name))
+
+
+def _hidden_methods(ref: Ref, server: ResourceServer) -> Iterator[Finding]:
+    """Methods that are refused because a rule without them has the more specific pattern."""
+    for hidden in hidden_methods(http_access(server)):
+        yield Finding(ref, "RuleHidesMethod", hidden.message, rule_field(server, hidden.rule))
 
 
 def _rule_at_fault(server: ResourceServer, reason: str) -> tuple[str | int, ...]:

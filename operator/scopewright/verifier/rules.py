@@ -143,9 +143,9 @@ class Rules:
             message = f"the rules have more than {MAX_ALL_PATHS} paths in all: write * and ** for several of them"
             raise RulesInvalid("InvalidRule", "", message)
         _require_distinct_names(self.rules)
-        by_pattern: dict[PathPattern, list[Rule]] = {self._comparable(pattern): [] for pattern in self.refused}
+        by_pattern: dict[PathPattern, list[Rule]] = {self.comparable(pattern): [] for pattern in self.refused}
         for rule in self.rules:
-            for pattern in {self._comparable(path) for path in rule.paths}:
+            for pattern in {self.comparable(path) for path in rule.paths}:
                 others = by_pattern.setdefault(pattern, [])
                 _require_no_conflict(rule, pattern, others)
                 others.append(rule)
@@ -216,8 +216,8 @@ class Rules:
                 return rule
         return None
 
-    def _comparable(self, pattern: PathPattern) -> PathPattern:
-        """The pattern as it is compared."""
+    def comparable(self, pattern: PathPattern) -> PathPattern:
+        """The pattern as it is compared: in lower case if the rules ignore case."""
         return pattern if self.case_sensitive else PathPattern(tuple(s.lower() for s in pattern.segments))
 
 

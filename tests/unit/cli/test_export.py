@@ -134,6 +134,21 @@ def test_a_rule_with_an_undeclared_scope_or_role_is_an_error_with_its_line(
     assert "rule manage of spec.http needs role manager" in capsys.readouterr().err
 
 
+def test_a_method_that_a_more_specific_pattern_hides_is_a_warning_and_the_rules_are_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = {"name": "write", "methods": ["PUT"], "paths": ["/salaries/*"], "scopes": ["payroll.read"]}
+    file = declare(tmp_path, "payroll", READ, write)
+    line = file.read_text().splitlines().index("    - name: write") + 1
+    assert export_rules(str(tmp_path), None, None) == 0
+    printed = capsys.readouterr()
+    assert [rule["name"] for rule in json.loads(printed.out)["rules"]] == ["read", "write"]
+    assert printed.err.startswith(
+        f"scopewright: warning: {file}:{line}: ResourceServer default/payroll: GET /salaries/* is refused: "
+    )
+    assert printed.err.endswith("add /salaries/* to the paths of rule read\n")
+
+
 def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     declare(tmp_path, "payroll", READ)
     (tmp_path / "file").write_text("")
