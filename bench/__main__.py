@@ -5,7 +5,18 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import gateway, gateway_latency, reconcile, rotation, startup, takeover, tokens, users, verify
+from bench import (
+    gateway,
+    gateway_latency,
+    gateway_outage,
+    reconcile,
+    rotation,
+    startup,
+    takeover,
+    tokens,
+    users,
+    verify,
+)
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.figures_file import write_figures
 from bench.machine import facts
@@ -19,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for b in (
         gateway.BENCHMARK,
         gateway_latency.BENCHMARK,
+        gateway_outage.BENCHMARK,
         reconcile.BENCHMARK,
         rotation.BENCHMARK,
         startup.BENCHMARK,

@@ -80,7 +80,7 @@ class _Measurement:
         with self._display.step("waiting until the servers are ready"):
             await self._issuer.server.wait_until_ready()
             self._servers = [
-                start_gateway(self._issuer.state, options.gateway_workers, self._folder),
+                start_gateway(self._issuer.source, options.gateway_workers, self._folder),
                 start_nginx_204(options.gateway_workers, self._folder),
             ]
             if not options.no_oauth2_proxy:

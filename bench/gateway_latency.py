@@ -107,7 +107,7 @@ class _Measurement:
         workers, folder = self._options.gateway_workers, self._folder
         match name:
             case _ if name == GATEWAY:
-                return start_gateway(self._issuer.state, workers, folder)
+                return start_gateway(self._issuer.source, workers, folder)
             case _ if name == HOP:
                 return start_nginx_204(workers, folder)
             case _:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -87,10 +88,10 @@ class DecisionServer(Server):
         return max(peak_mb(pid) for pid in self.workers)
 
 
-def start_gateway(state: Path, workers: int, folder: Path) -> DecisionServer:
-    """Start `scopewright gateway` on the state that `scopewright dev` has written."""
+def start_gateway(source: Sequence[str], workers: int, folder: Path) -> DecisionServer:
+    """Start `scopewright gateway`. `source` is the options that say where its records are."""
     port, log = free_port(), folder / "gateway.log"
-    command = [sys.executable, "-m", "scopewright.cli", "gateway", f"--source={state}", "--profile=nginx"]
+    command = [sys.executable, "-m", "scopewright.cli", "gateway", *source, "--profile=nginx"]
     command += ["--profile=envoy", f"--listen=127.0.0.1:{port}", f"--workers={workers}", "--replay=per-process"]
     child = Child(command, log=log, cwd=ROOT)
     return DecisionServer("gateway", "scopewright gateway", port, child, log, f"/auth/nginx/{HOST}")

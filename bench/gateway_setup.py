@@ -5,7 +5,6 @@ import base64
 import http.client
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -19,7 +18,7 @@ from tests.ports import free_port
 ROOT: Final = Path(__file__).resolve().parents[1]
 AUDIENCE: Final = f"https://{HOST}"
 PATH: Final = "/salaries/7/address"
-API: Final = """\
+_MANIFESTS: Final = """\
 apiVersion: scopewright.dev/v1alpha1
 kind: ResourceServer
 metadata: {name: payroll, namespace: payroll}
@@ -32,39 +31,17 @@ spec:
       - {name: health, paths: [/healthz], authentication: None}
       - {name: read, methods: [GET], paths: ["/salaries/**"], scopes: [payroll.read]}
       - {name: write, methods: [PUT, PATCH], paths: ["/salaries/*"], scopes: [payroll.write]}
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: caller, namespace: payroll}
+spec:
+  access: [{resourceServer: payroll, scopes: [payroll.read]}]
 """
-"""Of the hostname of examples/gateway."""
-AUDIENCES: Final = """\
+_CONFIG: Final = """\
 audiences:
   - {prefix: "https://payroll.hr.example", namespaces: [payroll]}
 """
-"""The configuration file. `API` needs it."""
-
-
-def oauth_client(name: str) -> str:
-    """The manifest of a client that may read."""
-    return f"""\
-apiVersion: scopewright.dev/v1alpha1
-kind: OAuthClient
-metadata: {{name: {name}, namespace: payroll}}
-spec:
-  access: [{{resourceServer: payroll, scopes: [payroll.read]}}]
-"""
-
-
-def start_dev(folder: Path, manifests: Mapping[str, str], config: str, *options: str) -> Server:
-    """Start `scopewright dev` with its state in the folder `state`. `manifests` is YAML by file name."""
-    directory = folder / "manifests"
-    if directory.exists():
-        raise BenchmarkError(f"{folder} has the files of an earlier run; choose another directory for --logs")
-    directory.mkdir()
-    for name, text in manifests.items():
-        (directory / name).write_text(text)
-    (folder / "config.yaml").write_text(config)
-    port, log = free_port(), folder / "dev.log"
-    command = [sys.executable, "-m", "scopewright.cli", "dev", str(directory), f"--state={folder / 'state'}"]
-    command += [f"--config={folder / 'config.yaml'}", f"--listen=127.0.0.1:{port}", *options]
-    return Server("dev", "issuer", port, Child(command, log=log, cwd=ROOT), log)
 
 
 class GatewayIssuer:
@@ -73,8 +50,23 @@ class GatewayIssuer:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.state = folder / "state"
-        self.server = start_dev(folder, {"payroll.yaml": API, "caller.yaml": oauth_client("caller")}, AUDIENCES)
+        manifests = folder / "manifests"
+        if manifests.exists():
+            raise BenchmarkError(f"{folder} has the files of an earlier run; choose another directory for --logs")
+        manifests.mkdir()
+        (manifests / "payroll.yaml").write_text(_MANIFESTS)
+        config = folder / "config.yaml"
+        config.write_text(_CONFIG)
+        self._state = folder / "state"
+        port, log = free_port(), folder / "dev.log"
+        command = [sys.executable, "-m", "scopewright.cli", "dev", str(manifests), f"--state={self._state}"]
+        command += [f"--config={config}", f"--listen=127.0.0.1:{port}"]
+        self.server = Server("dev", "issuer", port, Child(command, log=log, cwd=ROOT), log)
+
+    @property
+    def source(self) -> list[str]:
+        """The options of `scopewright gateway` for its state."""
+        return [f"--source={self._state}"]
 
     @property
     def url(self) -> str:
@@ -85,7 +77,7 @@ class GatewayIssuer:
         return await asyncio.to_thread(self._tokens, count)
 
     def _tokens(self, count: int) -> list[str]:
-        entries = self.state / "secrets" / "payroll" / "caller-oauth"
+        entries = self._state / "secrets" / "payroll" / "caller-oauth"
         user, password = ((entries / name).read_text() for name in ("client_id", "client_secret"))
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}

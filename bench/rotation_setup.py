@@ -67,7 +67,7 @@ async def set_up(
         await leaving.enter_async_context(
             in_background(secrets.run(), poll_jwks(running.ports, counts), sample_loop_delay(counts))
         )
-        await _apply(api, workload, mounts, display)
+        await apply(api, workload, mounts, display)
         connections = LoopbackTransport()
         verifiers = VerifierPool(
             running.url,
@@ -86,15 +86,16 @@ async def set_up(
         yield RotationSetup(running, secrets, verifiers, callers)
 
 
-async def _apply(api: Api, workload: RotationWorkload, mounts: KubeletMounts, display: ProgressDisplay) -> None:
+async def apply(api: Api, workload: RotationWorkload, mounts: KubeletMounts, display: ProgressDisplay) -> None:
+    """Create APIs, grants and clients; returns once every client has its mount."""
     n = workload.clients
 
-    async def apply(manifest: dict[str, Any]) -> None:
+    async def apply_one(manifest: dict[str, Any]) -> None:
         await create(api, manifest)
 
     with display.step(f"{n:,} clients: waiting until each has its mount", n) as done:
-        await for_each(workload.apis(), apply, concurrency=1, done=lambda _: None)
-        await for_each(workload.oauth_clients(), apply, concurrency=16, done=lambda _: None)
+        await for_each(workload.apis(), apply_one, concurrency=1, done=lambda _: None)
+        await for_each(workload.oauth_clients(), apply_one, concurrency=16, done=lambda _: None)
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while len(mounts.mounted) < n:
             done(len(mounts.mounted))

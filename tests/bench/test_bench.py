@@ -116,7 +116,7 @@ def test_an_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
     assert f"unknown benchmark reconcil; choose from: {', '.join(BENCHMARKS)}" in errors
-    assert "gateway, gateway-latency, reconcile" in errors
+    assert "gateway, gateway-latency, gateway-outage, reconcile" in errors
 
 
 def test_rotation_counts_failures_and_finds_none(tmp_path: Path) -> None:
@@ -208,6 +208,22 @@ def test_gateway_latency_measures_each_way_beside_its_proxy_without_a_check(tmp_
         assert way["rate"]["per_second"] > 0
         assert 0 < way["latency"]["p50_ms"] <= way["latency"]["p99_ms"]
         assert way["latency"]["added_p50_ms"] == round(way["latency"]["p50_ms"] - base["p50_ms"], 3)
+
+
+def test_gateway_outage_fails_no_request_with_a_valid_token(tmp_path: Path) -> None:
+    running = _bench("gateway-outage", "--outage-seconds", "5", "--outage-rate", "10", "--out", str(tmp_path))
+    _, errors = running.communicate(timeout=400)
+    assert running.returncode == 0, errors
+    figures: dict[str, Any] = json.loads((tmp_path / "gateway-outage.json").read_text())
+    assert figures["key_rotations"] == 2
+    assert figures["credential_rotations"] > 0
+    assert figures["client_starts"] > 0
+    for phase in figures["phases"].values():
+        for proxy in ("nginx", "envoy"):
+            assert phase[proxy]["requests"] > 0
+            assert phase[proxy]["revoked_refused"] > 0
+    wrong = ("failed", "failed_client_starts", "revoked_accepted")
+    assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
 
 
 def test_users_writes_its_figures(tmp_path: Path) -> None:
