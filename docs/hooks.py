@@ -21,6 +21,7 @@ PAGES: Final = {
     "SECURITY.md": "security.md",
     "README.md": "readme.md",
     "examples/compose/README.md": "examples/compose.md",
+    "examples/gateway/README.md": "examples/gateway.md",
     "examples/hr/README.md": "examples/hr.md",
     "tests/simulation/README.md": "simulation.md",
 }
