@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from bench.benchmark import Benchmark, Figures, run_on_loop
+from bench.benchmark import Benchmark, BenchmarkError, Figures, run_on_loop
 from bench.cluster_setup import log_directory, open_bench_cluster
 from bench.gateway_outage_load import OutageCounts, OutageLoad
 from bench.gateway_outage_setup import LEAD_SECONDS, PERIODS, PROXIES, GatewayWorkload, OutageSetup, set_up
@@ -21,6 +21,8 @@ from bench.workload import in_namespaces
 from scopewright.stores.kubernetes.connect import connect
 
 CLIENTS: Final = 20
+MAX_OUTAGE_SECONDS: Final = 500
+"""A token that its client is about to renew is valid for longer, and no client has a reason to fail."""
 CREDENTIAL_RATE: Final = 0.5
 """Rotations of credentials a second: each client's at most twice within an overlap."""
 SETTLE_SECONDS: Final = 10.0
@@ -30,15 +32,17 @@ BEFORE, WITHOUT, AFTER = "before", "without issuer", "after"
 
 def add_options(options: argparse._ArgumentGroup) -> None:
     options.description = "--gateway-workers is that of gateway, --clients of reconcile."
-    options.add_argument(
-        "--outage-seconds", type=count, default=300, metavar="N", help="without issuer [%(default)s]; 500 at most"
-    )
+    options.add_argument("--outage-seconds", type=count, default=300, metavar="N", help="without issuer [%(default)s]")
     options.add_argument(
         "--outage-rate", type=count, default=50, metavar="N", help="requests with a valid token a second [%(default)s]"
     )
 
 
 def run(options: argparse.Namespace, display: ProgressDisplay) -> Figures:
+    if options.outage_seconds > MAX_OUTAGE_SECONDS:
+        raise BenchmarkError(
+            f"--outage-seconds {options.outage_seconds}: at most {MAX_OUTAGE_SECONDS}, then tokens expire"
+        )
     clients = options.clients[-1] if options.clients else CLIENTS
     workload = GatewayWorkload(f"bench-{uuid.uuid4().hex[:8]}", clients + 1, PERIODS)
     with open_bench_cluster(display) as cluster, log_directory(options.logs, "gateway-outage") as logs:

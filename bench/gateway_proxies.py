@@ -126,6 +126,8 @@ def start_proxy(
     # Without a check, the example's gateway is not asked: any port will do.
     others = {"service": ports["service"], second: ports["issuer"] if asked is None else asked.port, "proxy": port}
     own = folder / way.name
+    if own.exists():
+        raise BenchmarkError(f"{folder} has the files of an earlier run; choose another directory for --logs")
     configuration = write_configuration(way.kind, own, others, way.replace, workers)
     child = Child(way.kind.command(configuration, workers), log=log, cwd=own)
     return Proxied(way.name, way.about, port, child, log, asked=asked)
