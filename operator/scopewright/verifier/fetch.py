@@ -120,9 +120,9 @@ class _Remote(ABC, Generic[C, F, T]):
             level, self._report_mismatch_at = logging.ERROR, now + _MISMATCH_SECONDS
         logger.log(level, "cannot fetch the %s of %s: %s", self._what, self._source.issuer, _described(error))
 
-    def _unavailable(self) -> KeysUnavailable:
-        """The exception to raise, with the last error as its reason and cause."""
-        error, retry_after = self._error, self.cache.retry_at - self._clock()
+    def _unavailable(self, retry_at: float | None = None) -> KeysUnavailable:
+        """The exception to raise, with the last error as its reason and cause. `retry_at`: of the next fetch."""
+        error, retry_after = self._error, (self.cache.retry_at if retry_at is None else retry_at) - self._clock()
         reason = _described(error) if error is not None else f"no answer yet from {self._source.issuer}"
         raised = KeysUnavailable(max(retry_after, 1.0), reason=reason)  # negative infinity until a fetch has ended
         raised.__cause__ = error
@@ -153,7 +153,7 @@ class RemoteKeys(_Remote[KeyCache, Fetched, KeySet]):
 
     def _reachable(self, *, in_time: bool) -> KeySet:
         if not (in_time and self.cache.reachable):
-            raise self._unavailable()
+            raise self._unavailable(self.cache.unknown_kid_at)
         return self._usable()
 
     def _usable(self) -> KeySet:

@@ -24,7 +24,8 @@ class KeyCache:
         """When the issuer last sent the keys, or answered that they have not changed."""
         self._cooldown = cooldown
         self._stale_at = float("-inf")
-        self._unknown_kid_at = float("-inf")
+        self.unknown_kid_at = float("-inf")
+        """No fetch for an unknown kid before this instant."""
         self._failures = 0
 
     @property
@@ -42,9 +43,9 @@ class KeyCache:
 
     def need_for_unknown_kid(self, now: float) -> RefreshDecision:
         """For a kid that is not in the set: one fetch, then a pause, so that invented kids cause no flood."""
-        if now < max(self._unknown_kid_at, self.retry_at):
+        if now < self.unknown_kid_at:
             return RefreshDecision.NOTHING
-        self._unknown_kid_at = now + self._cooldown
+        self.unknown_kid_at = now + self._cooldown
         return RefreshDecision.NOW
 
     def received(self, fetched: Fetched, now: float) -> None:
@@ -59,6 +60,8 @@ class KeyCache:
 
     def failed(self, now: float) -> None:
         self.retry_at = now + _BACK_OFF_SECONDS[min(self._failures, len(_BACK_OFF_SECONDS) - 1)]
+        # Not the back-off: the first sign of an issuer that is back may be a token by a key that is new.
+        self.unknown_kid_at = min(self.unknown_kid_at, now + _BACK_OFF_SECONDS[0])
         self._failures += 1
         if self.keys is not None:
             self.due = max(self.due, self.retry_at)

@@ -136,6 +136,44 @@ async def test_unknown_kid_while_the_issuer_is_unavailable_is_503() -> None:
     assert await reason_of(verifier, token(jti="1")) is None
 
 
+async def test_a_key_that_signs_first_after_an_outage_is_fetched_at_once() -> None:
+    """The back-off of the fetches in the background has reached 30 s by then."""
+    web, clock = FakeIssuer(KEY), Clock()
+    verifier = verifier_of(web, clock)
+    await verifier.verify(token(exp=int(NOW) + 9000))
+    await _be_unavailable(web, clock, verifier)
+    web.unavailable = False
+    web.keys.append(OTHER)
+    assert await reason_of(verifier, token(OTHER, exp=int(NOW) + 9000)) is None
+
+
+async def test_unknown_kids_cause_one_fetch_a_second_while_the_issuer_is_unavailable() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
+    verifier = verifier_of(web, clock)
+    await verifier.verify(token(exp=int(NOW) + 9000))
+    await _be_unavailable(web, clock, verifier)
+    asked = len(web.requests)
+    for number in range(20):
+        with pytest.raises(KeysUnavailable) as caught:
+            await verifier.verify(token(OTHER, {"kid": f"made-up-{number}"}, exp=int(NOW) + 9000))
+        assert caught.value.retry_after == 1
+    assert len(web.requests) == asked + 1
+    clock.advance(seconds=1)
+    web.unavailable = False
+    web.keys.append(OTHER)
+    assert await reason_of(verifier, token(OTHER, exp=int(NOW) + 9000)) is None
+
+
+async def _be_unavailable(web: FakeIssuer, clock: Clock, verifier: Verifier) -> None:
+    """For five minutes, of which the last fetch in the background is ten seconds ago."""
+    web.unavailable = True
+    clock.advance(seconds=241)
+    for _ in range(310):
+        clock.advance(seconds=1)
+        await verifier.verify(token(exp=int(NOW) + 9000))
+        await settle()
+
+
 async def test_keys_are_refreshed_in_the_background_before_they_expire() -> None:
     web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
