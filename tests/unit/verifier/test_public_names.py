@@ -52,6 +52,7 @@ dpop_bound_access_tokens_required=False, dpop_signing_alg_values_supported=(), r
 resource_documentation='')
 RevocationFeed(uri=None, every=5.0, outage=600.0)
 Rules(rules, *, audience='', base_path='/', case_sensitive=True, refused=())
+Rules.comparable(pattern)
 Rules.document()
 Rules.find(method, segments)
 Rules.load(file)
