@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # docker build --tag registry.example.org/scopewright .            operator and issuer
-# docker build --tag registry.example.org/hr --target hr .         the services of examples/hr
+# docker build --tag registry.example.org/hr --target hr .         the services and the web application of examples/hr
 #
 # image/build.py defines the content of each image; tests/node runs it too. For repeatable builds, pin BUILDER to a digest
 # and set SOURCES to a sources file below image/ (as in /etc/apt) that names a dated snapshot of Debian.

@@ -32,7 +32,7 @@ def images(folder: Path) -> list[Path]:
         recipe = Path(build.__file__)
         base = _layer("base", (recipe, build.REQUIREMENTS, build.SOURCES), build.base)
         scopewright = _layer("wheel", (recipe, wheel), lambda root: build.wheel(root, wheel))
-        hr = _layer("hr", (recipe, build.DEVELOPMENT, *sorted(build.HR.glob("*.py"))), build.hr)
+        hr = _layer("hr", (recipe, build.DEVELOPMENT, *build.hr_files()), build.hr)
     pack_image(folder / "scopewright.tar", SCOPEWRIGHT, [base, scopewright], CONFIG, architecture())
     pack_image(folder / "hr.tar", HR, [base, scopewright, hr], {**CONFIG, "Entrypoint": []}, architecture())
     return [folder / "scopewright.tar", folder / "hr.tar"]

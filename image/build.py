@@ -5,7 +5,7 @@ The images have no shell and no package manager.
     python3 image/build.py base ROOT
     python3 image/build.py package DIST        # build the wheel into a directory
     python3 image/build.py wheel ROOT WHEEL
-    python3 image/build.py hr ROOT             # the services of examples/hr
+    python3 image/build.py hr ROOT             # the services and the web application of examples/hr
 
 Dockerfile runs this in its build stages; `make image` runs it without a container engine. It needs root, Debian 12's
 mmdebstrap and python3, and pip in the Python that runs it; `package` also needs requirements/build.txt installed there.
@@ -36,8 +36,8 @@ EPOCH: Final = os.environ.get("SOURCE_DATE_EPOCH") or "315532800"
 
 _HR_REQUIREMENTS: Final = tuple(
     f"{name}=="
-    for name in ("blinker", "fastapi", "flask", "gunicorn", "itsdangerous", "jinja2", "markupsafe",
-                 "packaging", "starlette", "uvicorn", "werkzeug")
+    for name in ("authlib", "blinker", "fastapi", "flask", "gunicorn", "itsdangerous", "jinja2", "joserfc",
+                 "markupsafe", "packaging", "starlette", "uvicorn", "werkzeug")
 )  # fmt: skip
 """Their other dependencies are in the layer below."""
 _SUITE: Final = "bookworm"
@@ -102,18 +102,23 @@ def wheel(root: Path, built: Path) -> None:
 
 
 def hr(root: Path) -> None:
-    """Install the services of examples/hr."""
+    """Install the services and the web application of examples/hr."""
     with tempfile.TemporaryDirectory() as folder:
         chosen = Path(folder) / "requirements.txt"
         locked = re.split(r"\n(?=\w)", DEVELOPMENT.read_text())
         chosen.write_text("\n".join(entry for entry in locked if entry.startswith(_HR_REQUIREMENTS)))
         _install(root, "--require-hashes", "--requirement", str(chosen))
-    package = root / _SITE / "examples" / "hr"
-    package.mkdir(parents=True)
-    for source in HR.glob("*.py"):
-        shutil.copy(source, package)
+    for source in hr_files():
+        target = root / _SITE / "examples" / "hr" / source.relative_to(HR)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
     _compile(root, _SITE)
     _set_times(root)
+
+
+def hr_files() -> list[Path]:
+    """The files of examples/hr that are in the image."""
+    return sorted(file for files in ("*.py", "web/*.py", "web/templates/*.html") for file in HR.glob(files))
 
 
 def _extract_packages(root: Path, sources: Path) -> None:
