@@ -22,6 +22,8 @@ REDIRECT_URI: Final = "https://hr.example/callback"
 SCOPES: Final = "openid profile payroll.read"
 AUDIENCE: Final = "https://payroll-api.payroll.svc"
 USER: Final = "ada"
+MANAGER: Final = "mara"
+"""In the group payroll-managers. Both users have the same password."""
 PASSWORD: Final = "correct horse battery staple"
 PROVIDER: Final = "emergency"
 VALUES: Final[dict[str, Any]] = {
@@ -34,8 +36,11 @@ VALUES: Final[dict[str, Any]] = {
 
 def of_platform() -> list[Manifest]:
     """An IdentityProvider with static users, and the Secret with them."""
-    hashed = Argon2id(salt=os.urandom(16), length=32, iterations=2, lanes=1, memory_cost=19456)
-    user = f"{{id: {USER}, name: Ada Lovelace, groups: [hr-staff], passwordHash: {_hash(hashed)!r}}}"
+    hashed = _hash(Argon2id(salt=os.urandom(16), length=32, iterations=2, lanes=1, memory_cost=19456))
+    users = (
+        f"- {{id: {USER}, name: Ada Lovelace, groups: [hr-staff], passwordHash: {hashed!r}}}\n"
+        f"- {{id: {MANAGER}, name: Mara Lindqvist, groups: [payroll-managers], passwordHash: {hashed!r}}}\n"
+    )
     meta = {"name": "emergency-users", "namespace": NAMESPACE}
     return [
         {
@@ -43,7 +48,7 @@ def of_platform() -> list[Manifest]:
             "kind": "Secret",
             "type": "scopewright.dev/static-users",
             "metadata": meta,
-            "stringData": {"users.yaml": f"users:\n- {user}\n"},
+            "stringData": {"users.yaml": f"users:\n{users}"},
         },
         manifest("IdentityProvider", NAMESPACE, PROVIDER, {"static": {"usersRef": {"name": meta["name"]}}}),
     ]

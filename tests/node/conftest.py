@@ -1,25 +1,29 @@
 """A node for this package, or the cluster that KUBECONFIG names, with chart and example running."""
 
+import functools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from image.__main__ import architecture, images
 from image.archive import pack_image, pack_layer
-from tests.chart.helm import helm
+from tests.chart import logins
+from tests.chart.helm import NAMESPACE, helm
 from tests.controlplane import Cluster, binaries, open_cluster
 from tests.debian import program
 
+from . import envoy, users, valkey
 from .machine import obstacle
 from .node import Node
 from .programs import Programs
 from .settings import PAUSE
-from .system import NAMESPACES, System
-from .valkey import archive
+from .system import NAMESPACES, TIMEOUT_SECONDS, System
 
 
 @pytest.fixture(scope="package")
@@ -51,7 +55,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         binaries.build()
     programs = Programs.ready()
     with tempfile.TemporaryDirectory() as folder:
-        loaded = [pause(programs, Path(folder)), archive(Path(folder)), *request.getfixturevalue("archives")]
+        own = [pause(programs, Path(folder)), valkey.archive(Path(folder)), envoy.archive(Path(folder))]
+        loaded = [*own, *request.getfixturevalue("archives")]
         with Node(programs, loaded) as node:
             yield node
 
@@ -70,6 +75,43 @@ def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         # A node of these tests ends with everything in it.
         if not isinstance(cluster, Node):
             system.uninstall()
+
+
+@pytest.fixture(scope="package")
+def node(cluster: Cluster) -> Node:
+    """For tests that call Services, so that they must be in the network of the cluster."""
+    if not isinstance(cluster, Node):
+        pytest.skip("this test calls Services, so it must be in the network of the cluster")
+    return cluster
+
+
+@pytest.fixture
+def service_names(node: Node, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of Services are resolved in this process, as a cluster's DNS would: `<service>.<namespace>.svc`."""
+    look_up, address = socket.getaddrinfo, functools.cache(system.address)
+
+    def resolved(host: Any, *arguments: Any, **more: Any) -> Any:
+        if isinstance(host, str) and host.endswith(".svc"):
+            service, namespace, _ = host.split(".")
+            host = address(namespace, service)
+        return look_up(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+@pytest.fixture(scope="package")
+def sessions(node: Node, system: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the sessions of users, who can log in from here on. The only issuer is then in the only Pod of
+    the operator.
+    """
+    folder = tmp_path_factory.mktemp("users") / "sessions"
+    folder.mkdir()
+    system.apply(users.local_volume(folder))
+    system.helm("upgrade", users.RELEASE_VALUES, "--wait", f"--timeout={TIMEOUT_SECONDS}s")
+    system.apply(*logins.of_platform())
+    system.wait_for("condition=Ready", f"identityproviders.scopewright.dev/{logins.PROVIDER}", NAMESPACE)
+    system.wait_for("condition=Ready", "signingkeys.scopewright.dev/id-tokens", NAMESPACE)
+    return folder
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,6 @@
 """The chart installed by helm and the HR example, all in Pods, with Pods that put load on them."""
 
+import base64
 import json
 import subprocess
 from collections import Counter
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import httpx
 import yaml
 
 from examples.hr.demo.system import audience
@@ -27,7 +29,9 @@ T = TypeVar("T")
 EXAMPLE: Final = CHART.parents[1] / "examples" / "hr"
 SERVICES: Final = ("employee", "payroll", "leave")
 STAFF: Final = "staff"
-NAMESPACES: Final = (NAMESPACE, *SERVICES, STAFF, valkey.NAMESPACE)
+WEB: Final = "hr"
+"""The namespace of the web application, which test_web.py creates."""
+NAMESPACES: Final = (NAMESPACE, *SERVICES, STAFF, valkey.NAMESPACE, WEB)
 RELEASE: Final = "scopewright"
 _ISSUER: Final = f"{RELEASE}-issuer.{NAMESPACE}.svc"
 _TRUST: Final = "/etc/issuer/ca.crt"
@@ -109,23 +113,31 @@ class System:
 
     def apply_hr(self) -> None:
         """Manifests and services of the example, in namespaces with PodSecurity `restricted`."""
-        for file in sorted((EXAMPLE / "manifests").glob("*.yaml")):
-            self.apply(*(m | labelled(m) for m in yaml.safe_load_all(file.read_text())))
+        self.apply_files(EXAMPLE / "manifests")
         self.apply(self.account("payroll", "payroll-service"))
         services = list(yaml.safe_load_all((EXAMPLE / "services.yaml").read_text()))
         self.apply(*(m for m in services if m["kind"] == "Service"))
         self._aliases = [self._alias(NAMESPACE, f"{RELEASE}-issuer"), *(self._alias(name, name) for name in SERVICES)]
         for name in (*SERVICES, STAFF):
-            self.apply(plain("ConfigMap", name, "issuer", data={"ca.crt": self._authority.pem.decode()}))
+            self.publish_authority(name)
         for name in (*SERVICES, STAFF):
             self.wait_for("condition=Ready", "oauthclients.scopewright.dev", name, "--all")
         for deployment in (m for m in services if m["kind"] == "Deployment"):
-            self._fit(deployment["spec"]["template"]["spec"])
+            self.fit(deployment["spec"]["template"]["spec"])
             if deployment["metadata"]["name"] == "payroll":
                 self._without_a_secret(deployment["spec"]["template"]["spec"])
             self.apply(deployment)
         for name in SERVICES:
             self.wait_until_rolled_out(name, name)
+
+    def apply_files(self, folder: Path) -> None:
+        """The manifests of a directory, with PodSecurity `restricted` in its namespaces."""
+        for file in sorted(folder.glob("*.yaml")):
+            self.apply(*(m | labelled(m) for m in yaml.safe_load_all(file.read_text())))
+
+    def publish_authority(self, namespace: str) -> None:
+        """A ConfigMap with the CA of the issuer's certificate, for the Pods there."""
+        self.apply(plain("ConfigMap", namespace, "issuer", data={"ca.crt": self.authority.decode()}))
 
     def account(self, namespace: str, name: str, *access: Manifest) -> Manifest:
         """An OAuthClient with method ServiceAccount, and the ServiceAccount of the same name."""
@@ -182,10 +194,10 @@ class System:
         }
         if "projected" in caller.volume:
             spec["serviceAccountName"] = caller.name
-        self._fit(spec)
+        self.fit(spec)
         return plain("Pod", STAFF, caller.name, spec=spec)
 
-    def _fit(self, pod: Manifest) -> None:
+    def fit(self, pod: Manifest) -> None:
         """Trust in the CA of the issuer's certificate, and the names that a cluster's DNS would resolve."""
         pod["hostAliases"] = self._aliases
         pod.setdefault("volumes", []).append({"name": "issuer", "configMap": {"name": "issuer"}})
@@ -207,6 +219,10 @@ class System:
         change = json.dumps({"spec": {"template": {"spec": {"hostAliases": self._aliases}}}})
         self.kubectl("patch", f"--namespace={NAMESPACE}", f"deployment/{deployment}", "--patch", change)
 
+    def add_name(self, namespace: str, service: str) -> None:
+        """Pods that are fitted from here on know this Service too."""
+        self._aliases.append(self._alias(namespace, service))
+
     def _alias(self, namespace: str, service: str) -> Manifest:
         return {"ip": self.address(namespace, service), "hostnames": [f"{service}.{namespace}.svc"]}
 
@@ -217,6 +233,19 @@ class System:
         return str(found["spec"]["clusterIP"])
 
     # State of the system
+
+    def credential(self, namespace: str, client: str) -> dict[str, str]:
+        """The entries of the Secret of an OAuthClient."""
+        found = self._get(namespace, f"secret/{client}-oauth")
+        assert found is not None
+        return {entry: base64.b64decode(value).decode() for entry, value in found["data"].items()}
+
+    def token(self, client: str, team: str, http: httpx.Client) -> str:
+        """A token of a client of the staff with a secret, for the API of a team."""
+        entries = self.credential(STAFF, client)
+        form = {"grant_type": "client_credentials", "resource": audience(team)}
+        answer = http.post(entries["token_endpoint"], data=form, auth=(entries["client_id"], entries["client_secret"]))
+        return str(answer.raise_for_status().json()["access_token"])
 
     def totals(self, caller: str) -> dict[str, Any]:
         return self.until(partial(self._totals, caller), partial(self.diagnosis, caller))

@@ -9,13 +9,14 @@ import pytest
 
 from tests.chart.helm import NAMESPACE, Refused
 
-from .system import NAMESPACES, RELEASE, SERVICES, STAFF, System
+from . import valkey
+from .system import RELEASE, SERVICES, STAFF, System
 
 OPERATOR, ISSUER = f"{RELEASE}-operator", f"{RELEASE}-issuer"
 
 
 def test_all_pods_run_without_a_restart(system: System) -> None:
-    for namespace in NAMESPACES:
+    for namespace in (NAMESPACE, *SERVICES, STAFF, valkey.NAMESPACE):
         found = json.loads(system.kubectl("get", "pods", f"--namespace={namespace}", "--output=json"))
         containers = [status for pod in found["items"] for status in pod["status"]["containerStatuses"]]
         assert containers

@@ -5,21 +5,16 @@
 writes that image as an archive, for a cluster that KUBECONFIG names.
 """
 
-import re
 import secrets
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from image.__main__ import architecture
-from image.archive import pack_image, pack_layer
 from tests.cluster.kube import Manifest
 from tests.debian import program
 
 from .manifests import CONTAINER_SECURITY, POD_SECURITY, plain, restricted_namespace
+from .program_image import program_image
 
 NAMESPACE: Final = "valkey"
 PASSWORD: Final = secrets.token_urlsafe(16)
@@ -29,19 +24,8 @@ _CONFIG: Final = "/etc/valkey"
 
 
 def archive(folder: Path) -> Path:
-    """The program, and the libraries that it is linked with."""
     server = program("valkey-server", "redis-server", package="redis-server")
-    linked = subprocess.run(["ldd", server], capture_output=True, text=True, check=True).stdout
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch) / "root"
-        for library in re.findall(r"(/\S+) \(0x", linked):
-            (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(library, root / library[1:])
-        shutil.copy(server, root / "server")
-        pack_layer(root, Path(scratch) / "layer")
-        config = {"Entrypoint": ["/server", f"{_CONFIG}/valkey.conf"], "WorkingDir": "/"}
-        pack_image(folder / "valkey.tar", _IMAGE, [Path(scratch) / "layer"], config, architecture())
-    return folder / "valkey.tar"
+    return program_image(folder / "valkey.tar", _IMAGE, server, f"{_CONFIG}/valkey.conf")
 
 
 def manifests() -> list[Manifest]:
