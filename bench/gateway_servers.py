@@ -49,6 +49,8 @@ class DecisionServer(Server):
     """A server that decides about requests at `path`. `runs` has the figures of each run, by the load."""
 
     path: str = "/"
+    reads_tokens: bool = True
+    """If not, new tokens are no load of their own."""
     runs: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     def requests(self, tokens: list[str]) -> list[bytes]:
@@ -61,6 +63,8 @@ class DecisionServer(Server):
         """Send the requests of the file with wrk; each of them once, if they are of new tokens."""
         before = self.cpu()
         load = await wrk.run_load(self.port, file, seconds, once=once)
+        if load.exhausted:
+            raise BenchmarkError(f"{self.name}: the new tokens ran out; pass more with --new-tokens")
         self.runs.setdefault(name, []).append(
             {
                 "per_second": round(load.per_second, 1),
@@ -146,7 +150,7 @@ def _start_nginx(name: str, about: str, workers: int, folder: Path, locations: s
     text = _NGINX.format(name=name, workers=workers, folder=folder, port=port, locations=locations)
     configuration.write_text(text)
     command = [program("nginx", "/usr/sbin/nginx", package="nginx-light"), "-c", str(configuration)]
-    return DecisionServer(name, about, port, Child(command, log=log, cwd=folder), log)
+    return DecisionServer(name, about, port, Child(command, log=log, cwd=folder), log, reads_tokens=False)
 
 
 def require_different(tokens: list[str]) -> list[str]:
