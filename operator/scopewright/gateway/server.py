@@ -1,7 +1,6 @@
 """Serve the gateway over HTTP, and finish requests in progress when it stops."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -12,9 +11,9 @@ from scopewright.gateway.build import build_gateway
 from scopewright.gateway.metrics import GatewayCounters
 from scopewright.gateway.service import Gateway
 from scopewright.gateway.settings import GatewaySettings
-from scopewright.http import Answer, Certificate, HttpLimits, HttpServer
+from scopewright.http import Answer, Certificate, HttpLimits
 from scopewright.serving import audit
-from scopewright.serving.process import run_process, served_probes, until_ready, within_open_files
+from scopewright.serving.process import run_process, serve_requests, served_probes, until_ready, within_open_files
 from scopewright.serving.replay import ReplayStore
 from scopewright.serving.workers import Worker
 from scopewright.stores import Reader
@@ -35,24 +34,21 @@ async def serve_gateway(
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a running gateway until `stop` is set or the task is cancelled, then close the listener."""
-    metrics = gateway.metrics.connections
-    server = HttpServer(
-        gateway.decide, refuse=transport_refusal, limits=limits, certificate=certificate, count=metrics.count
+
+    async def announce() -> None:
+        await gateway.readiness.wait()
+        on_ready()
+
+    await serve_requests(
+        gateway.decide,
+        transport_refusal,
+        gateway.metrics.connections,
+        announce,
+        listener=listener,
+        limits=limits,
+        certificate=certificate,
+        stop=stop,
     )
-    metrics.usage = server.usage
-    announcing = asyncio.create_task(_announce(gateway, on_ready), name="ready")
-    try:
-        await server.serve(listener, stop)
-    finally:
-        announcing.cancel()
-
-
-async def _announce(gateway: Gateway, on_ready: Callable[[], None]) -> None:
-    await gateway.readiness.wait()
-    on_ready()
-    # The records are not garbage: exclude them from full collections, which would delay requests.
-    gc.collect()
-    gc.freeze()
 
 
 def transport_refusal(status: int, description: str) -> Answer:

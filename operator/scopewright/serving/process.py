@@ -1,6 +1,7 @@
-"""Run one serving process: event loop, signals, heartbeats, open files, and a listener for health and metrics."""
+"""Run one serving process: event loop, signals, heartbeats, open files, and listeners for requests and for metrics."""
 
 import asyncio
+import gc
 import resource
 import signal
 import socket
@@ -9,7 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-from scopewright.http import PROBES, Handler, HttpLimits, HttpServer, Refuse
+from scopewright.http import PROBES, Certificate, Handler, HttpLimits, HttpServer, Refuse
+from scopewright.serving.connections import ConnectionMetrics
 from scopewright.serving.workers import HEARTBEAT_INTERVAL_SECONDS, Worker
 from scopewright.tracing import Tracing, tracing
 
@@ -38,6 +40,37 @@ def run_process(main: Callable[[asyncio.Event, Tracing | None], Awaitable[None]]
 
     with tracing(service) as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(until_stopped())
+
+
+async def serve_requests(
+    handler: Handler,
+    refuse: Refuse,
+    metrics: ConnectionMetrics,
+    announce: Callable[[], Awaitable[None]],
+    *,
+    listener: socket.socket,
+    limits: HttpLimits,
+    certificate: Certificate | None,
+    stop: asyncio.Event | None,
+) -> None:
+    """Serve until `stop` is set or the task is cancelled, then close the listener.
+
+    `announce` waits until the process is ready, and reports it.
+    """
+    server = HttpServer(handler, refuse=refuse, limits=limits, certificate=certificate, count=metrics.count)
+    metrics.usage = server.usage
+    announcing = asyncio.create_task(_announce(announce), name="ready")
+    try:
+        await server.serve(listener, stop)
+    finally:
+        announcing.cancel()
+
+
+async def _announce(announce: Callable[[], Awaitable[None]]) -> None:
+    await announce()
+    # The records are not garbage: exclude them from full collections, which would delay requests.
+    gc.collect()
+    gc.freeze()
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Serve the issuer over HTTP, and finish requests in progress when it stops."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,14 +8,14 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from scopewright.http import Answer, Certificate, HttpLimits, HttpServer
+from scopewright.http import Answer, Certificate, HttpLimits
 from scopewright.issuer.build import IssuerSettings, build_issuer
 from scopewright.issuer.protocol.errors import ErrorCode, OAuthError, unavailable
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.users.settings import UserEndpointSettings
 from scopewright.serving import audit
-from scopewright.serving.process import run_process, served_probes, until_ready, within_open_files
+from scopewright.serving.process import run_process, serve_requests, served_probes, until_ready, within_open_files
 from scopewright.serving.replay import ReplayStore
 from scopewright.serving.workers import OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
@@ -35,23 +34,20 @@ async def serve_issuer(
     on_ready: OnReady = lambda url: None,
 ) -> None:
     """Serve a running issuer until `stop` is set or the task is cancelled, then close the listener."""
-    metrics = issuer.metrics.connections
-    server = HttpServer(
-        issuer.decide, refuse=transport_refusal, limits=limits, certificate=certificate, count=metrics.count
+
+    async def announce() -> None:
+        on_ready(await issuer.ready())
+
+    await serve_requests(
+        issuer.decide,
+        transport_refusal,
+        issuer.metrics.connections,
+        announce,
+        listener=listener,
+        limits=limits,
+        certificate=certificate,
+        stop=stop,
     )
-    metrics.usage = server.usage
-    announcing = asyncio.create_task(_announce(issuer, on_ready), name="ready")
-    try:
-        await server.serve(listener, stop)
-    finally:
-        announcing.cancel()
-
-
-async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
-    on_ready(await issuer.ready())
-    # The records are not garbage: exclude them from full collections, which would delay requests.
-    gc.collect()
-    gc.freeze()
 
 
 def transport_refusal(status: int, description: str) -> Answer:
