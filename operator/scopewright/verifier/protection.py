@@ -94,8 +94,7 @@ class Protection:
             token = None if arguments is None else await self.verifier.verify(**arguments)
             return _checked(token, needs)
         except (TokenRejected, KeysUnavailable) as refusal:
-            self._log_request(refusal, request)
-            self.name_scopes(refusal, self.scopes if needs is None else needs.requirement.scopes)
+            self._note(refusal, request, needs)
             raise
 
     def token_sync(self, request: ReceivedRequest) -> Token | None:
@@ -107,8 +106,7 @@ class Protection:
             token = None if arguments is None else self.verifier.verify_sync(**arguments)
             return _checked(token, needs)
         except (TokenRejected, KeysUnavailable) as refusal:
-            self._log_request(refusal, request)
-            self.name_scopes(refusal, self.scopes if needs is None else needs.requirement.scopes)
+            self._note(refusal, request, needs)
             raise
 
     def name_scopes(self, refusal: Exception, scopes: Iterable[str]) -> None:
@@ -135,9 +133,13 @@ class Protection:
         """For a request that is refused whatever its token is."""
         self._log.denied(method, path, why)
 
-    def _log_request(self, refusal: TokenRejected | KeysUnavailable, request: ReceivedRequest) -> None:
+    def _note(
+        self, refusal: TokenRejected | KeysUnavailable, request: ReceivedRequest, needs: RuleNeeds | None
+    ) -> None:
+        """Logs a refusal of `token`, and completes it with the scopes that the request needs."""
         url = request.url() if expects_url(refusal) else ""
         self._log.refused(refusal, request.method, request.path or request.raw_path or "", url)
+        self.name_scopes(refusal, self.scopes if needs is None else needs.requirement.scopes)
 
     def _arguments(
         self, request: ReceivedRequest, needs: RuleNeeds | None, route: PathAuthentication | None = None
