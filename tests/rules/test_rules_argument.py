@@ -217,7 +217,7 @@ def environ_status(app: Any, path_info: str, raw_uri: str | None, script_name: s
         ("/healthz", None, "", 200),
         ("/healthz", "/api/healthz", "/api", 200),
         ("/healthz", "/%61pi/healthz", "/api", 200),
-        ("/healthz", "/healthz", "/api", 200),  # a proxy has removed it, and told the server
+        ("/healthz", "/healthz", "/api", 200),  # a proxy has removed it; the server has it as root_path
         ("/healthz", "/api/healthz", "/api/", 200),
         ("/healthz", "http://payroll.hr.example/healthz", "", 400),
         ("/healthz", "//healthz", "", 400),

@@ -29,7 +29,7 @@ def require(
     """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
     `request` is an ASGI scope, has one as `.scope`, or is the `Context` of an MCP tool. Raises `TokenRejected`. Do not
-    catch it: `RequireToken` answers with 403 (with 401 if there is no token). Starlette, FastAPI, Litestar and Django
+    catch it: `RequireToken` answers with 403 (with 401 without a token). Starlette, FastAPI, Litestar and Django
     treat it as one of their HTTP exceptions, and MCP as a `ToolError`, not as an error.
     """
     scope: Scope = scope_of(request)

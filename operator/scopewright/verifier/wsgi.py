@@ -76,7 +76,7 @@ def require(
     """The token of this request, if it has all of `scopes`, one of `any_of` and one of `roles`.
 
     `request` is a WSGI environ, or has one as `.environ`. Raises `TokenRejected`, which `protect` answers with 403
-    (with 401 if there is no token). Call it before the first part of the body is sent.
+    (with 401 without a token). Call it before the first part of the body is sent.
     """
     environ = _environ(request)
     handled = _handled_request(environ)
