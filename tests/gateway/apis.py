@@ -2,14 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-from tests.gateway.waiting import accepts_connections
+from tests.gateway.listening import ListeningProcess
 from tests.ports import free_port
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -47,47 +45,20 @@ class Routed:
         return [text for each, text in self.headers if each == name]
 
 
-class Service:
-    """A context manager. Inside, the service listens at `port` on loopback."""
+class Service(ListeningProcess):
+    """One service. `routed` has what it recorded."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self.port = free_port()
-        self._records, self._log = folder / f"{name}.records", folder / f"{name}.log"
+        self._records = folder / f"{name}.records"
         self._records.touch()
         self._read_to = 0
-
-    def __enter__(self) -> Self:
-        server, *options = SERVERS[self.name]
-        address = ("--bind", f"127.0.0.1:{self.port}") if server == "gunicorn" else ("--port", str(self.port))
-        app = f"tests.gateway.services.{self.name}_service:app"
+        port, (server, *options) = free_port(), SERVERS[name]
+        address = ("--bind", f"127.0.0.1:{port}") if server == "gunicorn" else ("--port", str(port))
+        command = [sys.executable, "-m", server, *options, *address, f"tests.gateway.services.{name}_service:app"]
         python = os.pathsep.join([str(_ROOT / "operator"), str(_ROOT)])
         environment = {**os.environ, "GATEWAY_TEST_RECORDS": str(self._records), "PYTHONPATH": python}
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", server, *options, *address, app],
-                cwd=_ROOT,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        end = time.monotonic() + 60
-        while not accepts_connections(self.port):
-            assert self._process.poll() is None, self.printed()
-            assert time.monotonic() < end, self.printed()
-            time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def printed(self) -> str:
-        return self._log.read_text(errors="replace")
+        super().__init__(command, port, _ROOT, folder / f"{name}.log", environment)
 
     def routed(self) -> list[Routed]:
         """The requests that the service saw since the last call. A request is recorded before it is answered."""

@@ -3,16 +3,14 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from tests.debian import program
-from tests.gateway.waiting import accepts_connections
+from tests.gateway.listening import ListeningProcess
 from tests.ports import free_port
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples/gateway"
@@ -50,12 +48,11 @@ HAPROXY: Final = ProxyKind("haproxy", "haproxy/haproxy.cfg", "haproxy")
 CADDY: Final = ProxyKind("caddy", "caddy/Caddyfile", "caddy")
 WITH_GATEWAY: Final = (NGINX, ENVOY, HAPROXY, CADDY)
 OVER_HTTP2: Final = (ENVOY,)
-"""Not HAProxy before 3.1: it passes on trailers."""
-"""Their examples accept HTTP/2 without TLS."""
+"""Their examples accept HTTP/2 without TLS. That of HAProxy does not: before 3.1 it passes on trailers."""
 
 
-class Proxy:
-    """A context manager. Inside, the proxy listens at `port` on loopback."""
+class Proxy(ListeningProcess):
+    """A proxy that runs its example."""
 
     def __init__(
         self, kind: ProxyKind, folder: Path, ports: Mapping[str, int], replace: tuple[str, str] = ("", "")
@@ -63,32 +60,9 @@ class Proxy:
         """`ports` has those of `service`, and of `gateway` or `issuer`. `replace`: a mistake, in place of a text of the
         example.
         """
-        self.kind, self._folder = kind, folder
-        self.port = free_port()
-        self._configuration = write_configuration(kind, folder, {**ports, "proxy": self.port}, replace)
-
-    def __enter__(self) -> Self:
-        self._log = self._folder / "log"
-        with self._log.open("wb") as log:
-            command = self.kind.command(self._configuration)
-            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT)
-        end = time.monotonic() + 30
-        while not accepts_connections(self.port):
-            assert self._process.poll() is None, self.printed()
-            assert time.monotonic() < end, self.printed()
-            time.sleep(0.02)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def printed(self) -> str:
-        return self._log.read_text(errors="replace")
+        self.kind, port = kind, free_port()
+        configuration = write_configuration(kind, folder, {**ports, "proxy": port}, replace)
+        super().__init__(kind.command(configuration), port, folder, folder / "log")
 
 
 def write_configuration(

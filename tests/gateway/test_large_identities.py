@@ -1,49 +1,34 @@
 """Identity headers of tokens with many scopes, beside requests that fill the buffers of a proxy."""
 
 import socket
-import threading
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import pytest
 
+from tests.gateway.listening import ListeningThread
 from tests.gateway.proxies import HAPROXY, WITH_GATEWAY, Proxy, ProxyKind
 from tests.gateway.wire import ask, bearer, request
 
 IDENTITY: Final = {"subject": "s", "client": "c", "scope": "payroll.read", "roles": "manager", "token-id": "t"}
 
 
-class Answering:
-    """A context manager. Inside, it answers each connection to `port` with 200 and the headers of `identity`."""
+class Answering(ListeningThread):
+    """It answers each connection with 200 and the headers of `identity`."""
 
     def __init__(self) -> None:
         self.identity: dict[str, str] = {}
         self.heads: list[str] = []
 
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as file:
-                head = b""
-                while (line := file.readline()) not in (b"\r\n", b""):
-                    head += line
-                self.heads.append(head.decode("latin-1"))
-                lines = [f"X-Auth-{name.title()}: {value}\r\n" for name, value in self.identity.items()]
-                fixed = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
-                connection.sendall("".join([fixed, *lines, "\r\n"]).encode())
+    def serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as file:
+            head = b""
+            while (line := file.readline()) not in (b"\r\n", b""):
+                head += line
+            self.heads.append(head.decode("latin-1"))
+            lines = [f"X-Auth-{name.title()}: {value}\r\n" for name, value in self.identity.items()]
+            fixed = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
+            connection.sendall("".join([fixed, *lines, "\r\n"]).encode())
 
     def received(self) -> dict[str, str]:
         """The identity headers of the last request."""
