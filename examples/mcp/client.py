@@ -33,7 +33,7 @@ class Tokens(TokenStorage):
         return None
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        raise NotImplementedError
+        raise RuntimeError("the client is registered by its OAuthClient, and not by this program")
 
 
 def credentials(url: str, secret: Path, tokens: TokenStorage) -> OAuthClientProvider:
