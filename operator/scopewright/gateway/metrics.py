@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,6 +17,7 @@ from scopewright.http import Answer
 from scopewright.serving import connections
 from scopewright.serving.columns import CounterColumns, GaugeColumns, HistogramColumns
 from scopewright.serving.counters import SharedCounters, WorkerCounters
+from scopewright.serving.exposition import exposition
 from scopewright.serving.series import Labels, SeriesRow, SharedSeries
 
 UPDATE_INTERVAL_SECONDS: Final = 5.0
@@ -153,10 +152,7 @@ class GatewayMetrics(Collector):
         cells[_FEED] = sources.revocations_received_at() or 0
 
     def answer(self) -> Answer:
-        collectors = CollectorRegistry()
-        collectors.register(self)
-        headers = ((b"content-type", CONTENT_TYPE_LATEST.encode()), (b"cache-control", b"no-store"))
-        return Answer(200, headers, generate_latest(collectors))
+        return exposition(self)
 
     def collect(self) -> Iterator[Metric]:
         self._update()

@@ -12,8 +12,6 @@ from importlib.metadata import version
 from itertools import accumulate
 from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -25,6 +23,7 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
 from scopewright.serving import connections
 from scopewright.serving.counters import SharedCounters, WorkerCounters
+from scopewright.serving.exposition import exposition
 
 RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "token": ("issued",),
@@ -164,10 +163,7 @@ class IssuerMetrics(Collector):
         return EndpointMetrics(self._counters, _COLUMNS[name])
 
     def answer(self) -> Answer:
-        collectors = CollectorRegistry()
-        collectors.register(self)
-        headers = ((b"content-type", CONTENT_TYPE_LATEST.encode()), (b"cache-control", b"no-store"))
-        return Answer(200, headers, generate_latest(collectors))
+        return exposition(self)
 
     def collect(self) -> Iterator[Metric]:
         self._update()
