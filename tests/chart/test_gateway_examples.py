@@ -12,6 +12,7 @@ from tests.cluster.kube import Kube, Manifest, Refused
 from tests.cluster.waiting import until
 from tests.go_module import go_module_file
 
+from .foreign_objects import dry_run, served
 from .helm import CHART
 
 EXAMPLES: Final = CHART.parents[1] / "examples/gateway"
@@ -35,20 +36,10 @@ CRDS: Final = (
     ),
     (*_ISTIO, "kubernetes/customresourcedefinitions.gen.yaml"),
 )
-PLURALS: Final = {
-    "AuthorizationPolicy": "authorizationpolicies",
-    "Ingress": "ingresses",
-    "NetworkPolicy": "networkpolicies",
-}
 
 
 def manifests(file: str) -> list[Manifest]:
     return list(yaml.safe_load_all((EXAMPLES / file).read_text()))
-
-
-def collection(manifest: Manifest) -> str:
-    plural = PLURALS.get(manifest["kind"], f"{manifest['kind'].lower()}s")
-    return f"/apis/{manifest['apiVersion']}/namespaces/{manifest['metadata']['namespace']}/{plural}"
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +57,6 @@ def foreign(kube: Kube) -> Kube:
         for manifest in manifests(file):
             until(lambda m=manifest: served(kube, m))  # type: ignore[misc]
     return kube
-
-
-def served(kube: Kube, manifest: Manifest) -> bool:
-    try:
-        kube._request("GET", collection(manifest))
-    except Refused as refused:
-        if refused.status in (404, 503):
-            return False
-        raise
-    return True
-
-
-def dry_run(kube: Kube, manifest: Manifest) -> None:
-    """Strict validation: unknown fields are refused."""
-    query = {"dryRun": "All", "fieldValidation": "Strict"}
-    kube._request("POST", collection(manifest), query=query, body=manifest)
 
 
 @pytest.mark.parametrize("file", FILES)

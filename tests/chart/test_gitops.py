@@ -17,6 +17,7 @@ from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 from tests.go_module import go_module_file
 
+from .foreign_objects import collection, dry_run, served
 from .helm import CHART, NAMESPACE, helm
 
 ROOT: Final = CHART.parents[1]
@@ -64,30 +65,6 @@ def foreign(kube: Kube) -> Kube:
 
 def one_of(kind: str) -> Manifest:
     return next(iter(of_kind(kind).values()))
-
-
-def served(kube: Kube, manifest: Manifest) -> bool:
-    try:
-        kube._request("GET", collection(manifest))
-    except Refused as refused:
-        if refused.status in (404, 503):
-            return False
-        raise
-    return True
-
-
-def collection(manifest: Manifest) -> str:
-    plural = {"GitRepository": "gitrepositories"}.get(manifest["kind"], f"{manifest['kind'].lower()}s")
-    prefix = (
-        f"/api/{manifest['apiVersion']}" if "/" not in manifest["apiVersion"] else f"/apis/{manifest['apiVersion']}"
-    )
-    return f"{prefix}/namespaces/{manifest['metadata']['namespace']}/{plural}"
-
-
-def dry_run(kube: Kube, manifest: Manifest) -> None:
-    """Strict validation: unknown fields are refused."""
-    query = {"dryRun": "All", "fieldValidation": "Strict"}
-    kube._request("POST", collection(manifest), query=query, body=manifest)
 
 
 @pytest.mark.parametrize("kind", [*CRDS, "ConfigMap"])
