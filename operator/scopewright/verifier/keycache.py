@@ -27,6 +27,9 @@ class KeyCache:
         self.unknown_kid_at = float("-inf")
         """No fetch for an unknown kid before this instant."""
         self._failures = 0
+        self._unknown_kid_failures = 0
+        self._is_for_unknown_kid = False
+        """Whether requests wait for the fetch in progress because of a kid."""
 
     @property
     def reachable(self) -> bool:
@@ -46,22 +49,32 @@ class KeyCache:
         if now < self.unknown_kid_at:
             return RefreshDecision.NOTHING
         self.unknown_kid_at = now + self._cooldown
+        self._is_for_unknown_kid = True
         return RefreshDecision.NOW
 
     def received(self, fetched: Fetched, now: float) -> None:
         if fetched.keys is not None:
             self.keys = fetched.keys
         self.etag = fetched.etag
-        self._failures = 0
+        self._failures = self._unknown_kid_failures = 0
+        self._is_for_unknown_kid = False
         self.received_at = now
         self.retry_at = float("-inf")
         self._stale_at = now + fetched.max_age
         self.due = now + fetched.max_age * _REFRESH_FRACTION
 
     def failed(self, now: float) -> None:
-        self.retry_at = now + _BACK_OFF_SECONDS[min(self._failures, len(_BACK_OFF_SECONDS) - 1)]
-        # Not the back-off: the first sign of an issuer that is back may be a token by a key that is new.
-        self.unknown_kid_at = min(self.unknown_kid_at, now + _BACK_OFF_SECONDS[0])
+        self.retry_at = now + _back_off(self._failures)
         self._failures += 1
+        if self._is_for_unknown_kid:
+            # A back-off of its own: the first sign of an issuer that is back may be a token by a key that is new. It
+            # grows, because requests wait for the fetch, and an issuer that does not answer would hold all of them.
+            self.unknown_kid_at = now + _back_off(self._unknown_kid_failures)
+            self._unknown_kid_failures += 1
+            self._is_for_unknown_kid = False
         if self.keys is not None:
             self.due = max(self.due, self.retry_at)
+
+
+def _back_off(failures: int) -> float:
+    return _BACK_OFF_SECONDS[min(failures, len(_BACK_OFF_SECONDS) - 1)]

@@ -164,6 +164,23 @@ async def test_unknown_kids_cause_one_fetch_a_second_while_the_issuer_is_unavail
     assert await reason_of(verifier, token(OTHER, exp=int(NOW) + 9000)) is None
 
 
+async def test_fetches_for_invented_kids_become_rare_while_the_issuer_is_unavailable() -> None:
+    """Each request with such a kid waits for the fetch, as long as the issuer does not answer."""
+    web, clock = FakeIssuer(KEY), Clock()
+    verifier = verifier_of(web, clock)
+    await verifier.verify(token(exp=int(NOW) + 9000))
+    web.unavailable = True
+    asked = []
+    for second in range(120):
+        before = len(web.requests)
+        with pytest.raises(KeysUnavailable):
+            await verifier.verify(token(OTHER, {"kid": f"made-up-{second}"}, exp=int(NOW) + 9000))
+        if len(web.requests) > before:
+            asked.append(second)
+        clock.advance(seconds=1)
+    assert asked == [0, 1, 3, 7, 15, 30, 60, 90]
+
+
 async def _be_unavailable(web: FakeIssuer, clock: Clock, verifier: Verifier) -> None:
     """For five minutes, of which the last fetch in the background is ten seconds ago."""
     web.unavailable = True
