@@ -154,7 +154,7 @@ def _hostname_claim_writes(view: ServerView, http: HttpAccess | None) -> tuple[W
 
 
 def _own_http(view: ServerView) -> HttpAccess | None:
-    """The hostnames and rules in force. Those of another object with this name are nobody's."""
+    """The hostnames and rules in force. An object with the name of an earlier one inherits none."""
     return view.record.http if view.record and view.record.uid == view.server.uid else None
 
 
