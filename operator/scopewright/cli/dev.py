@@ -156,9 +156,9 @@ async def develop(
 def _with_problems(console: Console) -> audit.Sink:
     """Print why a login failed: neither an error page, which has an id instead, nor `invalid_grant` says it."""
 
-    def write(entry: audit.Entry) -> None:
+    def write(entry: audit.Line) -> None:
         audit.to_log(entry)
-        if line := line_of(entry):
+        if line := line_of(audit.members(entry)):
             console.print(Text(line, "yellow"), soft_wrap=True)
 
     return write

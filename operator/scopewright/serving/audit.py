@@ -1,4 +1,7 @@
-"""Audit lines: one line of JSON for a decision, at most 4096 bytes. The caller adds no token and no secret."""
+"""Audit lines: one line of JSON for a decision, at most 4096 bytes. The caller adds no token and no secret.
+
+A line is a dict of its members, or their JSON from `encoded`, for callers that have most of it ready.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,7 +12,9 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 Entry = dict[str, Any]
-Sink = Callable[[Entry], None]
+Line = Entry | bytes
+"""The members of a line, or their JSON object without the newline."""
+Sink = Callable[[Line], None]
 """Writes one audit line."""
 
 LOGGER: Final = "scopewright.audit"
@@ -21,7 +26,7 @@ _log: Final = logging.getLogger(LOGGER)
 _lost: Final = logging.getLogger(__name__)
 
 
-def to_log(entry: Entry) -> None:
+def to_log(entry: Line) -> None:
     _log.info(line(entry).decode())
 
 
@@ -32,7 +37,7 @@ def to_file(file: BinaryIO) -> Sink:
     """
     failing = False
 
-    def write(entry: Entry) -> None:
+    def write(entry: Line) -> None:
         nonlocal failing
         try:
             file.write(line(entry) + b"\n")
@@ -52,10 +57,32 @@ def entry(event: str, now: float, peer: str, result: str, more: Mapping[str, Any
     return {"time": time, "event": event, "peer": peer, "result": result, **more}
 
 
-def line(entry: Entry) -> bytes:
+def encoded(event: str, now: float, peer: str, result: str, more: bytes) -> bytes:
+    """The same as `line(entry(event, now, peer, result, members))`, with `more = encoded_members(members)`.
+
+    It takes half of the time, because most of the JSON exists already.
+    """
+    seconds, milliseconds = divmod(int(now * 1000), 1000)
+    return b'{"time":"%b.%03dZ",%b,%b}' % (_encode_seconds(seconds), milliseconds, _who(event, peer, result), more)
+
+
+def encoded_members(members: Mapping[str, Any]) -> bytes:
+    """A part of a JSON object, without braces. Parts are joined with commas."""
+    return orjson.dumps(members)[1:-1]
+
+
+def members(entry: Line) -> Entry:
+    """The members of a line that may be encoded."""
+    if isinstance(entry, dict):
+        return entry
+    decoded: Entry = orjson.loads(entry)
+    return decoded
+
+
+def line(entry: Line) -> bytes:
     """JSON, without the newline."""
-    encoded = orjson.dumps(entry)
-    return encoded if len(encoded) < MAX_LINE_BYTES else _cut(entry)
+    whole = entry if isinstance(entry, bytes) else orjson.dumps(entry)
+    return whole if len(whole) < MAX_LINE_BYTES else _cut(members(entry))
 
 
 def _cut(entry: Entry) -> bytes:
@@ -77,6 +104,16 @@ def _halved(value: Any) -> Any:
 @lru_cache(maxsize=8)
 def _format_seconds(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=8)
+def _encode_seconds(seconds: int) -> bytes:
+    return _format_seconds(seconds).encode()
+
+
+@lru_cache(maxsize=1024)
+def _who(event: str, peer: str, result: str) -> bytes:
+    return encoded_members({"event": event, "peer": peer, "result": result})
 
 
 def printable(text: str) -> str:

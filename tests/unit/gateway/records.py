@@ -20,7 +20,7 @@ from scopewright.gateway.build import build_gateway
 from scopewright.gateway.service import Gateway
 from scopewright.gateway.settings import GatewaySettings
 from scopewright.http import Answer
-from scopewright.serving.audit import Entry
+from scopewright.serving.audit import Entry, members
 from scopewright.serving.replay import ReplayStore
 from scopewright.tracing import Tracing
 from tests.harness.clock import START, Clock
@@ -66,7 +66,7 @@ class RecordsGateway:
             self.store,
             http=self.web.async_client(),
             replay=replay,
-            sink=self.audit.append,
+            sink=lambda line: self.audit.append(members(line)),
             tracing=tracing,
             clock=self.clock,
             monotonic=lambda: self.monotonic,

@@ -63,6 +63,13 @@ def test_every_audit_line_is_short_enough(entry: dict[str, Any]) -> None:
     assert len(audit.line(audit.entry("token", 0.0, "::1", "issued", entry))) < audit.MAX_LINE_BYTES
 
 
+@given(entries.filter(bool), st.floats(0, 2**32), st.text(max_size=40))
+def test_encoded_line_is_the_line_of_its_members(members: dict[str, Any], now: float, peer: str) -> None:
+    encoded = audit.encoded("token", now, peer, "issued", audit.encoded_members(members))
+    entry = audit.entry("token", now, peer, "issued", members)
+    assert (audit.line(encoded), audit.members(encoded)) == (audit.line(entry), entry)
+
+
 WRITER = """
 import sys
 from scopewright.serving import audit

@@ -103,9 +103,10 @@ def child_spans(tracing: Tracing | None) -> Spans:
 def traced_sink(sink: audit.Sink) -> audit.Sink:
     """Also sets attributes of the current span, and adds trace id and span id to the line."""
 
-    def write(entry: audit.Entry) -> None:
+    def write(entry: audit.Line) -> None:
         span = _current.get()
         if span is not None and span.is_recording():
+            entry = audit.members(entry)
             span.set_attributes({f"scopewright.{name}": entry[name] for name in ATTRIBUTES if name in entry})
             entry = {**entry, **span_ids(span.get_span_context())}
         sink(entry)
