@@ -50,12 +50,14 @@ class Case:
 
     With `once` a request can be sent only once: `requests` makes new ones for each run, and the issuer's processes
     share a replay memory, as with `scopewright issuer --workers 2 --replay redis://…`. `lifetime` is in seconds.
+    `floor` is a key of `bench.floor_protocols.PROTOCOLS`.
     """
 
     name: str
     about: str
     clients: int
     requests: token_requests.Requests
+    floor: str = "es256"
     algorithm: str = "ES256"
     method: Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"] = "ClientSecret"
     once: bool = False
@@ -148,21 +150,47 @@ CASES: Final = {
         Case("es256", "ES256, Basic", MANY, token_requests.basic),
         Case("es256-one-client", "ES256, Basic, 1 client", 1, token_requests.basic),
         Case("es256-post", "ES256, post", MANY, token_requests.post),
-        Case("rs256", "RS256, Basic", MANY, token_requests.basic, algorithm="RS256"),
+        Case("rs256", "RS256, Basic", MANY, token_requests.basic, floor="rs256", algorithm="RS256"),
         Case(
             "private-key-jwt",
             "private_key_jwt",
             MANY,
             token_requests.assertions,
+            floor="private-key-jwt",
             method="PrivateKeyJWT",
             once=True,
         ),
-        Case("service-account", "ServiceAccount", MANY, token_requests.projected_tokens, method="ServiceAccount"),
+        Case(
+            "service-account",
+            "ServiceAccount",
+            MANY,
+            token_requests.projected_tokens,
+            floor="service-account",
+            method="ServiceAccount",
+        ),
+        Case(
+            "service-account-unseen",
+            "ServiceAccount, unseen",
+            MANY,
+            token_requests.many_projected_tokens,
+            floor="service-account-unseen",
+            method="ServiceAccount",
+        ),
         Case(
             "introspection",
             "introspection",
             MANY,
             token_requests.introspections,
+            floor="introspection",
+            result="active",
+            lifetime=3600,
+        ),
+        Case(
+            "introspection-unseen",
+            "introspection, unseen",
+            MANY,
+            token_requests.many_introspections,
+            floor="introspection-unseen",
             result="active",
             lifetime=3600,
         ),

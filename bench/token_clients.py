@@ -56,13 +56,13 @@ def service_account(n: int) -> ServiceAccount:
     return ServiceAccount(client_name(n)[1], f"10000000-0000-4000-8000-{n:012}")
 
 
-def projected_token(n: int, key: rsa.RSAPrivateKey) -> str:
-    """A token of the client's ServiceAccount as the kubelet projects it, valid for an hour."""
+def projected_token(n: int, key: rsa.RSAPrivateKey, pod: int = 0) -> str:
+    """A token of the client's ServiceAccount as the kubelet projects it into one of its Pods, valid for an hour."""
     now, namespace, account = int(time.time()), client_name(n)[0], service_account(n)
     bound: dict[str, Any] = {
         "namespace": namespace,
         "node": {"name": "worker-3", "uid": "30000000-0000-4000-8000-000000000003"},
-        "pod": {"name": f"{account.name}-5d9c7b9f4-x2x7k", "uid": f"20000000-0000-4000-8000-{n:012}"},
+        "pod": {"name": f"{account.name}-5d9c7b9f4-x2x7k", "uid": f"20000000-0000-4000-8000-{pod:02}{n:010}"},
         "serviceaccount": {"name": account.name, "uid": account.uid},
         "warnafter": now + 3607,
     }
@@ -73,7 +73,7 @@ def projected_token(n: int, key: rsa.RSAPrivateKey) -> str:
         "iat": now,
         "nbf": now,
         "exp": now + 3600,
-        "jti": f"40000000-0000-4000-8000-{n:012}",
+        "jti": f"40000000-0000-4000-8000-{pod:02}{n:010}",
         "kubernetes.io": bound,
     }
     return jwt.encode(claims, key, "RS256", {"kid": _rsa_kid(key)})

@@ -32,6 +32,8 @@ HEADERS: Final = (
     b"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
 )
 """Headers that clients and proxies in front of an issuer usually send."""
+TOKENS_UNTIL_FORGOTTEN: Final = 4
+"""Tokens of each client in the cases of unseen tokens. With 10,000 clients more than two workers remember."""
 
 _FORM: Final = f"grant_type=client_credentials&resource={quote(AUDIENCE, safe='')}&scope={SCOPE}"
 
@@ -64,24 +66,42 @@ def assertions(batch: RequestBatch) -> list[bytes]:
 
 
 def projected_tokens(batch: RequestBatch) -> list[bytes]:
-    key = cluster_key()
-    return [_by_assertion(n, projected_token(n, key)) for n in range(batch.clients)]
+    return _projected_tokens(batch.clients, 1)
+
+
+def many_projected_tokens(batch: RequestBatch) -> list[bytes]:
+    """So many that a worker has forgotten each of them before it comes again."""
+    return _projected_tokens(batch.clients, TOKENS_UNTIL_FORGOTTEN)
 
 
 def introspections(batch: RequestBatch) -> list[bytes]:
     """Introspections by the API itself, of a token of each client that this issuer has just issued."""
+    return _introspections(batch, 1)
+
+
+def many_introspections(batch: RequestBatch) -> list[bytes]:
+    """So many that a worker has forgotten each of them before it comes again."""
+    return _introspections(batch, TOKENS_UNTIL_FORGOTTEN)
+
+
+def _projected_tokens(clients: int, each: int) -> list[bytes]:
+    key = cluster_key()
+    return [_by_assertion(n, projected_token(n, key, m)) for m in range(each) for n in range(clients)]
+
+
+def _introspections(batch: RequestBatch, each: int) -> list[bytes]:
     api = ".".join(SERVER)
     return [
         _post(f"token={token}&token_type_hint=access_token", _basic(api, secret(api)), path="/introspect")
-        for token in _tokens(batch)
+        for token in _tokens(batch, each)
     ]
 
 
-def _tokens(batch: RequestBatch) -> Iterator[str]:
+def _tokens(batch: RequestBatch, each: int) -> Iterator[str]:
     connection = http.client.HTTPConnection("127.0.0.1", batch.port, timeout=10)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     try:
-        for n in range(batch.clients):
+        for n in list(range(batch.clients)) * each:
             connection.request("POST", "/token", _FORM, {**form, "Authorization": _basic(client_id(n), secret(n))})
             yield json.loads(connection.getresponse().read())["access_token"]
     finally:

@@ -29,6 +29,8 @@ from tests.controlplane.processes import Child
 from tests.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+IMPORTS: Final = {"PYTHONPATH": str(ROOT / "operator")}
+"""Environment of the servers: the code beside this file is measured, whichever is installed."""
 _PEER: Final = Path(__file__).with_name("peers")
 _INSTALL_TIMEOUT_SECONDS: Final = 600.0
 _INITIAL_RATE: Final = 10_000
@@ -48,6 +50,7 @@ class TokenServer(Server):
     audit: Path | None = None
     replay_server: Child | None = None
     """The Redis or Valkey that its processes share."""
+    replay_port: int | None = None
     runs: list[dict[str, float]] = field(default_factory=list)
     _prepared: int = 0
     _fastest: float = 0.0
@@ -100,15 +103,15 @@ def start_issuer(case: Case, workers: int, folder: Path) -> TokenServer:
     audit, requests = folder / f"{case.name}.audit", folder / f"{case.name}.requests"
     command = [sys.executable, "-m", "bench.token_issuer", case.name]
     command += [f"--port={port}", f"--workers={workers}", f"--audit={audit}"]
-    replay_server = None
+    replay_server = replay_port = None
     if case.method == "ServiceAccount":
         command.append(f"--cluster-jwk={json.dumps(cluster_jwk())}")
     if case.once:
         replay_port = free_port()
         replay_server = start_redis(replay_port, folder)
         command.append(f"--replay=redis://127.0.0.1:{replay_port}/0")
-    child = Child(command, log=log, cwd=ROOT)
-    return TokenServer(case.name, case.about, port, child, log, requests, case, audit, replay_server)
+    child = Child(command, log=log, cwd=ROOT, environment=IMPORTS)
+    return TokenServer(case.name, case.about, port, child, log, requests, case, audit, replay_server, replay_port)
 
 
 def start_redis(port: int, folder: Path, prefix: Sequence[str] = ()) -> Child:

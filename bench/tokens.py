@@ -1,4 +1,4 @@
-"""Measures tokens a second, latency, CPU and memory, in turns with node oidc-provider and the bare signature."""
+"""Measures tokens a second, latency, CPU and memory, in turns with floors, oidc-provider and the bare signature."""
 
 import argparse
 import asyncio
@@ -11,14 +11,17 @@ from rich.table import Table
 from bench import wrk
 from bench.benchmark import Benchmark, BenchmarkError, Figures, run_on_loop
 from bench.cluster_setup import log_directory
+from bench.floors import start_floor
 from bench.options import count
 from bench.progress_display import ProgressDisplay
 from bench.runs import medians
 from bench.signing import bare_signature, signing_limit
-from bench.token_cases import CASES
+from bench.token_cases import CASES, Case
 from bench.token_plot import draw
 from bench.token_servers import OIDC_PROVIDER, TokenServer, install_oidc_provider, start_issuer, start_oidc_provider
 
+TRANSPORT: Final = "fixed"
+"""The floor of every server: the requests are read and answered."""
 _WARM_UP_SECONDS: Final = 1.0
 _SIGNATURE_SECONDS: Final = 0.5
 """Duration of the measurement of the bare signature before each run."""
@@ -32,6 +35,7 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--rounds", type=count, default=5, metavar="N", help="runs of each server [%(default)s]")
     options.add_argument("--seconds", type=count, default=5, metavar="N", help="seconds of each run [%(default)s]")
     options.add_argument("--case", action="append", choices=CASES, help="run only these cases, and the first one")
+    options.add_argument("--no-floor", action="store_true", help="do not run the floors")
     options.add_argument("--no-peer", action="store_true", help="do not run node oidc-provider")
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures (PNG)")
 
@@ -58,6 +62,8 @@ class _Measurement:
         self._display = display
         self._folder = folder
         self._servers: list[TokenServer] = []
+        self._floors: dict[str, TokenServer] = {}
+        """They are among the servers too, each after the first server that it is compared with."""
         self._limits: list[float] = []
 
     async def run(self) -> Figures:
@@ -82,10 +88,21 @@ class _Measurement:
             for case in cases:
                 self._servers.append(start_issuer(case, options.workers, self._folder))
                 await self._servers[-1].wait_until_ready()
+                if not options.no_floor:
+                    await self._start_floors(case, self._servers[-1])
             if not options.no_peer:
                 await asyncio.to_thread(install_oidc_provider, self._folder)
-                self._servers.insert(1, start_oidc_provider(self._servers[0], first, options.workers, self._folder))
-                await self._servers[1].wait_until_ready()
+                peer = start_oidc_provider(self._servers[0], first, options.workers, self._folder)
+                self._servers.insert(1, peer)
+                await peer.wait_until_ready()
+
+    async def _start_floors(self, case: Case, server: TokenServer) -> None:
+        for floor in (TRANSPORT, case.floor):
+            if floor not in self._floors:
+                started = await asyncio.to_thread(start_floor, floor, server, self._options.workers, self._folder)
+                self._floors[floor] = started
+                self._servers.append(started)
+                await started.wait_until_ready()
 
     async def stop(self) -> None:
         for server in self._servers:
@@ -112,7 +129,8 @@ class _Measurement:
         }
 
     def _figures(self) -> Figures:
-        cases = {server.name: _case(server) for server in self._servers}
+        floors = list(self._floors.values())
+        cases = {server.name: self._case(server) for server in self._servers if server not in floors}
         issuer, peer = cases[self._servers[0].name], cases.get("oidc-provider")
         return {
             "workers": self._options.workers,
@@ -129,10 +147,21 @@ class _Measurement:
             "worker_peak_mb": issuer["peak_mb"],
             "seconds_until_ready": self._servers[0].seconds_until_ready(),
             "cases": cases,
+            "floors": {floor: _measured(server) for floor, server in self._floors.items()},
         }
 
+    def _case(self, server: TokenServer) -> dict[str, Any]:
+        """With its CPU time over that of its floor in the same round, if there is one."""
+        floor = self._floors.get(server.case.floor) if server.case else None
+        if floor is None or server.case is None:
+            return _measured(server)
+        for run, least in zip(server.runs, floor.runs, strict=True):
+            run["floor_us"] = least["cpu_us"]
+            run["cpu_over_floor"] = round(run["cpu_us"] / least["cpu_us"], 3)
+        return {"floor": server.case.floor, **_measured(server)}
 
-def _case(server: TokenServer) -> dict[str, Any]:
+
+def _measured(server: TokenServer) -> dict[str, Any]:
     return {"about": server.about, **medians(server.runs), "peak_mb": server.peak_mb(), "runs": server.runs}
 
 
@@ -142,19 +171,21 @@ def table(figures: Figures) -> Table:
         f"medians of {figures['rounds']} × {figures['seconds']} s"
     )
     shown.add_column("case", no_wrap=True)
-    for heading in ("a second", "p50 ms", "p99 ms", "CPU µs", "signatures", "MB"):
+    for heading in ("a second", "p50 ms", "p99 ms", "CPU µs", "floor µs", "÷ floor", "signatures", "MB"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    for case in figures["cases"].values():
+    for case in (*figures["cases"].values(), *figures["floors"].values()):
         shown.add_row(
             case["about"],
             f"{case['per_second']:,.0f}",
             f"{case['p50_ms']:.2f}",
             f"{case['p99_ms']:.2f}",
             f"{case['cpu_us']:.1f}",
+            f"{case['floor_us']:.1f}" if "floor_us" in case else "",
+            f"{case['cpu_over_floor']:.2f}" if "cpu_over_floor" in case else "",
             f"{case['cpu_over_signature']:.2f}",
             f"{case['peak_mb']:.0f}",
         )
-    shown.add_row("bare ES256 signatures", f"{figures['signing_limit_per_second']:,.0f}", *[""] * 5)
+    shown.add_row("bare ES256 signatures", f"{figures['signing_limit_per_second']:,.0f}", *[""] * 7)
     if figures["ratio"]:
         shown.caption = f"{figures['ratio']:.1f} times {OIDC_PROVIDER}"
     return shown

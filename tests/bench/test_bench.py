@@ -170,6 +170,10 @@ def test_tokens_writes_its_figures(tmp_path: Path) -> None:
     assert 0 < figures["p50_ms"] <= figures["p99_ms"]
     assert figures["signing_limit_per_second"] > figures["es256_per_second"]
     assert figures["cpu_over_signature"] > 1
+    assert list(figures["floors"]) == ["fixed", "es256", "rs256"]
+    for case in figures["cases"].values():
+        assert case["floor_us"] == figures["floors"][case["floor"]]["cpu_us"] > figures["floors"]["fixed"]["cpu_us"]
+        assert case["cpu_over_floor"] > 1
     assert figures["ratio"] is None, "nothing to compare with"
     assert figures["worker_peak_mb"] < 150
     assert figures["seconds_until_ready"] > 0
@@ -180,7 +184,7 @@ def test_assertions_and_introspection_get_successful_answers_only(tmp_path: Path
     program("wrk", package="wrk")
     program("valkey-server", "redis-server", package="redis-server")
     results = {"private-key-jwt": "issued", "service-account": "issued", "introspection": "active"}
-    few = ("--rounds", "1", "--seconds", "1", "--no-peer", *(f"--case={case}" for case in results))
+    few = ("--rounds", "1", "--seconds", "1", "--no-peer", "--no-floor", *(f"--case={case}" for case in results))
     running = _bench("tokens", *few, "--out", str(tmp_path), "--logs", str(tmp_path / "logs"))
     _, errors = running.communicate(timeout=300)
     assert running.returncode == 0, errors
