@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
 from scopewright.rate_budget import Clock
-from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, client_of
+from scopewright.stores.valkey import OPERATION_TIMEOUT_SECONDS, TurnPipeline, client_of
 from scopewright.verifier.refusals import KeysUnavailable as MemoryFull
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
@@ -69,7 +69,9 @@ class SharedReplay:
         capacity: int = SHARED_CAPACITY,
     ) -> None:
         """`capacity` counts the entries of this process."""
-        self._client = client_of(url, "BadReplay", "the replay memory")
+        client = client_of(url, "BadReplay", "the replay memory")
+        client.response_callbacks.clear()  # answers as the server gives them
+        self._server = TurnPipeline(client)
         self._prefix = prefix
         self._clock = clock
         self._shares = _Shares(capacity)
@@ -81,8 +83,8 @@ class SharedReplay:
         namespace, now = owner.partition(".")[0], self._clock()
         self._shares.take(namespace, until, now)
         try:
-            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
-                first = await self._client.set(name, b"", nx=True, px=max(1, math.ceil((until - now) * 1000)))
+            milliseconds = max(1, math.ceil((until - now) * 1000))
+            answer = await self._server.call("SET", name, b"", "NX", "PX", milliseconds)
         except (RedisError, OSError) as error:
             if not self._failing:  # one warning: the errors of an outage differ from request to request
                 log.warning("the replay memory failed: %s", type(error).__name__)
@@ -90,14 +92,15 @@ class SharedReplay:
             self._shares.give_back(namespace, until)
             raise Unavailable("the replay memory is unavailable", retry_after=1.0) from None
         self._failing = False
+        first = bool(answer == b"OK")
         if not first:
             self._shares.give_back(namespace, until)
-        return bool(first)
+        return first
 
     async def close(self) -> None:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
-                await self._client.aclose()
+                await self._server.client.aclose()
         except (RedisError, OSError) as error:
             log.warning("closing the connections to the replay memory failed: %s", type(error).__name__)
 

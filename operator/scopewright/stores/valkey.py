@@ -1,7 +1,8 @@
 """Connections to a Valkey or Redis, for what the processes of all issuers share."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis.asyncio
@@ -18,6 +19,7 @@ the CPU time of a request.
 MAX_CONNECTIONS: Final = 32
 """Of one process, for each purpose. More would not help while the server hangs."""
 
+Command = tuple[bytes | str | int, ...]
 Connection = redis.asyncio.connection.AbstractConnection
 OnConnect = Callable[[Connection], Awaitable[None]]
 
@@ -52,3 +54,52 @@ def _require_database(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
         raise ValueError
+
+
+class TurnPipeline:
+    """Sends the commands of one turn of the event loop in one round trip, on one connection.
+
+    For a server under load: eight commands of one turn take a fifth of the CPU time of eight round trips. Commands of
+    different turns do not wait for each other, so what holds up one round trip holds up no other.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self.client = client
+        self._commands: list[tuple[Command, asyncio.Future[Any]]] = []
+        self._exchanges: set[asyncio.Task[None]] = set()
+
+    async def call(self, *command: bytes | str | int) -> Any:
+        """The result; raises `RedisError` or OSError, TimeoutError among them. A caller that is cancelled before its
+        turn ends sends nothing, and one that is cancelled later leaves the other commands as they are.
+        """
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Any] = loop.create_future()
+        if not self._commands:
+            loop.call_soon(self._send)
+        self._commands.append((command, result))
+        return await result
+
+    def _send(self) -> None:
+        commands, self._commands = [each for each in self._commands if not each[1].done()], []
+        if commands:
+            exchange = asyncio.create_task(self._exchange(commands), name="pipeline")
+            self._exchanges.add(exchange)
+            exchange.add_done_callback(self._exchanges.discard)
+
+    async def _exchange(self, commands: list[tuple[Command, asyncio.Future[Any]]]) -> None:
+        """All have the same time, because all were called in the same turn."""
+        try:
+            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
+                pipeline = self.client.pipeline(transaction=False)
+                for command, _ in commands:
+                    pipeline.execute_command(*command)
+                results = await pipeline.execute(raise_on_error=False)
+        except Exception as error:
+            results = [error] * len(commands)
+        for (_, waiting), result in zip(commands, results, strict=True):
+            if waiting.done():
+                continue
+            if isinstance(result, Exception):
+                waiting.set_exception(result)
+            else:
+                waiting.set_result(result)

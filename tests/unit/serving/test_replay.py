@@ -81,25 +81,43 @@ async def test_client_of_a_namespace_with_a_full_share_gets_503_and_others_get_t
 
 
 class FakeRedis:
-    """A fake Redis client."""
+    """A fake Redis client, with pipelines of `SET name "" NX PX milliseconds`."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
         self.is_up = True
         self.errors: Iterator[Exception] = cycle([RedisError("no connection"), TimeoutError()])
 
-    async def set(self, name: str, value: bytes, *, nx: bool, px: int) -> bool | None:
-        if not self.is_up:
-            raise next(self.errors)
-        if name in self.names:
+    def pipeline(self, *, transaction: bool) -> "FakePipeline":
+        assert not transaction
+        return FakePipeline(self)
+
+
+class FakePipeline:
+    def __init__(self, server: FakeRedis) -> None:
+        self._server = server
+        self._names: list[str] = []
+
+    def execute_command(self, *command: Any) -> None:
+        assert (command[0], *command[2:5]) == ("SET", b"", "NX", "PX")
+        self._names.append(command[1])
+
+    async def execute(self, *, raise_on_error: bool) -> list[bytes | None]:
+        assert not raise_on_error
+        if not self._server.is_up:
+            raise next(self._server.errors)
+        return [self._set(name) for name in self._names]
+
+    def _set(self, name: str) -> bytes | None:
+        if name in self._server.names:
             return None
-        self.names.add(name)
-        return True
+        self._server.names.add(name)
+        return b"OK"
 
 
 def shared(clock: Clock, capacity: int) -> tuple[SharedReplay, FakeRedis]:
     memory, server = SharedReplay("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), FakeRedis()
-    memory._client = cast("Any", server)
+    memory._server.client = cast("Any", server)
     return memory, server
 
 
