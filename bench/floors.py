@@ -1,14 +1,13 @@
 """Starts the floors of `tokens`, each with the responses and the keys of the issuer that it is beside."""
 
 import json
-import socket
 import sys
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from bench.benchmark import BenchmarkError
 from bench.floor_protocols import PROTOCOLS
+from bench.one_response import response
 from bench.token_clients import cluster_jwk
 from bench.token_requests import RequestBatch
 from bench.token_servers import IMPORTS, ROOT, TokenServer
@@ -44,24 +43,7 @@ def start_floor(floor: str, like: TokenServer, workers: int, folder: Path) -> To
 def _response(server: TokenServer) -> bytes:
     """The bytes of the response to a request of the case."""
     assert server.case is not None
-    request = server.case.requests(RequestBatch(clients=1, count=1, port=server.port))[0]
-    with socket.create_connection(("127.0.0.1", server.port), _TIMEOUT_SECONDS) as connection:
-        connection.sendall(request)
-        received = b""
-        while not _complete(received):
-            more = connection.recv(65536)
-            if not more:
-                raise BenchmarkError(f"{server.name} closed the connection")
-            received += more
-    if not received.startswith(b"HTTP/1.1 200 "):
-        raise BenchmarkError(f"{server.name} answers {received[:200]!r}")
-    return received
-
-
-def _complete(response: bytes) -> bool:
-    head, found, body = response.partition(b"\r\n\r\n")
-    _, _, length = head.partition(b"content-length: ")
-    return bool(found) and len(body) >= int(length.partition(b"\r\n")[0])
+    return response(server.port, server.case.requests(RequestBatch(clients=1, count=1, port=server.port))[0])
 
 
 def _issuer_jwk(server: TokenServer) -> dict[str, str]:

@@ -1,29 +1,21 @@
-"""The servers of `tokens`: the issuer, once for each case, and node oidc-provider, each in its own processes."""
+"""The servers of `tokens`, each in its own processes; and the issuer, once for each case."""
 
 import asyncio
-import base64
-import contextlib
-import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, Final
-
-from cryptography.hazmat.primitives.asymmetric import ec
+from typing import Final
 
 from bench import wrk
 from bench.benchmark import BenchmarkError
 from bench.machine import peak_mb
 from bench.server import Server
-from bench.token_cases import LIFETIME, Case
-from bench.token_clients import AUDIENCE, ISSUER, SCOPE, client_id, cluster_jwk, secret
+from bench.token_cases import Case
+from bench.token_clients import cluster_jwk
 from bench.token_requests import RequestBatch
 from tests.controlplane.processes import Child
 from tests.ports import free_port
@@ -31,18 +23,15 @@ from tests.ports import free_port
 ROOT: Final = Path(__file__).resolve().parents[1]
 IMPORTS: Final = {"PYTHONPATH": str(ROOT / "operator")}
 """Environment of the servers: the code beside this file is measured, whichever is installed."""
-_PEER: Final = Path(__file__).with_name("peers")
-_INSTALL_TIMEOUT_SECONDS: Final = 600.0
 _INITIAL_RATE: Final = 10_000
 """Requests a second for which the first run of a process is prepared; later runs: twice the fastest so far."""
-OIDC_PROVIDER: Final = "node oidc-provider"
 
 
 @dataclass
 class TokenServer(Server):
     """A running server. `runs` has the figures of each run.
 
-    Only the issuer has `case` and `audit`; the peer gets the requests of the first case.
+    Only the issuer has `case` and `audit`; the other servers get the requests of one of its cases.
     """
 
     requests: Path
@@ -121,60 +110,3 @@ def start_redis(port: int, folder: Path, prefix: Sequence[str] = ()) -> Child:
         raise BenchmarkError("neither Valkey nor Redis is installed: apt-get install redis-server")
     command = [*prefix, program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     return Child(command, log=folder / "redis.log", cwd=folder)
-
-
-def start_oidc_provider(like: TokenServer, case: Case, workers: int, folder: Path) -> TokenServer:
-    """Start the peer; it gets the requests that `like` gets for this case."""
-    port, log, settings = free_port(), folder / "oidc-provider.log", folder / "oidc-provider.json"
-    clients = [(client_id(n), secret(n)) for n in range(case.clients)]
-    content = {"port": port, "workers": workers, "issuer": ISSUER, "audience": AUDIENCE, "scope": SCOPE}
-    settings.write_text(json.dumps({**content, "lifetime": LIFETIME, "jwk": _private_jwk(), "clients": clients}))
-    node = shutil.which("node")
-    assert node is not None
-    command = [node, str(folder / "peers" / "oidc-provider.mjs"), str(settings)]
-    return TokenServer("oidc-provider", OIDC_PROVIDER, port, Child(command, log=log, cwd=folder), log, like.requests)
-
-
-def install_oidc_provider(folder: Path) -> None:
-    """Put its programs into `peers` of the directory. Its packages come from npm once, and then from a cache."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        raise BenchmarkError("node and npm are not installed: install them, or pass --no-peer")
-    shutil.copytree(_PEER, folder / "peers", dirs_exist_ok=True)
-    modules = folder / "peers" / "node_modules"
-    if not modules.exists():
-        modules.symlink_to(_packages() / "node_modules")
-
-
-def _packages() -> Path:
-    """The folder with the installed packages of `package-lock.json`, made whole or not at all."""
-    files = [_PEER / name for name in ("package.json", "package-lock.json")]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "bench"
-    home = cache / f"peers-{digest[:20]}"
-    if home.exists():
-        return home
-    cache.mkdir(parents=True, exist_ok=True)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".installing-") as scratch:
-        made = Path(scratch) / "peers"
-        made.mkdir()
-        for file in files:
-            shutil.copy(file, made)
-        try:
-            done = subprocess.run(
-                command, cwd=made, capture_output=True, text=True, check=False, timeout=_INSTALL_TIMEOUT_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            raise BenchmarkError(f"npm ci did not complete within {_INSTALL_TIMEOUT_SECONDS:.0f} s") from None
-        if done.returncode:
-            raise BenchmarkError(f"npm ci: {done.stderr.strip()}")
-        with contextlib.suppress(OSError):  # another run has installed them
-            made.rename(home)
-    return home
-
-
-def _private_jwk() -> dict[str, Any]:
-    numbers = ec.generate_private_key(ec.SECP256R1()).private_numbers()
-    values = {"x": numbers.public_numbers.x, "y": numbers.public_numbers.y, "d": numbers.private_value}
-    encoded = {n: base64.urlsafe_b64encode(v.to_bytes(32)).decode().rstrip("=") for n, v in values.items()}
-    return {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "bench", **encoded}

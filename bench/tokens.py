@@ -17,12 +17,22 @@ from bench.progress_display import ProgressDisplay
 from bench.runs import medians
 from bench.signing import bare_signature, signing_limit
 from bench.token_cases import CASES, Case
+from bench.token_peers import (
+    GO_OAUTH2,
+    OIDC_PROVIDER,
+    install_oidc_provider,
+    require_es256,
+    start_go_oauth2,
+    start_oidc_provider,
+)
 from bench.token_plot import draw
-from bench.token_servers import OIDC_PROVIDER, TokenServer, install_oidc_provider, start_issuer, start_oidc_provider
+from bench.token_servers import TokenServer, start_issuer
 
 TRANSPORT: Final = "fixed"
 """The floor of every server: the requests are read and answered."""
 _WARM_UP_SECONDS: Final = 1.0
+_WARM_UP_ROUNDS: Final = 4
+"""Requests of each client while an issuer warms up. Two workers share them."""
 _SIGNATURE_SECONDS: Final = 0.5
 """Duration of the measurement of the bare signature before each run."""
 _SIGNING_LIMIT_SECONDS: Final = 1.0
@@ -36,7 +46,7 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--seconds", type=count, default=5, metavar="N", help="seconds of each run [%(default)s]")
     options.add_argument("--case", action="append", choices=CASES, help="run only these cases, and the first one")
     options.add_argument("--no-floor", action="store_true", help="do not run the floors")
-    options.add_argument("--no-peer", action="store_true", help="do not run node oidc-provider")
+    options.add_argument("--no-peer", action="store_true", help="do not run oidc-provider and go-oauth2")
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures (PNG)")
 
 
@@ -71,8 +81,7 @@ class _Measurement:
         options, rounds = self._options, self._options.rounds
         with self._display.step(f"{rounds} rounds of {options.seconds} s each", rounds) as done:
             for server in self._servers:
-                await server.prepare(_WARM_UP_SECONDS)
-                await server.run_load(_WARM_UP_SECONDS)
+                await self._warm_up(server)
             for n in range(rounds):
                 self._limits.append(await signing_limit(options.workers, _SIGNING_LIMIT_SECONDS))
                 for server in self._servers:
@@ -92,9 +101,11 @@ class _Measurement:
                     await self._start_floors(case, self._servers[-1])
             if not options.no_peer:
                 await asyncio.to_thread(install_oidc_provider, self._folder)
-                peer = start_oidc_provider(self._servers[0], first, options.workers, self._folder)
-                self._servers.insert(1, peer)
-                await peer.wait_until_ready()
+                for n, start in enumerate((start_oidc_provider, start_go_oauth2), 1):
+                    peer = await asyncio.to_thread(start, self._servers[0], first, options.workers, self._folder)
+                    self._servers.insert(n, peer)
+                    await peer.wait_until_ready()
+                    await asyncio.to_thread(require_es256, peer, first)
 
     async def _start_floors(self, case: Case, server: TokenServer) -> None:
         for floor in (TRANSPORT, case.floor):
@@ -107,6 +118,15 @@ class _Measurement:
     async def stop(self) -> None:
         for server in self._servers:
             await asyncio.to_thread(server.stop)
+
+    async def _warm_up(self, server: TokenServer) -> None:
+        """Send requests until every worker has most likely seen every client, but no longer than a run takes."""
+        left = _WARM_UP_ROUNDS * server.case.clients if server.case else 0
+        for _ in range(self._options.seconds):
+            await server.prepare(_WARM_UP_SECONDS)
+            left -= (await server.run_load(_WARM_UP_SECONDS)).requests
+            if left <= 0:
+                break
 
     async def _measure(self, server: TokenServer) -> dict[str, float]:
         for _ in range(_MAX_ATTEMPTS):
@@ -131,7 +151,7 @@ class _Measurement:
     def _figures(self) -> Figures:
         floors = list(self._floors.values())
         cases = {server.name: self._case(server) for server in self._servers if server not in floors}
-        issuer, peer = cases[self._servers[0].name], cases.get("oidc-provider")
+        issuer, peer, compiled = cases[self._servers[0].name], cases.get("oidc-provider"), cases.get(GO_OAUTH2)
         return {
             "workers": self._options.workers,
             "connections": wrk.CONNECTIONS,
@@ -143,6 +163,8 @@ class _Measurement:
             "cpu_over_signature": issuer["cpu_over_signature"],
             "oidc_provider_per_second": peer["per_second"] if peer else None,
             "ratio": round(issuer["per_second"] / peer["per_second"], 2) if peer else None,
+            "go_oauth2_per_second": compiled["per_second"] if compiled else None,
+            "go_oauth2_ratio": round(issuer["per_second"] / compiled["per_second"], 2) if compiled else None,
             "signing_limit_per_second": round(median(self._limits), 1),
             "worker_peak_mb": issuer["peak_mb"],
             "seconds_until_ready": self._servers[0].seconds_until_ready(),
@@ -162,7 +184,9 @@ class _Measurement:
 
 
 def _measured(server: TokenServer) -> dict[str, Any]:
-    return {"about": server.about, **medians(server.runs), "peak_mb": server.peak_mb(), "runs": server.runs}
+    """Medians, and the figures of each run."""
+    about = {"about": server.about, "is_issuer": server.case is not None}
+    return {**about, **medians(server.runs), "peak_mb": server.peak_mb(), "runs": server.runs}
 
 
 def table(figures: Figures) -> Table:
@@ -187,7 +211,9 @@ def table(figures: Figures) -> Table:
         )
     shown.add_row("bare ES256 signatures", f"{figures['signing_limit_per_second']:,.0f}", *[""] * 7)
     if figures["ratio"]:
-        shown.caption = f"{figures['ratio']:.1f} times {OIDC_PROVIDER}"
+        shown.caption = (
+            f"{figures['ratio']:.1f} times {OIDC_PROVIDER}, {figures['go_oauth2_ratio']:.2f} times {GO_OAUTH2}"
+        )
     return shown
 
 

@@ -17,7 +17,7 @@ from bench.cluster_setup import log_directory
 from bench.options import count
 from bench.progress_display import ProgressDisplay
 from bench.runs import medians, spread
-from bench.token_servers import install_oidc_provider
+from bench.token_peers import install_oidc_provider
 from bench.user_load import CONNECTIONS, run_closed
 from bench.user_servers import RSA_BITS, Cores, SessionServer, Setup, UserServer
 from bench.users_beside_tokens import BesideTokens, Rates
