@@ -10,7 +10,7 @@ import pytest
 
 from scopewright.core.records.client import Credential, RequestedAccess
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
+from scopewright.issuer.protocol.request import MAX_BODY_BYTES, has_no_secrets
 from scopewright.verifier import ALGORITHMS
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, settle
@@ -432,4 +432,4 @@ async def test_12_an_unchanged_key_set_is_not_sent_again(harness: IssuerHarness)
 )
 def test_form_with_unknown_parameters_is_not_cached(body: bytes, harmless: bool) -> None:
     """It might be a secret."""
-    assert may_be_cached(body) is harmless
+    assert has_no_secrets(body) is harmless

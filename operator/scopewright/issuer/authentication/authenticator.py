@@ -6,11 +6,11 @@ previous method. The reason for a refusal is for the audit line; callers that ho
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.api.names import is_label
 from scopewright.core.profile import allows_method
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.assertions import CredentialRefused, VerifiedAssertion, check_client_assertion
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.service_accounts import check_service_account_token
@@ -22,19 +22,12 @@ from scopewright.issuer.protocol.request import (
     PresentedSecret,
 )
 from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
 from scopewright.serving.replay import ReplayStore
 
 _MAX_LABEL_LENGTH: Final = 63
-
-
-@dataclass(slots=True)
-class Authenticated:
-    """An authenticated client, and the SHA-256 of the credential that it used."""
-
-    client: Client
-    digest: bytes = field(repr=False)
 
 
 def is_client_id(client_id: str) -> bool:
@@ -54,15 +47,18 @@ def expected_client_id(presented: PresentedCredential) -> str:
     return f"{account.namespace}.{account.name.replace('.', '-')[:_MAX_LABEL_LENGTH].rstrip('-')}"
 
 
-def verify_secret(client: Client | None, presented: PresentedSecret, now: float) -> Authenticated | None:
+def verify_secret(
+    client: Client | None, presented: PresentedSecret, now: float, issuer: IssuerRecord | None = None
+) -> Authenticated | None:
     """Compares with every credential in constant time, whether an earlier one matched or not."""
     if client is None or client.disabled:
         return None
     digest = hashlib.sha256(presented.secret.encode()).digest()
-    accepted = False
+    until = 0.0
     for sha256, end in client.credentials:
-        accepted |= hmac.compare_digest(sha256, digest) and now < end
-    return Authenticated(client, digest) if accepted else None
+        if hmac.compare_digest(sha256, digest):
+            until = max(until, end)
+    return Authenticated(client, digest, issuer, until) if now < until else None
 
 
 def accept_public(client: Client | None) -> Authenticated | None:
@@ -79,10 +75,11 @@ class Authenticator:
         self._clusters = clusters
         self._clock = clock
 
-    def authenticate_from_memory(self, presented: PresentedCredential) -> Authenticated | None:
+    def authenticate_from_memory(self, presented: PresentedCredential, now: float) -> Authenticated | None:
         """A client with a valid secret, or a public client; None for other credentials."""
         if isinstance(presented, PresentedSecret) and self.accepts_secrets:
-            return verify_secret(self._registry.clients.get(presented.client_id), presented, self._clock())
+            registry = self._registry
+            return verify_secret(registry.clients.get(presented.client_id), presented, now, registry.issuer)
         if isinstance(presented, PresentedNothing):
             return accept_public(self._registry.clients.get(presented.client_id))
         return None
@@ -99,7 +96,7 @@ class Authenticator:
                 return public
             _require_enabled(client)
             raise CredentialRefused("not_public")
-        if authenticated := verify_secret(client, presented, self._clock()):
+        if authenticated := verify_secret(client, presented, self._clock(), self._registry.issuer):
             return authenticated
         raise CredentialRefused("wrong_secret" if _require_enabled(client).credentials else "other_method")
 

@@ -6,18 +6,14 @@ work that waits for something.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from scopewright.bounded import RecentDict
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.authentication.assertions import CredentialRefused
-from scopewright.issuer.authentication.authenticator import (
-    Authenticated,
-    Authenticator,
-    expected_client_id,
-    is_client_id,
-)
+from scopewright.issuer.authentication.authenticator import Authenticator, expected_client_id, is_client_id
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.observability.audit import refusal
@@ -28,10 +24,14 @@ from scopewright.issuer.protocol.request import (
     Form,
     PresentedAssertion,
     PresentedCredential,
-    may_be_cached,
+    check,
+    has_no_secrets,
     parse,
+    presented_credential,
+    require_only_header,
 )
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
+from scopewright.issuer.state.recognised import Authenticated, Recognised
 from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
 from scopewright.serving import audit
@@ -41,8 +41,7 @@ log: Final = logging.getLogger(__name__)
 MIN_REFUSAL_SECONDS: Final = 0.1
 """Every refusal of a credential takes at least this long, whether a record was read or not."""
 
-_MAX_CACHED_FORMS: Final = 1024
-_NOT_CACHED: Final = (None, None)
+_MOST_PARAMETERS: Final = 512
 
 NoteUse = Callable[[bytes, float], None]
 """Takes the SHA-256 of an accepted credential, and the time in seconds since the epoch."""
@@ -50,6 +49,10 @@ NoteUse = Callable[[bytes, float], None]
 
 class Parameters(Protocol):
     """The parameters of a request that are the endpoint's own."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal parameters. None: they have a secret, or belong to one request, and must not be kept."""
 
     def audit_fields(self) -> Mapping[str, Any]:
         """For the audit line of a refusal: no secrets; neither escaped nor truncated yet."""
@@ -85,10 +88,13 @@ class Handler(Protocol[P]):
 
 @dataclass(slots=True)
 class _Attempt(Generic[P]):
-    request: ClientRequest
+    """A request that was read. `repeats`: its credential and its parameters were recognised."""
+
+    http: HttpRequest
+    presented: PresentedCredential | Recognised
     parameters: P
-    peer: str
     started: float
+    repeats: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -106,25 +112,25 @@ class Endpoint(Generic[P]):
     sink: audit.Sink
     min_refusal_seconds: float
     note_use: NoteUse
-    _forms: dict[bytes, tuple[Form, P]] = field(init=False, default_factory=dict)
-    """Parsed bodies without secrets: most clients repeat their requests."""
+    _parameters: RecentDict[Hashable, P] = field(init=False, default_factory=lambda: RecentDict(_MOST_PARAMETERS))
+    """Of answered requests, by their `key` and by bodies without secrets: most clients repeat their requests."""
 
     def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
         """The answer where no I/O is needed; otherwise a coroutine that returns it."""
-        started = self.monotonic()
+        started, now = self.monotonic(), self.clock()
         attempt: _Attempt[P] | None = None
-        form, parameters = self._forms.get(http.body, _NOT_CACHED)
         try:
-            request = parse(http, form, self.handler.admits_public, accepts_secrets=self.authenticator.accepts_secrets)
-            if parameters is None or request.proofs:
-                parameters = self._read(request, http.body)
-            attempt = _Attempt(request, parameters, http.peer, started)
-            authenticated = self.authenticator.authenticate_from_memory(request.presented)
-            if authenticated is None:
-                return self._authenticate_slow(attempt)
-            outcome = self.handler.serve(authenticated, parameters, self.clock())
+            before = self._recognised(http, now)
+            if before is None:
+                attempt, presented = self._first(http, started)
+                authenticated = self.authenticator.authenticate_from_memory(presented, now)
+                if authenticated is None:
+                    return self._authenticate_slow(presented, attempt)
+            else:
+                attempt, authenticated = self._again(http, before, started), before.authenticated
+            outcome = self.handler.serve(authenticated, attempt.parameters, now)
             if isinstance(outcome, Outcome):
-                return self._finish(outcome, authenticated, attempt)
+                return self._finish(outcome, authenticated, attempt, now)
             return self._finish_async(outcome, authenticated, attempt)
         except OAuthError as error:
             return self._refuse(error, attempt, http.peer, started, known=attempt is not None)
@@ -132,28 +138,64 @@ class Endpoint(Generic[P]):
             log.exception("a %s request failed", self.handler.name)
             return self._refuse(unexpected(), None, http.peer, started, known=False)
 
-    def _read(self, request: ClientRequest, body: bytes) -> P:
-        parameters = self.handler.read(request)
-        if not request.proofs and may_be_cached(body):
-            if len(self._forms) >= _MAX_CACHED_FORMS:
-                self._forms.clear()
-            self._forms[body] = request.form, parameters
-        return parameters
+    def _recognised(self, http: HttpRequest, now: float) -> Recognised | None:
+        registry = self.registry
+        authorization = http.headers.get(b"authorization")
+        return registry.clients.recognised.find(authorization, http.body, registry.issuer, now)
 
-    async def _authenticate_slow(self, attempt: _Attempt[P]) -> Answer:
+    def _first(self, http: HttpRequest, started: float) -> tuple[_Attempt[P], PresentedCredential]:
+        request = parse(http)
+        presented = presented_credential(
+            request.form,
+            http.headers.get(b"authorization"),
+            accepts_secrets=self.authenticator.accepts_secrets,
+            admits_public=self.handler.admits_public,
+        )
+        return _Attempt(http, presented, self.handler.read(request), started), presented
+
+    def _again(self, http: HttpRequest, before: Recognised, started: float) -> _Attempt[P]:
+        """The attempt of a request whose credential was recognised; raises OAuthError."""
+        if b"dpop" not in http.headers:
+            if before.in_header:
+                parameters = self._parameters.get(http.body)
+            else:
+                parameters = before.parameters if before.reader is self.handler else None
+            if parameters is not None:
+                check(http)
+                return _Attempt(http, before, parameters, started, repeats=True)
+        request = parse(http)
+        if before.in_header:
+            require_only_header(request.form, before.client_id)
+        return _Attempt(http, before, self.handler.read(request), started)
+
+    def _remember(self, authenticated: Authenticated, attempt: _Attempt[P]) -> None:
+        """Enter an answered request, so that it is recognised if it is repeated."""
+        http, parameters = attempt.http, attempt.parameters
+        key, authorization = parameters.key, http.headers.get(b"authorization")
+        if key is not None:
+            parameters = self._parameters.setdefault(key, parameters)
+            if authorization is not None and has_no_secrets(http.body):
+                self._parameters[http.body] = parameters
+        elif authorization is None:
+            return  # another body each time
+        self.registry.clients.recognised.remember(
+            authorization, http.body, authenticated, attempt.presented.method, self.handler, parameters
+        )
+
+    async def _authenticate_slow(self, presented: PresentedCredential, attempt: _Attempt[P]) -> Answer:
         """The same path for unknown clients and wrong credentials: no refusal is faster than the minimum."""
-        presented = attempt.request.presented
+        peer = attempt.http.peer
         try:
-            authenticated = await self._authenticate(presented, attempt.peer)
+            authenticated = await self._authenticate(presented, peer)
         except CredentialRefused as refused:
-            error = self._refusal(refused, presented, attempt.peer)
+            error = self._refusal(refused, presented, peer)
         except Exception as failure:
             error = self._as_oauth_error(failure)
         else:
             return await self._serve(authenticated, attempt)
         await asyncio.sleep(self.min_refusal_seconds - (self.monotonic() - attempt.started))
         known = self.registry.clients.get(presented.client_id) is not None
-        return self._refuse(error, attempt, attempt.peer, attempt.started, known=known)
+        return self._refuse(error, attempt, peer, attempt.started, known=known)
 
     def _as_oauth_error(self, failure: Exception) -> OAuthError:
         """The error for the caller; an unexpected exception is logged."""
@@ -206,26 +248,28 @@ class Endpoint(Generic[P]):
         except Exception as failure:
             return self._refuse_known(failure, attempt)
         if isinstance(outcome, Outcome):
-            return self._finish(outcome, authenticated, attempt)
+            return self._finish(outcome, authenticated, attempt, self.clock())
         return await self._finish_async(outcome, authenticated, attempt)
 
     async def _finish_async(
         self, outcome: Awaitable[Outcome], authenticated: Authenticated, attempt: _Attempt[P]
     ) -> Answer:
         try:
-            return self._finish(await outcome, authenticated, attempt)
+            return self._finish(await outcome, authenticated, attempt, self.clock())
         except Exception as failure:
             return self._refuse_known(failure, attempt)
 
-    def _finish(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P]) -> Answer:
-        now = self.clock()
+    def _finish(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P], now: float) -> Answer:
+        if not attempt.repeats and authenticated.issuer is not None:
+            self._remember(authenticated, attempt)
         self.note_use(authenticated.digest, now)
-        self.sink(audit.entry(self.handler.name, now, attempt.peer, outcome.result, outcome.audit_fields))
+        self.sink(audit.entry(self.handler.name, now, attempt.http.peer, outcome.result, outcome.audit_fields))
         self.metrics.count(outcome.result, self.monotonic() - attempt.started)
         return outcome.answer
 
     def _refuse_known(self, failure: Exception, attempt: _Attempt[P]) -> Answer:
-        return self._refuse(self._as_oauth_error(failure), attempt, attempt.peer, attempt.started, known=True)
+        error = self._as_oauth_error(failure)
+        return self._refuse(error, attempt, attempt.http.peer, attempt.started, known=True)
 
     def _refuse(
         self, error: OAuthError, attempt: _Attempt[P] | None, peer: str, started: float, *, known: bool
@@ -233,7 +277,7 @@ class Endpoint(Generic[P]):
         """`known`: there is a record with the client id of the request, authenticated or not."""
         entry = refusal(
             error.reason,
-            attempt.request.presented if attempt else None,
+            attempt.presented if attempt else None,
             attempt.parameters.audit_fields() if attempt and known else {},
             known=known,
         )

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import invalid_request
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
 from scopewright.issuer.tokens.validity import invalid_reason, is_served_by, server_of, was_issued_to
@@ -47,6 +47,7 @@ class TokenParameter:
     """The parameter `token` of introspection and revocation. token_type_hint is ignored: there is one token type."""
 
     token: str = field(repr=False)
+    key: None = None
 
     def audit_fields(self) -> Mapping[str, Any]:
         return {}

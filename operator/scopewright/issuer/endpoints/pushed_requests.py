@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import (
@@ -23,6 +22,7 @@ from scopewright.issuer.protocol.errors import (
 from scopewright.issuer.protocol.request import ClientRequest, Form
 from scopewright.issuer.protocol.responses import json_answer
 from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.users import authorization_request
 from scopewright.issuer.users.authorization_request import (
@@ -52,6 +52,7 @@ class PushRequest:
     form: Form = field(repr=False)
     proofs: tuple[bytes, ...] = field(repr=False)
     peer: str
+    key: None = None
 
     def audit_fields(self) -> Mapping[str, Any]:
         """No parameters: those of the authorization request are as long as the caller likes."""

@@ -8,13 +8,13 @@ refresh token, all access tokens of the same grant end.
 from collections.abc import Awaitable, Mapping
 from typing import Final
 
-from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.introspection import TokenParameter, TokenParameterEndpoint
 from scopewright.issuer.protocol.request import Form
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
 from scopewright.issuer.tokens.validity import was_issued_to

@@ -1,12 +1,11 @@
 """The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, without I/O."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import ISSUED
@@ -15,6 +14,7 @@ from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
+from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, SubjectSession, read_subject_token
@@ -35,6 +35,11 @@ class TokenRequest:
     user_grant: UserGrantRequest | None = None
     waits: bool = False
     """Whether it may need I/O: it has a proof, is a grant of a user, or an exchange, which may be of a user's token."""
+
+    @property
+    def key(self) -> Hashable:
+        """None also for an exchange, which has a token."""
+        return None if self.waits else (self.grant_type, self.scopes, self.resources)
 
     def audit_fields(self) -> Mapping[str, Any]:
         fields = {"resource": self.resources, "scope": " ".join(self.scopes)}

@@ -8,7 +8,6 @@ refresh tokens on. Only after it is there an answer.
 from dataclasses import dataclass, field, replace
 
 from scopewright.core.records.client import Login
-from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
@@ -18,6 +17,7 @@ from scopewright.issuer.observability.user_metrics import UserMetrics
 from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import AUTHORIZATION_CODE, REFRESH_TOKEN, require_grant_type
 from scopewright.issuer.tokens.signer import Signer

@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from scopewright.issuer.protocol.request import PresentedCredential
+from scopewright.issuer.state.recognised import Recognised
 from scopewright.serving.audit import Entry, truncated
 
 
-def refusal(reason: str, presented: PresentedCredential | None, parameters: Mapping[str, Any], *, known: bool) -> Entry:
+def refusal(
+    reason: str,
+    presented: PresentedCredential | Recognised | None,
+    parameters: Mapping[str, Any],
+    *,
+    known: bool,
+) -> Entry:
     """The members of a refusal. `known`: the client id is that of a record; the caller may be another."""
     more: Entry = {"reason": reason}
     if presented is not None:

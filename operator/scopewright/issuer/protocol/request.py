@@ -24,7 +24,7 @@ _NOT_REPEATABLE: Final = frozenset((b"authorization", b"content-type"))
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FORM_TYPE: Final = FORM_TYPE.encode()
 _REPEATABLE: Final = frozenset(("resource", "audience"))
-_CACHEABLE: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
+_WITHOUT_SECRETS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
 _CREDENTIAL_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 Form = Mapping[str, Sequence[str]]
@@ -83,49 +83,45 @@ AdmitsPublic = Callable[[Form], bool]
 
 @dataclass(slots=True)
 class ClientRequest:
-    """A form, and the credential that came with it."""
+    """A form and its proofs; the credential is in the form or in a header."""
 
     form: Form
-    presented: PresentedCredential
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
     """All values of the header DPoP."""
     peer: str = ""
     """The address of the caller."""
 
 
-def parse(
-    http: HttpRequest,
-    cached: Form | None = None,
-    admits_public: AdmitsPublic | None = None,
-    *,
-    accepts_secrets: bool = True,
-) -> ClientRequest:
-    """Raises OAuthError. `cached` is the form of the same body in an earlier request."""
+def parse(http: HttpRequest) -> ClientRequest:
+    """Raises OAuthError."""
+    check(http)
+    headers = http.headers
+    proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
+    return ClientRequest(parse_form(http.body), proofs, http.peer)
+
+
+def check(http: HttpRequest) -> None:
+    """Check what a request has beside its form and its credential. Raises OAuthError."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
-    headers = http.headers
     if http.repeated and not _NOT_REPEATABLE.isdisjoint(http.repeated):
         raise invalid_request("a header is repeated", reason="repeated_header")
     if len(http.body) > MAX_BODY_BYTES:
         raise invalid_request("the body is too large", reason="body_size", status=413)
-    content_type = headers.get(b"content-type", b"")
+    content_type = http.headers.get(b"content-type", b"")
     if content_type != _FORM_TYPE and not is_form(content_type):
         raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
     if http.query:
         _refuse_credentials_in(http.query)
-    form = cached or parse_form(http.body)
-    proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
-    presented = _presented(form, headers.get(b"authorization"), accepts_secrets, admits_public)
-    return ClientRequest(form, presented, proofs, http.peer)
 
 
 def is_form(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() == _FORM_TYPE
 
 
-def may_be_cached(body: bytes) -> bool:
-    """Whether the form has no secrets and is small."""
-    return _CACHEABLE.fullmatch(body) is not None
+def has_no_secrets(body: bytes) -> bool:
+    """Whether the form is small and has only parameters that are never secrets."""
+    return _WITHOUT_SECRETS.fullmatch(body) is not None
 
 
 def parse_form(body: bytes) -> Form:
@@ -181,25 +177,43 @@ def parameter(form: Form, name: str) -> str:
     return values[0] if values else ""
 
 
-def _presented(
-    form: Form, authorization: bytes | None, accepts_secrets: bool, admits_public: AdmitsPublic | None
+def presented_credential(
+    form: Form, authorization: bytes | None, *, accepts_secrets: bool, admits_public: AdmitsPublic | None = None
 ) -> PresentedCredential:
+    """The credential of a request, of which `authorization` is that header; raises OAuthError."""
+    _require_one_method(form, in_header=authorization is not None)
     client_id, secret = parameter(form, "client_id"), parameter(form, "client_secret")
-    assertion = "client_assertion" in form or "client_assertion_type" in form
-    if (authorization is not None) + bool(secret) + assertion > 1:
-        raise invalid_request("use one client authentication method, not several", reason="two_methods")
     if authorization is not None:
         basic = _basic(authorization)
-        if client_id and client_id != basic.client_id:
-            raise invalid_request("client_id must be the client of the Authorization header", reason="two_clients")
+        _require_client(form, basic.client_id)
         return basic
-    if assertion:
+    if _has_assertion(form):
         return _assertion(form, client_id)
     if not client_id or not secret:
         if client_id and accepts_secrets and admits_public is not None and admits_public(form):
             return PresentedNothing(client_id)
         raise no_credential(accepts_secrets=accepts_secrets)
     return PresentedSecret(client_id, secret, "client_secret_post")
+
+
+def require_only_header(form: Form, client_id: str) -> None:
+    """The form of a request whose header has the credential of this client; raises OAuthError if it has one too."""
+    _require_one_method(form, in_header=True)
+    _require_client(form, client_id)
+
+
+def _require_one_method(form: Form, *, in_header: bool) -> None:
+    if in_header + bool(parameter(form, "client_secret")) + _has_assertion(form) > 1:
+        raise invalid_request("use one client authentication method, not several", reason="two_methods")
+
+
+def _require_client(form: Form, client_id: str) -> None:
+    if form.get("client_id", (client_id,))[0] != client_id:
+        raise invalid_request("client_id must be the client of the Authorization header", reason="two_clients")
+
+
+def _has_assertion(form: Form) -> bool:
+    return "client_assertion" in form or "client_assertion_type" in form
 
 
 def _assertion(form: Form, client_id: str) -> PresentedAssertion:

@@ -7,6 +7,7 @@ from typing import Final
 
 from scopewright.api.redirect_uris import redirect_kind, redirect_origin
 from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.recognised import RecognisedCredentials
 
 _PORT: Final = re.compile(r":[0-9]+$")
 _ANY_PORT: Final = ":*"
@@ -18,6 +19,7 @@ class ClientIndex:
         self._ids_by_account: dict[tuple[str, str, str], set[str]] = {}
         """By cluster, namespace and name of the ServiceAccount."""
         self._origins: Counter[str] = Counter()
+        self.recognised = RecognisedCredentials(self._by_id.get)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -43,6 +45,8 @@ class ClientIndex:
 
     def remove(self, client_id: str) -> Client | None:
         client = self._by_id.pop(client_id, None)
+        if client:
+            self.recognised.forget(client)
         if client and (account := _account(client)):
             self._ids_by_account[account].discard(client_id)
             if not self._ids_by_account[account]:

@@ -164,6 +164,8 @@ class Client:
     dpop_required: bool = False
     access: dict[str, ServerAccess] | None = None
     """By resource server; filled on the first request."""
+    recognised: tuple[bytes, ...] = field(default=(), repr=False)
+    """Keys of its entries in `RecognisedCredentials`, the oldest first."""
 
     @property
     def declared_method(self) -> str:
