@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from bench.floor_protocols import PROTOCOLS
 from bench.one_response import response
+from bench.server import IMPORTS
 from bench.token_clients import cluster_jwk
 from bench.token_requests import RequestBatch
-from bench.token_servers import IMPORTS, ROOT, TokenServer
+from bench.token_servers import ROOT, TokenServer
 from tests.controlplane.processes import Child
 from tests.ports import free_port
 
@@ -37,7 +38,7 @@ def start_floor(floor: str, like: TokenServer, workers: int, folder: Path) -> To
     settings.write_text(json.dumps(content))
     command = [sys.executable, "-m", "bench.floor_server", str(settings)]
     child = Child(command, log=log, cwd=ROOT, environment=IMPORTS)
-    return TokenServer(name, f"floor: {PROTOCOLS[floor][1]}", port, child, log, like.requests)
+    return TokenServer(name, f"floor: {PROTOCOLS[floor][1]}", port, child, log, like.requests, clients=like.clients)
 
 
 def _response(server: TokenServer) -> bytes:

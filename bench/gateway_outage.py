@@ -12,7 +12,7 @@ from rich.table import Table
 from bench.benchmark import Benchmark, BenchmarkError, Figures, run_on_loop
 from bench.cluster_setup import log_directory, open_bench_cluster
 from bench.gateway_outage_load import OutageCounts, OutageLoad
-from bench.gateway_outage_setup import LEAD_SECONDS, PERIODS, PROXIES, GatewayWorkload, OutageSetup, set_up
+from bench.gateway_outage_setup import PROXIES, GatewayWorkload, OutageSetup, periods, set_up
 from bench.options import count
 from bench.progress_display import ProgressDisplay
 from bench.rotation_setup import in_background
@@ -25,14 +25,21 @@ MAX_OUTAGE_SECONDS: Final = 500
 """A token that its client is about to renew is valid for longer, and no client has a reason to fail."""
 CREDENTIAL_RATE: Final = 0.5
 """Rotations of credentials a second: each client's at most twice within an overlap."""
-SETTLE_SECONDS: Final = 10.0
-"""Of load after the last event."""
+_MAX_SETTLE_SECONDS: Final = 10.0
+"""Of load after the last event; less if keys are fetched more often."""
 BEFORE, WITHOUT, AFTER = "before", "without issuer", "after"
 
 
 def add_options(options: argparse._ArgumentGroup) -> None:
     options.description = "--gateway-workers is that of gateway, --clients of reconcile."
     options.add_argument("--outage-seconds", type=count, default=300, metavar="N", help="without issuer [%(default)s]")
+    options.add_argument(
+        "--key-fetch-seconds",
+        type=count,
+        default=30,
+        metavar="N",
+        help="shortest time between two fetches of keys by the gateway; keys sign later [%(default)s, as in use]",
+    )
     options.add_argument(
         "--outage-rate", type=count, default=50, metavar="N", help="requests with a valid token a second [%(default)s]"
     )
@@ -43,8 +50,9 @@ def run(options: argparse.Namespace, display: ProgressDisplay) -> Figures:
         raise BenchmarkError(
             f"--outage-seconds {options.outage_seconds}: at most {MAX_OUTAGE_SECONDS}, then tokens expire"
         )
+    fetch: int = options.key_fetch_seconds
     clients = options.clients[-1] if options.clients else CLIENTS
-    workload = GatewayWorkload(f"bench-{uuid.uuid4().hex[:8]}", clients + 1, PERIODS)
+    workload = GatewayWorkload(f"bench-{uuid.uuid4().hex[:8]}", clients + 1, periods(fetch), fetch)
     with open_bench_cluster(display) as cluster, log_directory(options.logs, "gateway-outage") as logs:
         return run_on_loop(_OutageRun(options, display, workload).run(cluster.kubeconfig, logs))
 
@@ -103,7 +111,7 @@ class _OutageRun:
                 self._begin(AFTER)
             with self._display.step("the issuer is back: waiting until the last key signs"):
                 await self._until_keys(self._first_keys + 2, setup, failed)
-                await self._wait(SETTLE_SECONDS, setup, failed)
+                await self._wait(min(self._workload.lead_seconds, _MAX_SETTLE_SECONDS), setup, failed)
         self._begin("")
 
     def _begin(self, phase: str) -> None:
@@ -113,7 +121,7 @@ class _OutageRun:
         self._counts.phase, self._phase_started = phase, now
 
     async def _until_keys(self, number: int, setup: OutageSetup, failed: "asyncio.Future[None]") -> None:
-        async with time_limit(LEAD_SECONDS + TIMEOUT_SECONDS, "the requested key to sign"):
+        async with time_limit(self._workload.lead_seconds + TIMEOUT_SECONDS, "the requested key to sign"):
             while len(self._counts.kids) < number:
                 await self._wait(0.25, setup, failed)
 
@@ -137,6 +145,7 @@ class _OutageRun:
             "clients": self._workload.clients - 1,
             "workers": self._options.gateway_workers,
             "outage_seconds": self._options.outage_seconds,
+            "key_fetch_seconds": self._options.key_fetch_seconds,
             "rate": self._options.outage_rate,
             "key_rotations": len(counts.kids) - self._first_keys,
             "credential_rotations": setup.counts.credential_rotations,

@@ -20,8 +20,8 @@ _CONCURRENCY: Final = 64
 _POLL_SECONDS: Final = 0.5
 _START_SECONDS: Final = 1.0
 """Between two clients that start."""
-_REVOCATION_SECONDS: Final = 12.0
-"""For every worker of the gateway to read the feed twice."""
+_QUIET_SECONDS: Final = 4.0
+"""Every worker of the gateway reads the feed twice in that time."""
 
 
 @dataclass(slots=True)
@@ -83,14 +83,17 @@ class OutageLoad:
                     await asyncio.sleep(_POLL_SECONDS)
 
     async def revoke(self) -> float:
-        """Revoke a token that every proxy accepts; return the seconds after which the gateway accepted it no more."""
+        """Revoke a token that every proxy accepts; return the seconds after which the gateway accepted it no more.
+
+        A worker that still accepts it later is counted by `ask_with_revoked`.
+        """
         client = self._client(self._revoked_name)
         self._revoked = (await client.token()).value
         for proxy in self._setup.ports:
             (await self._ask(proxy, self._revoked)).raise_for_status()
         await client.revoke(self._revoked)
         started = now = accepted = time.monotonic()
-        while now < started + _REVOCATION_SECONDS:
+        while now < accepted + _QUIET_SECONDS:
             for proxy in self._setup.ports:
                 answer = await self._ask(proxy, self._revoked)
                 now = time.monotonic()

@@ -22,17 +22,18 @@ from scopewright.stores.kubernetes.api import Api
 from tests.gateway.proxies import HOST
 
 PROXIES: Final = ("nginx", "envoy")
-PERIODS: Final = Periods(publish_ahead=32, jwks_max_age=1, replica_lag=1, overlap=45, token_lifetime=3600)
-"""The gateway fetches the keys every 30 s at most: each has to be published for longer than that. The tokens of clients
-that have just renewed them outlast the outage.
-"""
-LEAD_SECONDS: Final = PERIODS.publish_ahead + PERIODS.jwks_max_age + PERIODS.replica_lag
-"""From the publication of a key to its first signature."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayWorkload(RotationWorkload):
-    """The shared API has rules."""
+    """The shared API has rules. `key_fetch_seconds`: the gateway fetches the keys at most that often."""
+
+    key_fetch_seconds: int
+
+    @property
+    def lead_seconds(self) -> int:
+        """From the publication of a key to its first signature."""
+        return self.periods.publish_ahead + self.periods.jwks_max_age + self.periods.replica_lag
 
     @property
     def hostname(self) -> str:
@@ -44,6 +45,13 @@ class GatewayWorkload(RotationWorkload):
             if manifest["kind"] == "ResourceServer":
                 manifest["spec"]["http"] = {"rules": [read]}
             yield manifest
+
+
+def periods(key_fetch_seconds: int) -> Periods:
+    """A key is published for longer than the gateway takes to fetch it. Tokens that were just renewed outlast the
+    outage.
+    """
+    return Periods(publish_ahead=key_fetch_seconds + 2, jwks_max_age=1, replica_lag=1, overlap=45, token_lifetime=3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ async def set_up(
             service = start_service(logs)
             leaving.callback(service.child.stop)
             source = (f"--kubeconfig={kubeconfig}", f"--namespace={workload.system}")
-            gateway = start_gateway(source, workers, logs)
+            gateway = start_gateway(source, workers, logs, key_fetch_seconds=workload.key_fetch_seconds)
             leaving.callback(gateway.child.stop)
             await service.wait_until_ready()
             await gateway.wait_until_ready()

@@ -11,7 +11,7 @@ from bench import wrk
 from bench.benchmark import BenchmarkError
 from bench.gateway_setup import AUDIENCE, PATH, ROOT, GatewayIssuer
 from bench.machine import peak_mb
-from bench.server import START_TIMEOUT_SECONDS, Server
+from bench.server import IMPORTS, START_TIMEOUT_SECONDS, Server
 from bench.timeouts import time_limit
 from tests.controlplane.processes import Child
 from tests.debian import program
@@ -92,12 +92,18 @@ class DecisionServer(Server):
         return max(peak_mb(pid) for pid in self.workers)
 
 
-def start_gateway(source: Sequence[str], workers: int, folder: Path) -> DecisionServer:
-    """Start `scopewright gateway`. `source` is the options that say where its records are."""
+def start_gateway(
+    source: Sequence[str], workers: int, folder: Path, *, key_fetch_seconds: int | None = None
+) -> DecisionServer:
+    """Start `scopewright gateway`. `source` is the options that say where its records are.
+
+    `key_fetch_seconds` is the shortest time between two fetches of keys, if it is not that of production.
+    """
     port, log = free_port(), folder / "gateway.log"
-    command = [sys.executable, "-m", "scopewright.cli", "gateway", *source, "--profile=nginx"]
+    program = ["bench.gateway_process", str(key_fetch_seconds)] if key_fetch_seconds else ["scopewright.cli"]
+    command = [sys.executable, "-m", *program, "gateway", *source, "--profile=nginx"]
     command += ["--profile=envoy", f"--listen=127.0.0.1:{port}", f"--workers={workers}", "--replay=per-process"]
-    child = Child(command, log=log, cwd=ROOT)
+    child = Child(command, log=log, cwd=ROOT, environment=IMPORTS)
     return DecisionServer("gateway", "scopewright gateway", port, child, log, f"/auth/nginx/{HOST}")
 
 

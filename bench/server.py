@@ -11,6 +11,8 @@ from bench.machine import cpu_seconds, worker_pids
 from tests.controlplane.processes import Child
 
 START_TIMEOUT_SECONDS: Final = 60.0
+IMPORTS: Final = {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "operator")}
+"""Environment of servers that are measured: with the code beside this file, whichever is installed."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Final
 from bench import wrk
 from bench.benchmark import BenchmarkError
 from bench.machine import peak_mb
-from bench.server import Server
+from bench.server import IMPORTS, Server
 from bench.token_cases import Case
 from bench.token_clients import cluster_jwk
 from bench.token_requests import RequestBatch
@@ -21,8 +21,6 @@ from tests.controlplane.processes import Child
 from tests.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-IMPORTS: Final = {"PYTHONPATH": str(ROOT / "operator")}
-"""Environment of the servers: the code beside this file is measured, whichever is installed."""
 _INITIAL_RATE: Final = 10_000
 """Requests a second for which the first run of a process is prepared; later runs: twice the fastest so far."""
 
@@ -40,6 +38,8 @@ class TokenServer(Server):
     replay_server: Child | None = None
     """The Redis or Valkey that its processes share."""
     replay_port: int | None = None
+    clients: int = 0
+    """How many clients' requests it gets, if it remembers what it has seen."""
     runs: list[dict[str, float]] = field(default_factory=list)
     _prepared: int = 0
     _fastest: float = 0.0
@@ -100,7 +100,9 @@ def start_issuer(case: Case, workers: int, folder: Path) -> TokenServer:
         replay_server = start_redis(replay_port, folder)
         command.append(f"--replay=redis://127.0.0.1:{replay_port}/0")
     child = Child(command, log=log, cwd=ROOT, environment=IMPORTS)
-    return TokenServer(case.name, case.about, port, child, log, requests, case, audit, replay_server, replay_port)
+    return TokenServer(
+        case.name, case.about, port, child, log, requests, case, audit, replay_server, replay_port, case.clients
+    )
 
 
 def start_redis(port: int, folder: Path, prefix: Sequence[str] = ()) -> Child:

@@ -32,7 +32,7 @@ TRANSPORT: Final = "fixed"
 """The floor of every server: the requests are read and answered."""
 _WARM_UP_SECONDS: Final = 1.0
 _WARM_UP_ROUNDS: Final = 4
-"""Requests of each client while an issuer warms up. Two workers share them."""
+"""Requests of each client while a server warms up. Two workers share them."""
 _SIGNATURE_SECONDS: Final = 0.5
 """Duration of the measurement of the bare signature before each run."""
 _SIGNING_LIMIT_SECONDS: Final = 1.0
@@ -121,7 +121,7 @@ class _Measurement:
 
     async def _warm_up(self, server: TokenServer) -> None:
         """Send requests until every worker has most likely seen every client, but no longer than a run takes."""
-        left = _WARM_UP_ROUNDS * server.case.clients if server.case else 0
+        left = _WARM_UP_ROUNDS * server.clients
         for _ in range(self._options.seconds):
             await server.prepare(_WARM_UP_SECONDS)
             left -= (await server.run_load(_WARM_UP_SECONDS)).requests
