@@ -48,6 +48,10 @@ class LocalReplay:
         self._memory = ReplayMemory(capacity, share=NAMESPACE_SHARE, clock=clock)
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
+        return self.first_use_here(owner, value, until)
+
+    def first_use_here(self, owner: str, value: str, until: float) -> bool:
+        """As `first_use`, without a task for the request that asks."""
         try:
             return self._memory.first_use(owner.partition(".")[0], f"{owner} {value}", until)
         except MemoryFull as full:

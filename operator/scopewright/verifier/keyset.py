@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    import jwt
+    from scopewright.verifier.signatures import Verify
 
 logger = logging.getLogger("scopewright.verifier")
 
@@ -34,20 +34,12 @@ class Key:
     kid: str
     algorithms: tuple[str, ...]
     jwk: Mapping[str, Any] = field(repr=False)
-    _public: "jwt.PyJWK" = field(repr=False)
-
-    @property
-    def public_key(self) -> Any:
-        """The key as an object of the library `cryptography`."""
-        return self._public.key
+    public_key: Any = field(repr=False)
+    """The key as an object of the library `cryptography`."""
+    _verify: "Verify" = field(repr=False)
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
-        import jwt
-
-        try:
-            return self._public.Algorithm.verify(signing_input, self._public.key, signature)
-        except (jwt.PyJWTError, ValueError):
-            return False
+        return self._verify(signing_input, signature)
 
 
 class KeySet:
@@ -96,7 +88,7 @@ class KeySet:
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
             raise ValueError("not a JWKS: `keys` must be a list of at most 100 keys")
-        keys = (_key(jwk, previous) for jwk in entries)
+        keys = (parse_key(jwk, previous) for jwk in entries)
         return cls(key for key in keys if key is not None)
 
 
@@ -111,7 +103,8 @@ def _usable(jwk: Any) -> bool:
     )
 
 
-def _key(jwk: Any, previous: KeySet | None) -> Key | None:
+def parse_key(jwk: Any, previous: KeySet | None = None) -> Key | None:
+    """One entry of a JWKS. `previous` may have it already. None if the key cannot be used."""
     try:
         if not _usable(jwk):
             return None
@@ -130,14 +123,15 @@ def _parsed(jwk: dict[str, Any]) -> Key | None:
     algorithms = (jwk["alg"],) if "alg" in jwk else _WITHOUT_ALG.get(kty, possible)
     if not possible or not set(algorithms) <= set(possible):
         return None
-    import jwt  # not before the first keys: its import would be a third of the verifier's
+    # Not before the first keys: the import of PyJWT would be a third of the verifier's.
+    from scopewright.verifier.signatures import public_key_of, verify_with
 
     # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
     name = "EdDSA" if kty == "OKP" else algorithms[0]
-    public = jwt.PyJWK(jwk, algorithm=name)
-    if kty == "RSA" and not _has_usual_size(public.key):
+    public = public_key_of(jwk, name)
+    if kty == "RSA" and not _has_usual_size(public):
         return None
-    return Key(jwk["kid"], algorithms, dict(jwk), public)
+    return Key(jwk["kid"], algorithms, dict(jwk), public, verify_with(public, name))
 
 
 def _has_usual_size(key: Any) -> bool:

@@ -9,6 +9,7 @@ import hmac
 from typing import Final
 
 from scopewright.api.names import is_label
+from scopewright.core.failures import Unavailable
 from scopewright.core.profile import allows_method
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.assertions import CredentialRefused, VerifiedAssertion, check_client_assertion
@@ -25,7 +26,7 @@ from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
-from scopewright.serving.replay import ReplayStore
+from scopewright.serving.replay import LocalReplay, ReplayStore
 
 _MAX_LABEL_LENGTH: Final = 63
 
@@ -72,16 +73,21 @@ class Authenticator:
     def __init__(self, registry: Registry, replay: ReplayStore, clusters: TrustedClusters, clock: Clock) -> None:
         self._registry = registry
         self._replay = replay
+        self._local_replay = replay if isinstance(replay, LocalReplay) else None
         self._clusters = clusters
         self._clock = clock
 
     def authenticate_from_memory(self, presented: PresentedCredential, now: float) -> Authenticated | None:
-        """A client with a valid secret, or a public client; None for other credentials."""
+        """A client with a valid credential, or a public client. None if the credential is not valid, and where checking
+        it may need I/O.
+        """
         if isinstance(presented, PresentedSecret) and self.accepts_secrets:
             registry = self._registry
             return verify_secret(registry.clients.get(presented.client_id), presented, now, registry.issuer)
         if isinstance(presented, PresentedNothing):
             return accept_public(self._registry.clients.get(presented.client_id))
+        if isinstance(presented, PresentedAssertion) and self._local_replay is not None:
+            return self._verify_assertion_here(presented, self._local_replay)
         return None
 
     async def authenticate(self, presented: PresentedCredential) -> Authenticated:
@@ -125,12 +131,40 @@ class Authenticator:
             if self._registry.clients.get(client.client_id) is client:
                 return Authenticated(client, verified.digest)
 
-    async def _check_assertion(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:
-        if not allows_method(self._registry.require_issuer().profile, client.declared_method):
+    def _verify_assertion_here(self, presented: PresentedAssertion, replay: LocalReplay) -> Authenticated | None:
+        """As `_verify_assertion`, without a task for the request: for an assertion by a key of the client, where the
+        memory is that of this process. What is refused is refused in the same way, and not verified again.
+        """
+        client, issuer = self._registry.clients.get(presented.client_id), self._registry.issuer
+        if client is None or client.disabled or issuer is None or not _is_by_own_key(client, presented):
+            return None
+        try:
+            verified = self._check_by_own_key(client, presented, issuer)
+            presented.checked = client, issuer, verified
+            if replay.first_use_here(client.client_id, verified.jti, verified.expires_at):
+                return Authenticated(client, verified.digest)
+        except CredentialRefused as refused:
+            presented.checked = client, issuer, refused
+        except Unavailable:
+            pass
+        return None
+
+    def _check_by_own_key(
+        self, client: Client, presented: PresentedAssertion, issuer: IssuerRecord
+    ) -> VerifiedAssertion:
+        if not allows_method(issuer.profile, client.declared_method):
             raise CredentialRefused("profile")
-        is_by_own_key = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
-        if is_by_own_key or client.method == "PrivateKeyJWT":
-            return check_client_assertion(client, presented.signed, self._registry.require_issuer(), self._clock())
+        return check_client_assertion(client, presented.signed, issuer, self._clock())
+
+    async def _check_assertion(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:
+        issuer = self._registry.require_issuer()
+        checked = presented.checked
+        if checked is not None and checked[0] is client and checked[1] is issuer:
+            return _result(checked[2])
+        if _is_by_own_key(client, presented):
+            return self._check_by_own_key(client, presented, issuer)
+        if not allows_method(issuer.profile, client.declared_method):
+            raise CredentialRefused("profile")
         if client.method == "ServiceAccount":
             return await self._service_account(client, presented)
         raise CredentialRefused("other_method")
@@ -156,6 +190,18 @@ class Authenticator:
         before any lookup.
         """
         return not self._registry.is_fapi2
+
+
+def _result(checked: VerifiedAssertion | CredentialRefused) -> VerifiedAssertion:
+    if isinstance(checked, CredentialRefused):
+        raise checked
+    return checked
+
+
+def _is_by_own_key(client: Client, presented: PresentedAssertion) -> bool:
+    return client.method == "PrivateKeyJWT" or (
+        bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
+    )
 
 
 def _require_enabled(client: Client | None) -> Client:

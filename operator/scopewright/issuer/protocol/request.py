@@ -4,7 +4,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
 from scopewright.issuer.protocol.errors import invalid_client, invalid_request, no_credential
@@ -62,6 +62,8 @@ class PresentedAssertion:
     jwt: str = field(repr=False)
     signed: Signed = field(repr=False)
     service_account: ServiceAccountSubject | None = None
+    checked: Any = field(default=None, repr=False)
+    """What the authenticator has found out, so that it verifies at most one signature."""
     method: Literal["private_key_jwt"] = "private_key_jwt"
     challenge: Literal[False] = False
 
