@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.build_cache import cache, locked
+
 
 def go_program(
     name: str, sources: Path, files: Iterable[str], *, package: str = ".", ldflags: str = "", tags: str = ""
@@ -17,16 +19,16 @@ def go_program(
     digest = hashlib.sha256((ldflags + tags).encode())
     for file in files:
         digest.update((sources / file).read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / name
-    program = cache / digest.hexdigest()[:20]
+    program = cache() / name / digest.hexdigest()[:20]
     if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _build(program, sources, package, flags)
+        with locked(program):
+            if not program.exists():
+                _build(program, sources, package, flags)
     return program
 
 
 def _build(program: Path, sources: Path, package: str, flags: list[str]) -> None:
-    """Build with an atomic rename, because two runs may build at once."""
+    """Build with an atomic rename: a build that is cut short leaves no program."""
     name, go = program.parent.name, shutil.which("go")
     assert go, f"no {name} in {program.parent}, and no 'go' on PATH to build it: install Go 1.26 or later"
     with tempfile.TemporaryDirectory(dir=program.parent, prefix=".building-") as scratch:

@@ -1,6 +1,6 @@
 """The programs of the suite, built once from pinned packages into a cache; after that no network is needed.
 
-A cache entry is named after its sources, and made whole or not at all: two runs may build at once.
+A cache entry is named after its sources, and made whole or not at all.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.build_cache import cache, locked
 
 _HERE: Final = Path(__file__).parent
 _MAVEN_PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
@@ -63,21 +65,22 @@ def built_from(program: str, files: Mapping[str, bytes], build: Callable[[Path],
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0".encode() + content)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "interop"
-    home = cache / f"{program}-{digest.hexdigest()[:20]}"
+    home = cache() / "interop" / f"{program}-{digest.hexdigest()[:20]}"
     if not home.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as scratch:
-            built = Path(scratch) / "built"
-            built.mkdir()
-            for name, content in files.items():
-                (built / name).write_bytes(content)
-            build(built)
-            try:
-                built.rename(home)
-            except OSError:
-                assert home.exists(), f"{built} cannot be moved to {home}"
+        with locked(home):
+            if not home.exists():
+                _build_into(home, files, build)
     return home
+
+
+def _build_into(home: Path, files: Mapping[str, bytes], build: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=".building-") as scratch:
+        built = Path(scratch) / "built"
+        built.mkdir()
+        for name, content in files.items():
+            (built / name).write_bytes(content)
+        build(built)
+        built.rename(home)
 
 
 def require(program: str) -> None:
