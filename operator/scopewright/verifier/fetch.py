@@ -139,6 +139,10 @@ class RemoteKeys(_Remote[KeyCache, Fetched, KeySet]):
     def __init__(self, source: KeySource, http: Http | None, clock: Callable[[], float], cache: KeyCache) -> None:
         super().__init__("keys", source, source.jwks_uri, http, clock, cache)
 
+    def fresh(self) -> KeySet | None:
+        """The keys, if no fetch is needed."""
+        return self.cache.fresh(self._clock())
+
     async def ready_for_unknown_kid(self) -> KeySet:
         """The keys after a fetch for an unknown kid. Raises `KeysUnavailable` if the issuer could not be reached."""
         flight = self._begin_for_unknown_kid()

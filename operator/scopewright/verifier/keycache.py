@@ -44,6 +44,10 @@ class KeyCache:
         # After an idle time keys may have been withdrawn: fetch first. If the issuer is unreachable: keep them.
         return RefreshDecision.NOW if self.reachable and now >= self._stale_at else RefreshDecision.SOON
 
+    def fresh(self, now: float) -> KeySet | None:
+        """The keys; None if a fetch is needed, before or beside their use."""
+        return self.keys if self.need(now) is RefreshDecision.NOTHING else None
+
     def need_for_unknown_kid(self, now: float) -> RefreshDecision:
         """For a kid that is not in the set: one fetch, then a pause, so that invented kids cause no flood."""
         if now < self.unknown_kid_at:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from scopewright.core.profile import allows, assertion_seconds
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import Client, ClientKey
+from scopewright.issuer.state.recognised import Holds
 from scopewright.verifier.jws import Signed, is_numeric_date
 
 MAX_JTI_LENGTH: Final = 256
@@ -25,11 +26,17 @@ class CredentialRefused(Exception):
 
 @dataclass(slots=True)
 class VerifiedAssertion:
-    """A valid assertion: the SHA-256 of its credential and, if it is single-use, its `jti` and the end of its life."""
+    """A valid assertion: the SHA-256 of its credential and, if it is single-use, its `jti` and the end of its life.
+
+    If it may be used again, it is valid from `since` to `until` (seconds since the epoch), as long as `holds`.
+    """
 
     digest: bytes = field(repr=False)
     jti: str = field(default="", repr=False)
     expires_at: float = 0.0
+    since: float = 0.0
+    until: float = 0.0
+    holds: Holds | None = None
 
 
 def check_client_assertion(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> VerifiedAssertion:

@@ -23,7 +23,7 @@ from scopewright.issuer.protocol.request import (
     PresentedSecret,
 )
 from scopewright.issuer.state.entries import Client
-from scopewright.issuer.state.recognised import Authenticated
+from scopewright.issuer.state.recognised import Authenticated, Holds
 from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
 from scopewright.serving.replay import LocalReplay, ReplayStore
@@ -114,13 +114,14 @@ class Authenticator:
             trusted = self._clusters.of(self._registry.require_issuer().clusters)
             cluster = await cluster_of(presented.signed.claims, trusted)
             clients = self._registry.clients.ids_of_account(cluster, account.namespace, account.name) if cluster else ()
-            presented.client_id = clients[0] if len(clients) == 1 else ""
+            presented.client_id, presented.looked_up = clients[0] if len(clients) == 1 else "", True
 
     async def _verify_assertion(self, presented: PresentedAssertion) -> Authenticated:
         """Verifies again if the record changed in the meantime: the checks may wait for seconds."""
         is_marked_used = False
         while True:
             client = _require_enabled(self._registry.clients.get(presented.client_id))
+            issuer = self._registry.issuer
             verified = await self._check_assertion(client, presented)
             if verified.jti and not is_marked_used:
                 if not await self._replay.first_use(client.client_id, verified.jti, verified.expires_at):
@@ -129,7 +130,18 @@ class Authenticator:
                     )
                 is_marked_used = True
             if self._registry.clients.get(client.client_id) is client:
-                return Authenticated(client, verified.digest)
+                if verified.holds is None:
+                    return Authenticated(client, verified.digest)
+                holds = self._only_client(client, verified.holds) if presented.looked_up else verified.holds
+                return Authenticated(client, verified.digest, issuer, verified.until, verified.since, holds)
+
+    def _only_client(self, client: Client, holds: Holds) -> Holds:
+        """Whether the client is also still the only one of its ServiceAccount: the request does not name it."""
+        account, clients, found = client.service_account, self._registry.clients, (client.client_id,)
+        if account is None:
+            return lambda: False
+        cluster, namespace, name = account.cluster, client.namespace, account.name
+        return lambda: holds() and clients.ids_of_account(cluster, namespace, name) == found
 
     def _verify_assertion_here(self, presented: PresentedAssertion, replay: LocalReplay) -> Authenticated | None:
         """As `_verify_assertion`, without a task for the request: for an assertion by a key of the client, where the
@@ -180,6 +192,7 @@ class Authenticator:
         issuers = await cluster.issuer(), issuer.issuer
         reserved = frozenset(issuer.reserved_audiences)
         token = check_service_account_token(client, signed, keys, *issuers, reserved, issuer.clock_skew, self._clock())
+        token.holds = cluster.holds(keys, issuers[0])
         if not await cluster.review(presented.jwt, issuer.issuer):
             raise CredentialRefused("token_review", "the API server rejects the token; its Pod may have been deleted")
         return token

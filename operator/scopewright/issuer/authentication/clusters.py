@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.records.issuer import Cluster
 from scopewright.core.records.names import LOCAL_CLUSTER
+from scopewright.issuer.state.recognised import Holds
 from scopewright.rate_budget import Clock
 from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer
@@ -23,6 +24,9 @@ _NO_KEYS: Final = "cannot fetch the keys of the cluster"
 
 
 class ClusterKeys(Protocol):
+    def fresh(self) -> KeySet | None:
+        """The keys, if none of them are to be fetched."""
+
     async def ready(self) -> KeySet: ...
 
     async def ready_for_unknown_kid(self) -> KeySet: ...
@@ -33,6 +37,9 @@ class StaticKeys:
 
     def __init__(self, keys: tuple[dict[str, str], ...]) -> None:
         self._keys = KeySet.parse({"keys": list(keys)})
+
+    def fresh(self) -> KeySet | None:
+        return self._keys
 
     async def ready(self) -> KeySet:
         return self._keys
@@ -50,6 +57,9 @@ class ApiServerKeys:
         self._clock = clock
         self._cache = KeyCache()
         self._fetching: asyncio.Task[None] | None = None
+
+    def fresh(self) -> KeySet | None:
+        return self._cache.fresh(self._clock())
 
     async def ready(self) -> KeySet:
         need = self._cache.need(self._clock())
@@ -95,6 +105,7 @@ class TrustedCluster:
         self._cluster = cluster
         self._keys = keys
         self._reviewer = reviewer
+        self._holds: tuple[KeySet, str, Holds] | None = None
 
     @property
     def needs_discovery(self) -> bool:
@@ -103,10 +114,23 @@ class TrustedCluster:
 
     async def issuer(self) -> str:
         """The `iss` of its tokens; raises `Unavailable` while it is not known."""
-        if self._cluster.issuer or not isinstance(self._keys, ApiServerKeys):
-            return self._cluster.issuer
-        await self._keys.ready()
-        return self._keys.issuer
+        if self.needs_discovery:
+            await self._keys.ready()
+        return self._known_issuer
+
+    @property
+    def _known_issuer(self) -> str:
+        return self._cluster.issuer or (self._keys.issuer if isinstance(self._keys, ApiServerKeys) else "")
+
+    def holds(self, keys: KeySet, issuer: str) -> Holds | None:
+        """Whether a token that these keys of this `iss` have verified is verified without asking again: as long as
+        `keys` is the cluster's key set, and none are to be fetched. None: the API server reviews each token.
+        """
+        if self._reviewer is not None:
+            return None
+        if self._holds is None or self._holds[0] is not keys or self._holds[1] != issuer:
+            self._holds = keys, issuer, lambda: self._keys.fresh() is keys and self._known_issuer == issuer
+        return self._holds[2]
 
     async def keys(self, kid: object) -> KeySet:
         """The key set, with the key `kid` if the cluster has it; raises `Unavailable`."""

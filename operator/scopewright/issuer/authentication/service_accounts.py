@@ -46,7 +46,8 @@ def check_service_account_token(
     issued_at = claims.get("iat")
     if not isinstance(issued_at, int | float) or expires_at - issued_at > MAX_LIFETIME_SECONDS:
         raise CredentialRefused("token_life", "the token lifetime must be at most 24 h; set expirationSeconds")
-    return VerifiedAssertion(client.identity)
+    since = max(issued_at, claims.get("nbf", issued_at)) - clock_skew
+    return VerifiedAssertion(client.identity, since=since, until=expires_at + clock_skew)
 
 
 def _check_audience(audience: Any, issuer: str, reserved: frozenset[str]) -> None:

@@ -55,13 +55,15 @@ class PresentedSecret:
 class PresentedAssertion:
     """A client assertion, parsed and not yet verified.
 
-    `client_id` may be empty where `service_account` is set: the authenticator then looks the client up.
+    `client_id` may be empty where `service_account` is set: the authenticator then looks the client up, and sets
+    `looked_up`.
     """
 
     client_id: str
     jwt: str = field(repr=False)
     signed: Signed = field(repr=False)
     service_account: ServiceAccountSubject | None = None
+    looked_up: bool = False
     checked: Any = field(default=None, repr=False)
     """What the authenticator has found out, so that it verifies at most one signature."""
     method: Literal["private_key_jwt"] = "private_key_jwt"
