@@ -16,6 +16,7 @@ from bench.key_rotation_run import Periods, RotationWorkload, Rotator
 from bench.readiness_watch import ReadinessWatch
 from bench.timeouts import time_limit, wait_for_next_second
 from scopewright.core.failures import Unavailable
+from scopewright.stores.contact import Contact
 
 WORKLOAD = RotationWorkload("bench-test", 2, Periods(3, 1, 10, 45, 20))
 BENCH = Path(timeouts.__file__).parent
@@ -68,6 +69,7 @@ class _BrokenApi:
 
     def __init__(self, *, answers: bool) -> None:
         self._answers = answers
+        self.contact = Contact()
 
     async def get(self, *_: object, **__: object) -> dict[str, Any]:
         if not self._answers:
