@@ -1,4 +1,4 @@
-"""`python -m bench.stacks FILE [N]`: where the time of a worker goes, from the samples of a profiler, by part and function.
+"""`python -m bench.stacks FILE [N]`: where the time of a worker goes, by part and function, from samples of a profiler.
 
 FILE is what `py-spy record --native --function --format raw` writes: a line for each stack, and how often it was seen.
 """
