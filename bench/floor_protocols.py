@@ -94,6 +94,10 @@ class Assertion(_WithBody):
         assert work.store is not None
         work.store.set(signature, self.answer)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The load generator ends while requests wait for the store."""
+        self._write = lambda _: None
+
     def answer(self) -> None:
         self._sign()
         self._write(self._answer)
