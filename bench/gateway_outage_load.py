@@ -20,7 +20,7 @@ _CONCURRENCY: Final = 64
 _POLL_SECONDS: Final = 0.5
 _START_SECONDS: Final = 1.0
 """Between two clients that start."""
-_QUIET_SECONDS: Final = 4.0
+_QUIET_SECONDS: Final = 3.0
 """Every worker of the gateway reads the feed twice in that time."""
 
 

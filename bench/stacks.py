@@ -1,6 +1,7 @@
-"""`python -m bench.stacks FILE [N]`: where the time of a worker goes, by part and function, from samples of a profiler.
+"""`python -m bench.stacks FILE MICROSECONDS`: where the time of a worker goes, by part and function, from samples.
 
 FILE is what `py-spy record --native --function --format raw` writes: a line for each stack, and how often it was seen.
+MICROSECONDS is the CPU time of one response. The tables are Markdown, for docs/performance.md.
 """
 
 import re
@@ -8,9 +9,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Final
-
-from rich.console import Console
-from rich.table import Table
 
 _FRAME: Final = re.compile(r"(?P<function>.*) \((?P<file>[^:()]*)(?::\d+)?\)")
 _PARTS: Final = (
@@ -22,29 +20,31 @@ _PARTS: Final = (
     ("base64 and binascii", r"binascii"),
 )
 """The part of a stack whose innermost frame has a file like this. All others are Python."""
+_FUNCTIONS: Final = 20
 _OWN: Final = re.compile(r"^(?:.*/)?scopewright/(?P<module>.*)\.py$")
 
 
 def main() -> None:
     stacks = [_stack(line) for line in Path(sys.argv[1]).read_text().splitlines()]
-    number = int(sys.argv[2]) if len(sys.argv) > 2 else 25
+    of_one = float(sys.argv[2])
     serving = [(frames, count) for frames, count in stacks if any(_OWN.match(file) for _, file in frames)]
     total = sum(count for _, count in serving)
-    parts, own, inclusive = Counter[str](), Counter[str](), Counter[str]()
+    parts, alone, in_all = Counter[str](), Counter[str](), Counter[str]()
     for frames, count in serving:
         parts[_part(frames[-1][1])] += count
-        functions = [f"{name} ({found['module']})" for name, file in frames if (found := _OWN.match(file))]
-        own[functions[-1]] += count
-        inclusive.update(dict.fromkeys(functions, count))
-    console = Console()
-    shown = Table("part", "share", title="by part, alone")
+        functions = [
+            f"`{found['module']}.py: {name.replace('<locals>.', '')}`"
+            for name, file in frames
+            if (found := _OWN.match(file))
+        ]
+        alone[functions[-1]] += count
+        in_all.update(dict.fromkeys(functions, count))
+    print("| part | share | µs |\n| --- | --- | --- |")
     for part, count in parts.most_common():
-        shown.add_row(part, f"{count / total:.1%}")
-    console.print(shown)
-    shown = Table("function", "alone", "with what it calls", title="by function; alone includes C functions")
-    for function, count in own.most_common(number):
-        shown.add_row(function, f"{count / total:.1%}", f"{inclusive[function] / total:.1%}")
-    console.print(shown)
+        print(f"| {part} | {count / total:.0%} | {count / total * of_one:.1f} |")
+    print("\n| function | alone | in all |\n| --- | --- | --- |")
+    for function, count in alone.most_common(_FUNCTIONS):
+        print(f"| {function} | {count / total:.1%} | {in_all[function] / total:.0%} |")
 
 
 def _stack(line: str) -> tuple[list[tuple[str, str]], int]:

@@ -5,8 +5,10 @@ import http.client
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Final
 from urllib.parse import quote
+from uuid import uuid4
 
 from bench.token_clients import (
     AUDIENCE,
@@ -20,18 +22,18 @@ from bench.token_clients import (
 )
 from scopewright.issuer.protocol.request import JWT_BEARER
 
-HEADERS: Final = (
-    b"Host: issuer.example.org\r\n"
-    b"User-Agent: python-httpx/0.28.1\r\n"
-    b"Accept: application/json\r\n"
-    b"Accept-Encoding: gzip, deflate, br, zstd\r\n"
-    b"Connection: keep-alive\r\n"
-    b"X-Forwarded-For: 10.244.3.17\r\n"
-    b"X-Forwarded-Proto: https\r\n"
-    b"X-Request-Id: 7c1f5c1a-5e0e-4f5c-9a55-0f7b6d3c9f11\r\n"
-    b"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+_HEADERS: Final = (
+    "Host: issuer.example.org\r\n"
+    "User-Agent: python-httpx/0.28.1\r\n"
+    "Accept: application/json\r\n"
+    "Accept-Encoding: gzip, deflate, br, zstd\r\n"
+    "Connection: keep-alive\r\n"
+    "X-Forwarded-For: 10.244.3.17\r\n"
+    "X-Forwarded-Proto: https\r\n"
+    "X-Request-Id: {request}\r\n"
+    "Traceparent: 00-{trace}-{span}-01\r\n"
 )
-"""Headers that clients and proxies in front of an issuer usually send."""
+"""Headers that clients and proxies in front of an issuer usually send. The last two differ in each request."""
 TOKENS_UNTIL_FORGOTTEN: Final = 4
 """Tokens of each client in the cases of unseen tokens. With 10,000 clients more than two workers remember."""
 
@@ -120,4 +122,5 @@ def _basic(user: str, password: str) -> str:
 def _post(form: str, authorization: str = "", *, path: str = "/token") -> bytes:
     more = f"Authorization: {authorization}\r\n" if authorization else ""
     head = f"{more}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n{form}"
-    return f"POST {path} HTTP/1.1\r\n".encode() + HEADERS + head.encode()
+    headers = _HEADERS.format(request=uuid4(), trace=token_hex(16), span=token_hex(8))
+    return f"POST {path} HTTP/1.1\r\n{headers}{head}".encode()

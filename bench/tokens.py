@@ -33,7 +33,7 @@ TRANSPORT: Final = "fixed"
 _WARM_UP_SECONDS: Final = 1.0
 _WARM_UP_ROUNDS: Final = 4
 """Requests of each client while a server warms up. Two workers share them."""
-_WARM_UP_RUNS: Final = 4
+_WARM_UP_RUNS: Final = 2
 """At most, for each second of a run: on a busy machine it ends earlier."""
 _SIGNATURE_SECONDS: Final = 0.5
 """Duration of the measurement of the bare signature before each run."""
