@@ -221,8 +221,8 @@ class Api:
         client = client or self._client
         async with self._waiting(self.host):
             await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            answer = await client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
-        response: aiohttp.ClientResponse = answer.response
+            data = None if body is None else orjson.dumps(body)
+            response = await client.send(method, url, headers, data, timeout)
         if response.status not in PROXY_ERRORS:
             self.contact.answered()
         try:

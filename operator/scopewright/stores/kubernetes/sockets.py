@@ -5,6 +5,7 @@ data for about a quarter of an hour.
 """
 
 import socket
+from collections.abc import Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -44,13 +45,37 @@ class _Pool(RESTClientObject):
     def _create_connector(self) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=kept_alive)
 
+    def session(self) -> aiohttp.ClientSession:
+        if self.pool_manager is None:
+            self.pool_manager = self._create_pool_manager()
+        session: aiohttp.ClientSession = self.pool_manager
+        return session
+
 
 class KubeClient(ApiClient):
     """The Kubernetes client; `reset` closes its connections and keeps the client."""
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__(configuration)
-        self.rest_client = _Pool(configuration)
+        self.rest_client: _Pool = _Pool(configuration)
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: Any
+    ) -> aiohttp.ClientResponse:
+        """Send a request. It is `call_api` without what that does for generated models, which was a fifth of the CPU
+        time of a request: the body is JSON already, and nothing is retried.
+        """
+        rest, configuration = self.rest_client, self.configuration
+        more: dict[str, Any] = {}
+        if configuration.tls_server_name:
+            more["server_hostname"] = configuration.tls_server_name
+        if rest.proxy:
+            more["proxy"] = rest.proxy
+        if rest.proxy_headers:
+            more["proxy_headers"] = rest.proxy_headers
+        if not isinstance(timeout, aiohttp.ClientTimeout):
+            timeout = aiohttp.ClientTimeout(total=timeout)
+        return await rest.session().request(method, url, headers=headers, data=data, timeout=timeout, **more)
 
     async def close(self) -> None:
         await self.rest_client.close()
