@@ -6,8 +6,8 @@ than the known one changes nothing.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from scopewright.api import KINDS, OAuthClient, ScopeGrant
 from scopewright.bounded import BoundedDict
@@ -16,7 +16,7 @@ from scopewright.controller.managed_objects import ManagedObjects
 from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.controller.relations import Relations
 from scopewright.core.config import Limits
-from scopewright.core.declared import Declared, ref_of
+from scopewright.core.declared import Declared, read_annotations, ref_of
 from scopewright.core.failures import Rejected
 from scopewright.core.grant_status import selections
 from scopewright.core.grants import Labels
@@ -126,8 +126,25 @@ class Cache:
 
     def wrote_status(self, obj: Declared) -> None:
         """`put` of the answer to a write, unless the object is known to be deleted since."""
-        if ref_of(obj) in self.declared[obj.KIND]:
+        ref = ref_of(obj)
+        known = self.declared[obj.KIND].get(ref)
+        if known is None:
+            return
+        if known.spec is not obj.spec:
             self.put(obj)
+        elif newer(obj.metadata.resource_version, known.metadata.resource_version):
+            # References, limits and keys depend on the spec, and it is the same: only the object is replaced.
+            self.unconfirmed.discard(ref)
+            self.clear_deleted(ref)
+            self.declared[obj.KIND][ref] = obj
+
+    def differs_in_status_only(self, ref: Ref, raw: Mapping[str, Any]) -> bool:
+        """Whether this later version of a declared object differs from the known one in nothing but its status."""
+        known, meta = self.declared[ref.kind].get(ref), raw["metadata"]
+        if known is None or known.metadata.deletion_timestamp or meta.get("deletionTimestamp"):
+            return False
+        same = (meta.get("uid"), meta.get("generation")) == (known.uid, known.metadata.generation)
+        return same and read_annotations(meta.get("annotations") or {}) == known.metadata.annotations
 
     def drop(self, ref: Ref, version: str) -> Keys:
         """A declared object was deleted at this version, unless a later version is known."""

@@ -88,9 +88,11 @@ class Leader:
         self._reconciler = Reconciler(
             store, cache, config, Dependencies(now, generate_secret, make_key), recorder,
             enqueue=self._enqueue, may_write=self._may_write, checks=self._checks,
-            became_ready=metrics.became_ready, on_failure=metrics.write_failed,
+            became_ready=metrics.became_ready, on_failure=metrics.write_failed, planning=self._planning,
         )  # fmt: skip
-        self.handlers = WatchHandlers(cache, config, monitor, self._enqueue, self._bootstrap.check)
+        self.handlers = WatchHandlers(
+            cache, config, monitor, self._enqueue, self._bootstrap.check, self._reconciler.statuses
+        )
         self.resync = Resync(api, cache, monitor, config.watch_targets, self._unserved.check)
         self.queue: Queue | None = None
         """None until the first resync of a term is complete: it finds all changes from before."""
@@ -101,6 +103,10 @@ class Leader:
     def _enqueue(self, key: Ref, delay: float = 0.0) -> None:
         if self.queue:
             self.queue.add(key, delay)
+
+    def _planning(self, key: Ref) -> None:
+        if self.queue:
+            self.queue.planning(key)
 
     async def lead(self, stop: asyncio.Event) -> None:
         """Lead until the Lease is lost or `stop` is set. All writes have ended when the Lease is released."""

@@ -61,6 +61,12 @@ class Queue:
             self._waiting.add(key)
             self._ready.put(key)
 
+    def planning(self, key: Ref) -> None:
+        """The running reconciliation of `key` reads the cache from here on: what changed before is no reason for
+        another one.
+        """
+        self._again.discard(key)
+
     @property
     def depth(self) -> int:
         return len(self._waiting)

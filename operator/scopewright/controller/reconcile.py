@@ -14,6 +14,7 @@ from scopewright.controller.periodic_rechecks import PeriodicRechecks
 from scopewright.controller.planner import Planner
 from scopewright.controller.provider_checks import LastChecks, NoChecks
 from scopewright.controller.ready_latency import BecameReady, ReadyLatency
+from scopewright.controller.status_writes import StatusWrites
 from scopewright.controller.views import Dependencies, ReconcileProgress
 from scopewright.controller.write_retries import State, WriteRetries
 from scopewright.controller.write_through import WriteThrough
@@ -57,15 +58,18 @@ class Reconciler:
         checks: LastChecks | None = None,
         became_ready: BecameReady = lambda kind, seconds: None,
         on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
+        planning: Callable[[Ref], None] = lambda key: None,
     ) -> None:
         """`on_failure` is called for each write that fails without a refusal, with the kind of the reconciled object.
-        Refusals are reported in the status of the object: its user can act.
+        Refusals are reported in the status of the object: its user can act. `planning` is called where a plan begins
+        that reads everything from the cache as it is now.
         """
         clock = dependencies.clock
         self._cache = cache
         self._clock = clock
         self._recorder = recorder
         self._on_failure = on_failure
+        self._planning = planning
         self._writes = WriteThrough(store, cache, clock, enqueue, may_write)
         self._latency = ReadyLatency(clock, became_ready)
         self._rechecks = PeriodicRechecks(config.resync, clock)
@@ -98,11 +102,14 @@ class Reconciler:
             return await self._reconcile(key)
 
     async def _reconcile(self, key: Ref) -> datetime | None:
-        progress = self._begin(key)
+        state, progress = self._state(key), self._begin(key)
         try:
             await self._read_unwatched_secrets(key)
             progress = self._without_stored(key, progress)
             for _ in range(MAX_PLANS):
+                # With failed writes the plan depends on more than the cache: on when they are retried.
+                if key.kind == "OAuthClient" and not progress.failed_writes and self._state(key) == state:
+                    self._planning(key)
                 plan = await self.plan(key, progress)
                 if not plan.writes:
                     return await self._finish(key, plan, progress)
@@ -129,6 +136,11 @@ class Reconciler:
         if obj is None:
             return ()
         return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
+
+    @property
+    def statuses(self) -> StatusWrites:
+        """The status writes that are not answered yet."""
+        return self._writes.statuses
 
     async def plan(self, key: Ref, progress: ReconcileProgress) -> Plan:
         """See `Planner.plan`."""

@@ -136,7 +136,8 @@ class Resync:
                 if self._cache.has_seen(ref, meta["resourceVersion"]):
                     continue
                 try:
-                    self._pending |= self._cache.put(parse_watched({**raw, "kind": kind}))
+                    before = self._cache.declared[kind].get(ref)
+                    self._pending |= self._cache.put(parse_watched({**raw, "kind": kind}, before))
                 except Rejected as error:
                     log.warning("%s: %s", ref, error)
         known = {ref for ref in self._cache.declared[kind] if namespace in (None, ref.namespace)}

@@ -9,6 +9,7 @@ from typing import Any, Final
 from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Keys
 from scopewright.controller.resync import WatchMonitor
+from scopewright.controller.status_writes import StatusWrites
 from scopewright.core.config import Config
 from scopewright.core.declared import parse_watched
 from scopewright.core.failures import Rejected
@@ -26,7 +27,11 @@ SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")
 """All of them: a client may name any, and they have hardly more than metadata."""
 
 INDIRECT_DELAY_SECONDS: Final = 1.0
-"""Delay for the count of clients in a grant's status: a thousand changed clients are then one write."""
+"""Delay for a grant whose API, namespaces or record have changed: a thousand changes are then one write."""
+COUNT_DELAY_SECONDS: Final = 5.0
+"""Delay for the count of clients in a grant's status. Each count reads all clients of the API, and clients come one by
+one: at one second, every sixth write of a large rollout was a count.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +46,17 @@ class WatchHandlers:
         monitor: WatchMonitor,
         enqueue: Enqueue,
         on_change: Callable[[Ref, Existing | None], None],
+        statuses: StatusWrites | None = None,
     ) -> None:
-        """`on_change` is called with each managed object that was added, changed or deleted (None)."""
+        """`on_change` is called with each managed object that was added, changed or deleted (None). `statuses` are the
+        writes of this replica.
+        """
         self._cache = cache
         self._monitor = monitor
         self._enqueue = enqueue
         self._on_change = on_change
+        self._statuses = statuses or StatusWrites()
+        self._statuses.deliver = self._put
         self._managed = (
             *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watch_targets),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
@@ -80,14 +90,23 @@ class WatchHandlers:
         if event == "DELETED":
             return self._deleted(ref, meta)
         self._monitor.on_delivery(ref, meta["resourceVersion"])
+        if self._statuses.is_written(ref) and self._cache.differs_in_status_only(ref, raw):
+            return self._statuses.hold(ref, raw)
+        self._statuses.forget(ref)
+        return self._put(raw)
+
+    def _put(self, raw: Mapping[str, Any]) -> None:
+        """Put a declared object into the cache, unless its version is known."""
+        meta = raw["metadata"]
+        ref = Ref(raw["kind"], meta["namespace"], meta["name"])
         if self._cache.has_seen(ref, meta["resourceVersion"]):
-            return None
+            return
         try:
-            obj = parse_watched(raw)
+            obj = parse_watched(raw, self._cache.declared[ref.kind].get(ref))
         except Rejected as error:
-            return log.warning("%s: %s", ref, error)
-        self._enqueue_all(self._cache.put(obj), directly=ref)
-        return None
+            log.warning("%s: %s", ref, error)
+        else:
+            self._enqueue_all(self._cache.put(obj), directly=ref)
 
     def namespaces(self, current: Mapping[str, Labels]) -> None:
         """Handle a list of all namespaces."""
@@ -98,6 +117,7 @@ class WatchHandlers:
 
     def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
         self._monitor.on_deletion(ref)
+        self._statuses.forget(ref)
         if keys := self._cache.drop(ref, meta["resourceVersion"]):
             if ref.kind in KINDS_WITH_RECORD:
                 self._cache.deleted.add(ref)
@@ -144,6 +164,8 @@ class WatchHandlers:
         self._complete[selection.kind, selection.namespace].set()
 
     def _enqueue_all(self, keys: Keys, directly: Ref | None = None) -> None:
+        counts = directly is not None and directly.kind == "OAuthClient"
+        delay = COUNT_DELAY_SECONDS if counts else INDIRECT_DELAY_SECONDS
         for key in keys:
             indirect = key.kind == "ScopeGrant" and key != directly
-            self._enqueue(key, INDIRECT_DELAY_SECONDS if indirect else 0.0)
+            self._enqueue(key, delay if indirect else 0.0)

@@ -7,7 +7,8 @@ from typing import Any
 from scopewright.controller.altered_writes import AlteredWrites
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Keys, status_target
-from scopewright.core.declared import Declared, parse_watched
+from scopewright.controller.status_writes import StatusWrites
+from scopewright.core.declared import Declared, parse_watched, ref_of
 from scopewright.core.failures import NotLeading, Rejected
 from scopewright.core.objects import Deletion, Existing, Ref, Write, is_progress
 from scopewright.stores import Objects
@@ -32,6 +33,7 @@ class WriteThrough:
         self._enqueue = enqueue
         self._may_write = may_write
         self._alterations = AlteredWrites(clock)
+        self.statuses = StatusWrites()
 
     def start_term(self) -> None:
         self._alterations.clear()
@@ -68,7 +70,8 @@ class WriteThrough:
     async def write_status(self, obj: Declared, status: Mapping[str, Any]) -> None:
         if not self._may_write():
             raise NotLeading
-        self._cache.wrote_status(parse_watched(await self._store.write_status(status_target(obj), status)))
+        with self.statuses.writing(ref_of(obj)):
+            self._cache.wrote_status(parse_watched(await self._store.write_status(status_target(obj), status), obj))
 
     async def refresh(self, key: Ref, ref: Ref) -> None:
         """Read a managed object into the cache."""

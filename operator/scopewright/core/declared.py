@@ -1,12 +1,18 @@
 """Declared objects: the five kinds, read from their manifests."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from scopewright.api import KINDS, IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import API_VERSION, KINDS, IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api.identityprovider import IdentityProviderStatus
+from scopewright.api.meta import ObjectMeta, Status
 from scopewright.api.names import MAX_SCOPES
+from scopewright.api.oauthclient import OAuthClientStatus
+from scopewright.api.resourceserver import ResourceServerStatus
+from scopewright.api.scopegrant import ScopeGrantStatus
+from scopewright.api.signingkey import SigningKeyStatus
 from scopewright.core.client.restrictions import too_many_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import MAX_FINALIZERS
@@ -14,26 +20,31 @@ from scopewright.core.objects import PAUSED_ANNOTATION, ROTATE_ANNOTATION, Ref, 
 
 Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey | IdentityProvider
 
+_STATUSES: Final[dict[str, type[Status]]] = {
+    "OAuthClient": OAuthClientStatus,
+    "ResourceServer": ResourceServerStatus,
+    "ScopeGrant": ScopeGrantStatus,
+    "SigningKey": SigningKeyStatus,
+    "IdentityProvider": IdentityProviderStatus,
+}
+
 
 def ref_of(obj: Declared) -> Ref:
     return Ref(obj.KIND, obj.namespace, obj.name)
 
 
-def parse_watched(raw: Any) -> Declared:
+def parse_watched(raw: Any, known: Declared | None = None) -> Declared:
     """`parse_declared` for what stays in memory: without labels, with the annotations that count and the finalizers
     that a status names, and without most of the scopes that a client has beyond the limit (one more shows that there
     are too many).
+
+    Where the generation is that of the `known` object, its spec is used again: two thirds of the time and of the memory
+    are the spec's, and most versions differ in the status only.
     """
+    if known is not None and _has_spec_of(raw, known):
+        return _with_spec_of(known, raw)
     obj = parse_declared(raw)
-    metadata = obj.metadata.model_copy(
-        update={
-            "labels": {},
-            "annotations": _annotations(obj.metadata.annotations),
-            "finalizers": obj.metadata.finalizers[:MAX_FINALIZERS],
-            "more_finalizers": len(obj.metadata.finalizers[MAX_FINALIZERS:]),
-        }
-    )
-    changes: dict[str, Any] = {"metadata": metadata}
+    changes: dict[str, Any] = {"metadata": _kept(obj.metadata)}
     if isinstance(obj, OAuthClient) and too_many_scopes(obj):
         left, access = MAX_SCOPES + 1, []
         for entry in obj.spec.access:
@@ -44,7 +55,35 @@ def parse_watched(raw: Any) -> Declared:
     return obj.model_copy(update=changes)
 
 
-def _annotations(given: Mapping[str, str]) -> dict[str, str]:
+def _has_spec_of(raw: Any, known: Declared) -> bool:
+    """Whether this is a version of the known object with the same spec: each change of it increments the generation."""
+    meta, old = raw.get("metadata") or {}, known.metadata
+    generation = meta.get("generation")
+    same = (raw.get("kind"), meta.get("uid"), generation) == (known.KIND, old.uid, old.generation)
+    return same and generation is not None and raw.get("apiVersion", API_VERSION) == API_VERSION
+
+
+def _with_spec_of(known: Declared, raw: Any) -> Declared:
+    try:
+        metadata = _kept(ObjectMeta.model_validate(raw["metadata"]))
+        given = raw.get("status")
+        status = None if given is None else _STATUSES[known.KIND].model_validate(given)
+    except ValidationError:
+        return parse_watched(raw)  # which says what is wrong
+    return known.model_copy(update={"metadata": metadata, "status": status})
+
+
+def _kept(given: ObjectMeta) -> ObjectMeta:
+    changes = {
+        "labels": {},
+        "annotations": read_annotations(given.annotations),
+        "finalizers": given.finalizers[:MAX_FINALIZERS],
+        "more_finalizers": len(given.finalizers[MAX_FINALIZERS:]),
+    }
+    return given.model_copy(update=changes)
+
+
+def read_annotations(given: Mapping[str, str]) -> dict[str, str]:
     """Those that are read, each in a form of few bytes that reads the same."""
     paused = {PAUSED_ANNOTATION: given[PAUSED_ANNOTATION]} if is_paused(given) else {}
     rotate = {ROTATE_ANNOTATION: rotation} if (rotation := requested_rotation(given)) else {}
