@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from scopewright.core.records.issuer import IssuerRecord
+from scopewright.http import Handler
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.base import Endpoint
@@ -71,7 +72,11 @@ class Issuer:
     """None if no user can log in."""
     offers_login: Callable[[], bool] = lambda: False
     """Whether users can log in now: without an identity provider their endpoints are not there."""
-    _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
+    _routed: str = field(init=False, default="")
+    """The issuer of these paths."""
+    _paths: metadata.Paths = field(init=False, default=metadata.paths(""))
+    _clients: dict[str, Handler] = field(init=False, default_factory=dict)
+    """By path: the endpoints that authenticate a client."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Issuer"]:
@@ -89,16 +94,14 @@ class Issuer:
             http.peer = self.proxies.caller(http)
         record = self.registry.issuer
         if record is not None:
-            paths = self._paths_of(record)
-            endpoints = self.endpoints
+            if self._routed != record.issuer:
+                self._route(record)
+            paths = self._paths
             if not self.readiness.started and http.path in paths.need_records:
                 return _starting()
-            if http.path == paths.token:
-                return endpoints.token.decide(http)
-            if http.path == paths.introspection:
-                return endpoints.introspection.decide(http)
-            if http.path == paths.revocation and endpoints.revocation:
-                return endpoints.revocation.decide(http)
+            decide = self._clients.get(http.path)
+            if decide is not None:
+                return decide(http)
             answer = self._of_users(http, record, paths) or self._document(http, record, paths)
             if answer is not None:
                 return answer
@@ -124,10 +127,12 @@ class Issuer:
             return self._health(http) or metadata.not_found()
         return self.metrics.answer() if http.method in ("GET", "HEAD") else _only_get()
 
-    def _paths_of(self, record: IssuerRecord) -> metadata.Paths:
-        if self._paths[0] != record.issuer:
-            self._paths = (record.issuer, metadata.paths(record.issuer))
-        return self._paths[1]
+    def _route(self, record: IssuerRecord) -> None:
+        endpoints, paths = self.endpoints, metadata.paths(record.issuer)
+        self._routed, self._paths = record.issuer, paths
+        self._clients = {paths.token: endpoints.token.decide, paths.introspection: endpoints.introspection.decide}
+        if endpoints.revocation:
+            self._clients[paths.revocation] = endpoints.revocation.decide
 
     def _document(self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths) -> Answer | None:
         if http.path not in (paths.jwks, paths.feed, paths.oauth_metadata, paths.openid_metadata):

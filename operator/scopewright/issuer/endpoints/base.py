@@ -63,11 +63,11 @@ P = TypeVar("P", bound=Parameters)
 
 @dataclass(slots=True)
 class Outcome:
-    """An answer, the endpoint's result (`metrics.RESULTS`), and the fields of the audit line."""
+    """An answer, the endpoint's result (`metrics.RESULTS`), and the members of the audit line or their JSON."""
 
     answer: Answer
     result: str
-    audit_fields: Mapping[str, Any]
+    audit_fields: Mapping[str, Any] | bytes
 
 
 class Handler(Protocol[P]):
@@ -120,7 +120,8 @@ class Endpoint(Generic[P]):
         started, now = self.monotonic(), self.clock()
         attempt: _Attempt[P] | None = None
         try:
-            before = self._recognised(http, now)
+            registry, authorization = self.registry, http.headers.get(b"authorization")
+            before = registry.clients.recognised.find(authorization, http.body, registry.issuer, now)
             if before is None:
                 attempt, presented = self._first(http, started)
                 authenticated = self.authenticator.authenticate_from_memory(presented, now)
@@ -138,11 +139,6 @@ class Endpoint(Generic[P]):
             log.exception("a %s request failed", self.handler.name)
             return self._refuse(unexpected(), None, http.peer, started, known=False)
 
-    def _recognised(self, http: HttpRequest, now: float) -> Recognised | None:
-        registry = self.registry
-        authorization = http.headers.get(b"authorization")
-        return registry.clients.recognised.find(authorization, http.body, registry.issuer, now)
-
     def _first(self, http: HttpRequest, started: float) -> tuple[_Attempt[P], PresentedCredential]:
         request = parse(http)
         presented = presented_credential(
@@ -151,7 +147,7 @@ class Endpoint(Generic[P]):
             accepts_secrets=self.authenticator.accepts_secrets,
             admits_public=self.handler.admits_public,
         )
-        return _Attempt(http, presented, self.handler.read(request), started), presented
+        return _Attempt(http, presented, self._read(request), started), presented
 
     def _again(self, http: HttpRequest, before: Recognised, started: float) -> _Attempt[P]:
         """The attempt of a request whose credential was recognised; raises OAuthError."""
@@ -166,7 +162,12 @@ class Endpoint(Generic[P]):
         request = parse(http)
         if before.in_header:
             require_only_header(request.form, before.client_id)
-        return _Attempt(http, before, self.handler.read(request), started)
+        return _Attempt(http, before, self._read(request), started)
+
+    def _read(self, request: ClientRequest) -> P:
+        """The parameters: the same object as those of an earlier equal request."""
+        parameters = self.handler.read(request)
+        return (parameters.key is not None and self._parameters.get(parameters.key)) or parameters
 
     def _remember(self, authenticated: Authenticated, attempt: _Attempt[P]) -> None:
         """Enter an answered request, so that it is recognised if it is repeated."""
@@ -176,8 +177,8 @@ class Endpoint(Generic[P]):
             parameters = self._parameters.setdefault(key, parameters)
             if authorization is not None and has_no_secrets(http.body):
                 self._parameters[http.body] = parameters
-        elif authorization is None:
-            return  # another body each time
+        if key is None if authorization is None else isinstance(attempt.presented, Recognised):
+            return  # a body that will not repeat, or a header that is entered already
         self.registry.clients.recognised.remember(
             authorization, http.body, authenticated, attempt.presented.method, self.handler, parameters
         )
@@ -263,8 +264,12 @@ class Endpoint(Generic[P]):
         if not attempt.repeats and authenticated.issuer is not None:
             self._remember(authenticated, attempt)
         self.note_use(authenticated.digest, now)
-        self.sink(audit.entry(self.handler.name, now, attempt.http.peer, outcome.result, outcome.audit_fields))
-        self.metrics.count(outcome.result, self.monotonic() - attempt.started)
+        name, peer, result, members = self.handler.name, attempt.http.peer, outcome.result, outcome.audit_fields
+        if isinstance(members, bytes):
+            self.sink(audit.encoded(name, now, peer, result, members))
+        else:
+            self.sink(audit.entry(name, now, peer, result, members))
+        self.metrics.count(result, self.monotonic() - attempt.started)
         return outcome.answer
 
     def _refuse_known(self, failure: Exception, attempt: _Attempt[P]) -> Answer:

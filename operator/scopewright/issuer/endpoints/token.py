@@ -14,11 +14,14 @@ from scopewright.issuer.endpoints.user_tokens import UserGrants
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
+from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.recognised import Authenticated
 from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.state.repeated import RepeatedToken
+from scopewright.issuer.tokens import repeat
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, SubjectSession, read_subject_token
-from scopewright.issuer.tokens.sign import IssuedToken
+from scopewright.issuer.tokens.sign import IssuedToken, new_jti, sign_claims
 from scopewright.issuer.tokens.signer import Signer
 
 GRANT_TYPES: Final = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE)
@@ -62,6 +65,7 @@ class TokenEndpoint:
         self._exchange = exchange
         self._dpop = dpop
         self._sign = signer.sign
+        self._random = signer.random
         self._user_grants = user_grants
         self._grant_types = (*GRANT_TYPES, *(USER_GRANT_TYPES if user_grants else ()))
 
@@ -106,7 +110,23 @@ class TokenEndpoint:
                 return self._serve_for_user(authenticated, parameters, token, now)
             if parameters.proofs:
                 return self._serve_bound(authenticated, parameters, now)
-        return self._issue_unbound(self._authorise(authenticated, parameters, now), now)
+            return self._issue_unbound(self._authorise(authenticated, parameters, now), now)
+        repeated = repeat.find(authenticated.client, parameters, self._registry, now)
+        if repeated is not None:
+            return self._issue_again(authenticated.client, repeated, now)
+        authorisation = self._authorise(authenticated, parameters, now)
+        outcome = self._issue_unbound(authorisation, now)
+        resource = parameters.resources[0] if parameters.resources else ""
+        repeat.remember(authorisation, parameters, resource, _scope_member(authorisation), self._registry, now)
+        return outcome
+
+    def _issue_again(self, client: Client, repeated: RepeatedToken, now: float) -> Outcome:
+        """As `_issue`, in 3 µs in place of 12 besides the signature."""
+        issued_at, jti = int(now), new_jti(client.uid_hash, self._random)
+        expires_at = int(min(issued_at + repeated.lifetime, repeated.last_expiry))
+        token, expires_in = sign_claims(repeated.template, jti, issued_at, expires_at), expires_at - issued_at
+        audited = b'%b,"jti":"%b","expires_in":%d' % (repeated.audited, jti, expires_in)
+        return Outcome(Answer(200, NO_STORE, _body(token, b"Bearer", expires_in, repeated.answered)), ISSUED, audited)
 
     def _issue_unbound(self, authorisation: Authorisation, now: float) -> Outcome:
         required = authorisation.server.record.dpop_required or authorisation.client.dpop_required
@@ -144,13 +164,8 @@ class TokenEndpoint:
 
     def _issue(self, authorisation: Authorisation, now: float) -> Outcome:
         token = self._sign(authorisation, now)
-        body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s%s}' % (
-            token.value,
-            b"DPoP" if authorisation.jkt else b"Bearer",
-            token.expires_in,
-            orjson.dumps(authorisation.granted.scope),
-            _ISSUED if authorisation.delegation else b"",
-        )
+        more = _scope_member(authorisation) + (_ISSUED if authorisation.delegation else b"")
+        body = _body(token.value, b"DPoP" if authorisation.jkt else b"Bearer", token.expires_in, more)
         return Outcome(Answer(200, NO_STORE, body), ISSUED, _audit_fields(authorisation, token))
 
     def _require_unchanged(self, authenticated: Authenticated) -> None:
@@ -171,15 +186,16 @@ class TokenEndpoint:
         return authorise(client, parameters.grant_type, resources, scopes, self._registry, now)
 
 
+def _body(token: bytes, token_type: bytes, expires_in: int, more: bytes) -> bytes:
+    return b'{"access_token":"%b","token_type":"%b","expires_in":%d,%b}' % (token, token_type, expires_in, more)
+
+
+def _scope_member(authorisation: Authorisation) -> bytes:
+    return b'"scope":' + orjson.dumps(authorisation.granted.scope)
+
+
 def _audit_fields(authorisation: Authorisation, token: IssuedToken) -> Mapping[str, Any]:
-    entry: dict[str, Any] = {
-        "client": authorisation.client.client_id,
-        "audience": authorisation.server.audience,
-        "scope": authorisation.granted.scope,
-        "kid": token.kid,
-        "jti": token.jti,
-        "expires_in": token.expires_in,
-    }
+    entry = repeat.audited(authorisation, token.kid) | {"jti": token.jti, "expires_in": token.expires_in}
     if authorisation.jkt:
         entry["jkt"] = authorisation.jkt
     if authorisation.delegation:

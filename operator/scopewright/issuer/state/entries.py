@@ -12,7 +12,8 @@ from scopewright.core.profile import ignored_reason
 from scopewright.core.records.client import ClientRecord, Login, RequestedAccess, ServiceAccount
 from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.revocation_keys import uid_hash
-from scopewright.issuer.state.keys import LoadedKey, seconds
+from scopewright.issuer.state.keys import seconds
+from scopewright.issuer.state.repeated import ClaimsTemplate, RepeatedToken
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import parse_key
 from scopewright.verifier.thumbprint import thumbprint
@@ -42,15 +43,6 @@ class ResourceServerEntry:
     def default_audience(self) -> str:
         """The default audience, which is accepted in addition to a custom one."""
         return default_audience(self.record.namespace, self.record.name)
-
-
-@dataclass(slots=True, eq=False)
-class ClaimsTemplate:
-    """The encoded claims that all tokens for the same scopes and the same key share."""
-
-    key: LoadedKey
-    issuer: str
-    claims: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +156,8 @@ class Client:
     dpop_required: bool = False
     access: dict[str, ServerAccess] | None = None
     """By resource server; filled on the first request."""
+    repeated: tuple[RepeatedToken, ...] = field(default=(), repr=False)
+    """What its next token has in common with earlier ones, the newest first."""
     recognised: tuple[bytes, ...] = field(default=(), repr=False)
     """Keys of its entries in `RecognisedCredentials`, the oldest first."""
 

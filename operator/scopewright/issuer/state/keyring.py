@@ -54,6 +54,8 @@ class Keyring:
         self._published: dict[str, frozenset[str]] = {}
         self._jwks: Jwks | None = None
         self._selected: dict[tuple[str, Profile], SelectedKey] = {}
+        self.generation = object()
+        """Another object after each change of a key or of what is published."""
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -96,6 +98,7 @@ class Keyring:
     def _changed(self) -> None:
         self._jwks = None
         self._selected.clear()
+        self.generation = object()
 
     def jwks(self, now: float) -> Jwks:
         if self._jwks is None or now >= self._jwks.changes_at:
@@ -129,11 +132,15 @@ class Keyring:
         A key whose verification ends within clock skew and JWKS max-age does not sign. Keys of an algorithm that the
         profile forbids come last. Only if there is no other is one returned, and the caller must refuse it.
         """
+        return self.selected(name, now, issuer).key
+
+    def selected(self, name: str, now: float, issuer: IssuerRecord) -> SelectedKey:
+        """As `signing_key`, with the time at which it changes."""
         jwks = self.jwks(now)
         selected = self._selected.get((name, issuer.profile))
         if selected is None or not selected.since <= now < selected.changes_at:
             selected = self._selected[name, issuer.profile] = _select(jwks, name, now, issuer)
-        return selected.key
+        return selected
 
     def revoked(self) -> list[str]:
         """The kids of revoked keys, until their verification would have ended."""

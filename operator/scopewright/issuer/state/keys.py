@@ -10,7 +10,6 @@ import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from scopewright import base64url
@@ -136,10 +135,19 @@ def _ecdsa(private: ec.EllipticCurvePrivateKey, algorithm: ec.ECDSA, size: int) 
     """JOSE has r ‖ s (RFC 7518 §3.4); the library returns DER."""
 
     def sign(data: bytes) -> bytes:
-        r, s = decode_dss_signature(private.sign(data, algorithm))
-        return r.to_bytes(size) + s.to_bytes(size)
+        return raw_signature(private.sign(data, algorithm), size)
 
     return sign
+
+
+def raw_signature(der: bytes, size: int) -> bytes:
+    """r ‖ s, of `size` bytes each, from the DER that the library has just made: a third of the time of a parser.
+
+    DER is 0x30, length, 0x02, length of r, r, 0x02, length of s, s. Numbers have no leading zeros, or one that keeps
+    them positive. Lengths take one byte, because at most 106 bytes follow with the curves that are supported.
+    """
+    end = 4 + der[3]
+    return der[4:end][-size:].rjust(size, b"\0") + der[end + 2 :][-size:].rjust(size, b"\0")
 
 
 def _rsa(private: rsa.RSAPrivateKey, scheme: padding.AsymmetricPadding) -> Sign:

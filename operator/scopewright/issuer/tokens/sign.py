@@ -8,9 +8,10 @@ import orjson
 
 from scopewright import base64url
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.issuer.state.entries import ClaimsTemplate
+from scopewright.issuer.state.entries import GrantedScopes, ResourceServerEntry
 from scopewright.issuer.state.keyring import verifier_lag
 from scopewright.issuer.state.keys import LoadedKey
+from scopewright.issuer.state.repeated import ClaimsTemplate
 from scopewright.issuer.tokens.authorise import Authorisation
 from scopewright.verifier.revoked import CHAIN
 
@@ -32,29 +33,37 @@ def sign(
     authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness
 ) -> IssuedToken:
     """`key` must sign now, and have more than clock skew and JWKS max-age left."""
-    issued_at = int(now)
-    expires_at = _expiry(authorisation, key, issuer, issued_at)
+    issued_at, granted = int(now), authorisation.granted
+    expires_at = int(min(issued_at + lifetime(authorisation.server, issuer), last_expiry(granted, key, issuer)))
     grant_id = authorisation.user.grant_id if authorisation.user else ""
-    jti = authorisation.client.uid_hash + grant_id + base64url.encode(random(_JTI_BYTES))
-    bound = b',"cnf":{"jkt":"%s"}' % authorisation.jkt.encode() if authorisation.jkt else b""
-    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s"%s}' % (
-        _template(authorisation, key, issuer).claims,
-        issued_at,
-        expires_at,
-        jti.encode(),
-        bound,
-    )
-    signing_input = key.header + b"." + base64url.encode_bytes(payload)
+    jti = new_jti(authorisation.client.uid_hash + grant_id, random)
+    bound = b',"cnf":{"jkt":"%b"}' % authorisation.jkt.encode() if authorisation.jkt else b""
+    value = sign_claims(_template(authorisation, key, issuer), jti, issued_at, expires_at, bound)
+    return IssuedToken(value, jti.decode(), key.kid, expires_at - issued_at)
+
+
+def new_jti(prefix: str, random: Randomness) -> bytes:
+    return prefix.encode() + base64url.encode_bytes(random(_JTI_BYTES))
+
+
+def sign_claims(template: ClaimsTemplate, jti: bytes, issued_at: int, expires_at: int, bound: bytes = b"") -> bytes:
+    """The token. `bound` is a further member of its JSON."""
+    key = template.key
     if key.sign is None:
         raise ValueError("the key cannot sign")
-    value = signing_input + b"." + base64url.encode_bytes(key.sign(signing_input))
-    return IssuedToken(value, jti, key.kid, expires_at - issued_at)
+    end = b'%b,"iat":%d,"exp":%d,"jti":"%b"%b}' % (template.rest, issued_at, expires_at, jti, bound)
+    signing_input = b"%b.%b%b" % (key.header, template.encoded, base64url.encode_bytes(end))
+    return b"%b.%b" % (signing_input, base64url.encode_bytes(key.sign(signing_input)))
 
 
-def _expiry(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
-    """The earliest of: the lifetime, the end of the grant, and the time when a verifier may no longer have the key."""
-    lifetime = min(authorisation.server.record.lifetime, issuer.max_token_lifetime)
-    return int(min(issued_at + lifetime, authorisation.granted.not_after, key.verification_end - verifier_lag(issuer)))
+def lifetime(server: ResourceServerEntry, issuer: IssuerRecord) -> int:
+    """Of a token in seconds, if neither its grant nor its key ends earlier."""
+    return min(server.record.lifetime, issuer.max_token_lifetime)
+
+
+def last_expiry(granted: GrantedScopes, key: LoadedKey, issuer: IssuerRecord) -> float:
+    """The earlier of: the end of the grant, and the time when a verifier may no longer have the key."""
+    return min(granted.not_after, key.verification_end - verifier_lag(issuer))
 
 
 def _template(authorisation: Authorisation, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:

@@ -15,7 +15,7 @@ log: Final = logging.getLogger(__name__)
 class Signer:
     def __init__(self, registry: Registry, random: Randomness) -> None:
         self._registry = registry
-        self._random = random
+        self.random = random
         self._without_key: set[str] = set()
         """Names of SigningKeys without a key that signs now; logged once."""
 
@@ -32,4 +32,4 @@ class Signer:
         if not allows(issuer.profile, key.alg):
             raise unavailable("no signing key is active", reason="profile_algorithm", retry_after=30.0)
         self._without_key.discard(name)
-        return sign(authorisation, key, issuer, now, self._random)
+        return sign(authorisation, key, issuer, now, self.random)
