@@ -9,6 +9,9 @@ FAST := tests/unit tests/golden tests/plan tests/rules
 SLOW := tests/cluster tests/chart tests/replay tests/sessions tests/simulation tests/dev tests/pages tests/conformance tests/examples \
 	tests/bench tests/interop tests/browser tests/fuzz tests/attacks tests/gateway
 
+# Otherwise each process that starts would compile the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.
 RERUNS := $(if $(filter true,$(CI)),--reruns 1 -r fER)
 
@@ -62,7 +65,6 @@ check: lint  ## check format, lint, types, layers and generated files; run the u
 lint: $(VENV)/installed  ## `check` without the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
 	@diff --recursive crds $(CHART_CRDS)
@@ -72,6 +74,7 @@ lint: $(VENV)/installed  ## `check` without the tests
 	@$(BIN)/python docs/metrics.py --check
 	@$(BIN)/python docs/licences.py --check
 	@$(BIN)/python docs/openapi.py --check
+	@$(BIN)/mypy
 
 crds: $(VENV)/installed  ## generate crds/*.yaml from the models, and the chart's copy
 	@$(BIN)/python -m scopewright.api.crds crds
