@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -63,6 +63,9 @@ class Case:
     once: bool = False
     result: str = "issued"
     lifetime: int = LIFETIME
+
+    def with_clients(self, most: int) -> "Case":
+        return replace(self, clients=min(self.clients, most))
 
     def records(
         self, cluster_jwk: dict[str, str] | None = None, user_grants: tuple[UserGrant, ...] = ()

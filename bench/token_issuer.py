@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from bench.token_cases import CASES, SYSTEM
+from bench.token_cases import CASES, MANY, SYSTEM
 from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging
 from scopewright.core.objects import Existing, Ref
 from scopewright.issuer import IssuerSettings, run
@@ -60,12 +60,13 @@ def main() -> None:
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--clients", type=int, default=MANY, help="at most, if the case has more")
     parser.add_argument("--audit", type=Path, required=True)
     parser.add_argument("--replay", default="per-process", help="as in `scopewright issuer`")
     parser.add_argument("--cluster-jwk", type=json.loads, help="JWK of the ServiceAccounts' cluster")
     options = parser.parse_args()
     set_up_logging("text", "info")
-    store: Any = InMemoryStore(list(CASES[options.case].records(options.cluster_jwk)))
+    store: Any = InMemoryStore(list(CASES[options.case].with_clients(options.clients).records(options.cluster_jwk)))
     remember = replay_memory(options.replay, options.workers)
     started = time.monotonic()
 

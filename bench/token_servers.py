@@ -91,7 +91,7 @@ def start_issuer(case: Case, workers: int, folder: Path) -> TokenServer:
     port, log = free_port(), folder / f"{case.name}.log"
     audit, requests = folder / f"{case.name}.audit", folder / f"{case.name}.requests"
     command = [sys.executable, "-m", "bench.token_issuer", case.name]
-    command += [f"--port={port}", f"--workers={workers}", f"--audit={audit}"]
+    command += [f"--port={port}", f"--workers={workers}", f"--audit={audit}", f"--clients={case.clients}"]
     replay_server = replay_port = None
     if case.method == "ServiceAccount":
         command.append(f"--cluster-jwk={json.dumps(cluster_jwk())}")

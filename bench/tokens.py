@@ -16,7 +16,7 @@ from bench.options import count
 from bench.progress_display import ProgressDisplay
 from bench.runs import medians
 from bench.signing import bare_signature, signing_limit
-from bench.token_cases import CASES, Case
+from bench.token_cases import CASES, MANY, Case
 from bench.token_peers import (
     GO_OAUTH2,
     OIDC_PROVIDER,
@@ -43,6 +43,7 @@ _MAX_ATTEMPTS: Final = 5
 
 
 def add_options(options: argparse._ArgumentGroup) -> None:
+    options.description = "--clients is that of reconcile. Default: 10,000."
     options.add_argument("--workers", type=count, default=2, metavar="N", help="workers of each server [%(default)s]")
     options.add_argument("--rounds", type=count, default=5, metavar="N", help="runs of each server [%(default)s]")
     options.add_argument("--seconds", type=count, default=5, metavar="N", help="seconds of each run [%(default)s]")
@@ -93,8 +94,9 @@ class _Measurement:
 
     async def _start(self) -> None:
         options = self._options
-        first = next(iter(CASES.values()))
-        cases = [case for case in CASES.values() if not options.case or case is first or case.name in options.case]
+        clients = options.clients[-1] if options.clients else MANY
+        first, *others = (case.with_clients(clients) for case in CASES.values())
+        cases = [first, *(case for case in others if not options.case or case.name in options.case)]
         with self._display.step("waiting until the servers are ready"):
             for case in cases:
                 self._servers.append(start_issuer(case, options.workers, self._folder))
@@ -159,6 +161,7 @@ class _Measurement:
         issuer, peer, compiled = cases[self._servers[0].name], cases.get("oidc-provider"), cases.get(GO_OAUTH2)
         return {
             "workers": self._options.workers,
+            "clients": self._servers[0].clients,
             "connections": wrk.CONNECTIONS,
             "rounds": self._options.rounds,
             "seconds": self._options.seconds,

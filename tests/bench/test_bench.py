@@ -159,7 +159,7 @@ def test_takeover_loses_leaders_without_a_failed_request(tmp_path: Path) -> None
 
 def test_tokens_writes_its_figures(tmp_path: Path) -> None:
     program("wrk", package="wrk")
-    few = ("--rounds", "1", "--seconds", "1", "--case", "rs256", "--no-peer")
+    few = ("--rounds", "1", "--seconds", "1", "--clients", "1000", "--case", "rs256", "--no-peer")
     running = _bench("tokens", *few, "--out", str(tmp_path), "--plot", str(tmp_path / "tokens.png"))
     out, errors = running.communicate(timeout=120)
     assert running.returncode == 0, errors
@@ -184,7 +184,7 @@ def test_assertions_and_introspection_get_successful_answers_only(tmp_path: Path
     program("wrk", package="wrk")
     program("valkey-server", "redis-server", package="redis-server")
     results = {"private-key-jwt": "issued", "service-account": "issued", "introspection": "active"}
-    few = ("--rounds", "1", "--seconds", "1", "--no-peer", "--no-floor", *(f"--case={case}" for case in results))
+    few = ("--rounds", "1", "--seconds", "1", "--clients", "1000", "--no-peer", *(f"--case={case}" for case in results))
     running = _bench("tokens", *few, "--out", str(tmp_path), "--logs", str(tmp_path / "logs"))
     _, errors = running.communicate(timeout=300)
     assert running.returncode == 0, errors
