@@ -58,7 +58,7 @@ def verify_secret(
     until = 0.0
     for sha256, end in client.credentials:
         if hmac.compare_digest(sha256, digest):
-            until = max(until, end)
+            digest, until = sha256, max(until, end)  # the record's object, which is in memory anyway
     return Authenticated(client, digest, issuer, until) if now < until else None
 
 

@@ -60,7 +60,7 @@ class GrantedScopes:
     template: ClaimsTemplate | None = None
 
     def __post_init__(self) -> None:
-        self.scope = " ".join(self.scopes)
+        self.scope = sys.intern(" ".join(self.scopes))
 
 
 @dataclass(slots=True, eq=False)
@@ -260,7 +260,14 @@ def resolve_access(client: Client, requested: RequestedAccess, server: ResourceS
     resolved = resolve(requested, client.namespace, client.client_id, server.record, instant)
     scopes, roles = ends_in_seconds(resolved.granted), ends_in_seconds(resolved.roles)
     changes_at = min((*scopes.values(), *roles.values()), default=NEVER)
-    return ServerAccess(server, scopes, roles, tuple(scopes), changes_at)
+    scopes, all_scopes = _shared(tuple(scopes.items()))
+    return ServerAccess(server, scopes, _shared(tuple(roles.items()))[0], all_scopes, changes_at)
+
+
+@lru_cache(maxsize=256)
+def _shared(ends: tuple[tuple[str, float], ...]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The dict, and its names: most clients of an API have the same access, which is then in memory once."""
+    return dict(ends), tuple(name for name, _ in ends)
 
 
 def ends_in_seconds(ends: Ends) -> dict[str, float]:

@@ -53,6 +53,6 @@ class RepeatedToken:
     lifetime: int
     last_expiry: float
     audited: bytes
-    """Members of the audit line."""
+    """Members of the audit line, without those of the client. Clients with equal ones share the object."""
     answered: bytes
     """Members of the answer."""

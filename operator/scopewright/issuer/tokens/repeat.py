@@ -12,7 +12,10 @@ A client keeps at most `MAX_OF_CLIENT`.
 """
 
 import math
+from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -60,21 +63,21 @@ def remember(
         template=template,
         lifetime=lifetime(server, issuer),
         last_expiry=last_expiry(granted, template.key, issuer),
-        audited=encoded_members(audited(authorisation, template.key.kid)),
+        audited=_audited(server.audience, granted.scope, template.key.kid),
         answered=answered,
     )
     others = (known for known in client.repeated if known.parameters != parameters)
     client.repeated = (repeated, *others)[:MAX_OF_CLIENT]
 
 
-def audited(authorisation: Authorisation, kid: str) -> dict[str, Any]:
-    """The members of the audit line that equal requests share, in their order."""
-    return {
-        "client": authorisation.client.client_id,
-        "audience": authorisation.server.audience,
-        "scope": authorisation.granted.scope,
-        "kid": kid,
-    }
+def audited(client_id: str, about: bytes, jti: bytes, expires_in: int) -> bytes:
+    """The members of the audit line, as JSON; `about` is `RepeatedToken.audited`."""
+    return b'"client":%b,%b,"jti":"%b","expires_in":%d' % (orjson.dumps(client_id), about, jti, expires_in)
+
+
+@lru_cache(maxsize=1024)
+def _audited(audience: str, scope: str, kid: str) -> bytes:
+    return encoded_members({"audience": audience, "scope": scope, "kid": kid})
 
 
 def _last_second(changes_at: float) -> float:
