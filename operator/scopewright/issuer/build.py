@@ -13,7 +13,7 @@ from scopewright.issuer.authentication.dpop import DpopProofs
 from scopewright.issuer.authentication.read_through import READ_BUDGET, RESERVE_BUDGET, ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.background import Background
-from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, Handler
+from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, FindKnown, Handler
 from scopewright.issuer.endpoints.cross_origin import CrossOrigin
 from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
@@ -163,7 +163,7 @@ def build_issuer(
     def traced(made: E, name: str) -> E | Traced:
         return Traced(made, name, tracing) if tracing else made
 
-    def endpoint(handler: Handler[Any]) -> Endpoint[Any] | Traced:
+    def endpoint(handler: Handler[Any], find_known: FindKnown[Any] | None = None) -> Endpoint[Any] | Traced:
         made: Endpoint[Any] = Endpoint(
             handler,
             registry,
@@ -176,6 +176,7 @@ def build_issuer(
             sink=sink,
             min_refusal_seconds=settings.min_refusal,
             note_use=usage.note if usage else lambda digest, now: None,
+            find_known=find_known,
         )
         return traced(made, handler.name)
 
@@ -235,9 +236,10 @@ def build_issuer(
         pushed = PushedRequestEndpoint(registry, state.pushed, hinted_subject, proofs, PushBounds(monotonic))
         par = shared(endpoint(pushed))
     exchange = Exchange(*validation, subjects)
+    introspection = IntrospectionEndpoint(*validation)
     endpoints = ClientEndpoints(
         token=shared(endpoint(TokenEndpoint(registry, exchange, proofs, signer, user_grants))),
-        introspection=endpoint(IntrospectionEndpoint(*validation)),
+        introspection=endpoint(introspection, introspection.find_known),
         revocation=shared(endpoint(RevocationEndpoint(*validation, families))) if writer else None,
         par=par,
     )

@@ -31,6 +31,7 @@ from scopewright.issuer.protocol.request import (
     require_only_header,
 )
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
+from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.recognised import Authenticated, Recognised
 from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
@@ -59,6 +60,8 @@ class Parameters(Protocol):
 
 
 P = TypeVar("P", bound=Parameters)
+FindKnown = Callable[[bytes, Client, float], P | None]
+"""Takes a body, the authenticated client, and the time. Returns the parameters of an earlier request, or None."""
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Endpoint(Generic[P]):
     sink: audit.Sink
     min_refusal_seconds: float
     note_use: NoteUse
+    find_known: FindKnown[P] | None = None
     _parameters: RecentDict[Hashable, P] = field(init=False, default_factory=lambda: RecentDict(_MOST_PARAMETERS))
     """Of answered requests, by their `key` and by bodies without secrets: most clients repeat their requests."""
 
@@ -128,7 +132,7 @@ class Endpoint(Generic[P]):
                 if authenticated is None:
                     return self._authenticate_slow(presented, attempt)
             else:
-                attempt, authenticated = self._again(http, before, started), before.authenticated
+                attempt, authenticated = self._again(http, before, started, now), before.authenticated
             outcome = self.handler.serve(authenticated, attempt.parameters, now)
             if isinstance(outcome, Outcome):
                 return self._finish(outcome, authenticated, attempt, now)
@@ -149,11 +153,13 @@ class Endpoint(Generic[P]):
         )
         return _Attempt(http, presented, self._read(request), started), presented
 
-    def _again(self, http: HttpRequest, before: Recognised, started: float) -> _Attempt[P]:
+    def _again(self, http: HttpRequest, before: Recognised, started: float, now: float) -> _Attempt[P]:
         """The attempt of a request whose credential was recognised; raises OAuthError."""
         if b"dpop" not in http.headers:
             if before.in_header:
                 parameters = self._parameters.get(http.body)
+                if parameters is None and self.find_known is not None:
+                    parameters = self.find_known(http.body, before.authenticated.client, now)
             else:
                 parameters = before.parameters if before.reader is self.handler else None
             if parameters is not None:

@@ -5,6 +5,7 @@ For other callers and for every invalid token, the answer is the same: not activ
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 import orjson
@@ -14,14 +15,17 @@ from scopewright.issuer.protocol.errors import invalid_request
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.state.recognised import Authenticated
+from scopewright.issuer.state.entries import Client
+from scopewright.issuer.state.recognised import MAX_BODY_BYTES, Authenticated
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
+from scopewright.issuer.tokens.known_active import KnownActive, KnownActiveTokens
 from scopewright.issuer.tokens.validity import invalid_reason, is_served_by, server_of, was_issued_to
 
 ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
 
+_TOKEN_ALONE: Final = frozenset(("token", "token_type_hint"))
 _INACTIVE: Final = Answer(200, NO_STORE, b'{"active":false}')
 _OF_USERS: Final = ("sid", "auth_time", "acr", "amr")
 """Of the login of a user. The answer has no user name: services know users by `sub`."""
@@ -48,6 +52,9 @@ class TokenParameter:
 
     token: str = field(repr=False)
     key: None = None
+    digest: bytes = field(default=b"", repr=False)
+    """The SHA-256 of a body that has nothing else, if the answer may be kept."""
+    known: KnownActive | None = None
 
     def audit_fields(self) -> Mapping[str, Any]:
         return {}
@@ -68,7 +75,8 @@ class TokenParameterEndpoint:
         token = parameter(request.form, "token")
         if not token:
             raise invalid_request("token is missing", reason="token_missing")
-        return TokenParameter(token)
+        is_alone = _TOKEN_ALONE.issuperset(request.form) and len(request.body) <= MAX_BODY_BYTES
+        return TokenParameter(token, digest=sha256(request.body).digest() if is_alone else b"")
 
     def _inspected(self, parameters: TokenParameter, now: float) -> InspectedToken | None:
         """The token, if this issuer signed it and it has not expired."""
@@ -79,7 +87,20 @@ class TokenParameterEndpoint:
 class IntrospectionEndpoint(TokenParameterEndpoint):
     name: str = "introspection"
 
+    def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
+        super().__init__(registry, inspector, revocations)
+        self._known = KnownActiveTokens(registry, revocations)
+
+    def find_known(self, body: bytes, caller: Client, now: float) -> TokenParameter | None:
+        if len(body) > MAX_BODY_BYTES:
+            return None
+        known = self._known.find(sha256(body).digest(), caller, now)
+        return TokenParameter("", known=known) if known else None
+
     def serve(self, authenticated: Authenticated, parameters: TokenParameter, now: float) -> Outcome:
+        if (known := parameters.known) is not None:
+            answer = Answer(200, NO_STORE, known.body)
+            return Outcome(answer, ACTIVE, {"client": known.caller.client_id, "jti": known.jti})
         audit_fields = {"client": authenticated.client.client_id}
         inspected = self._inspected(parameters, now)
         if inspected is None:
@@ -91,7 +112,10 @@ class IntrospectionEndpoint(TokenParameterEndpoint):
             reason = invalid_reason(inspected, self._registry, self._revocations, now)
         if reason:
             return Outcome(_INACTIVE, INACTIVE, audit_fields | {"reason": reason})
-        return Outcome(_active(inspected), ACTIVE, audit_fields)
+        answer = _active(inspected)
+        if parameters.digest:
+            self._known.remember(parameters.digest, authenticated.client, inspected, answer.body, now)
+        return Outcome(answer, ACTIVE, audit_fields)
 
     def _may_introspect(self, authenticated: Authenticated, inspected: InspectedToken) -> bool:
         if was_issued_to(inspected.summary, authenticated.client):

@@ -94,6 +94,7 @@ class ClientRequest:
     """All values of the header DPoP."""
     peer: str = ""
     """The address of the caller."""
+    body: bytes = field(default=b"", repr=False)
 
 
 def parse(http: HttpRequest) -> ClientRequest:
@@ -101,7 +102,7 @@ def parse(http: HttpRequest) -> ClientRequest:
     check(http)
     headers = http.headers
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
-    return ClientRequest(parse_form(http.body), proofs, http.peer)
+    return ClientRequest(parse_form(http.body), proofs, http.peer, http.body)
 
 
 def check(http: HttpRequest) -> None:
