@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from scopewright.api import API_VERSION, KINDS, IdentityProvider, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.api.identityprovider import IdentityProviderStatus
@@ -19,6 +19,8 @@ from scopewright.core.lifecycle import MAX_FINALIZERS
 from scopewright.core.objects import PAUSED_ANNOTATION, ROTATE_ANNOTATION, Ref, is_paused, requested_rotation
 
 Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey | IdentityProvider
+
+_NO_FIELDS: Final[set[str]] = set()
 
 _STATUSES: Final[dict[str, type[Status]]] = {
     "OAuthClient": OAuthClientStatus,
@@ -52,7 +54,7 @@ def parse_watched(raw: Any, known: Declared | None = None) -> Declared:
             left -= len(scopes)
             access += [entry.model_copy(update={"scopes": scopes})] if scopes else []
         changes["spec"] = obj.spec.model_copy(update={"access": access})
-    return obj.model_copy(update=changes)
+    return _compact(obj.model_copy(update=changes))
 
 
 def _has_spec_of(raw: Any, known: Declared) -> bool:
@@ -70,7 +72,23 @@ def _with_spec_of(known: Declared, raw: Any) -> Declared:
         status = None if given is None else _STATUSES[known.KIND].model_validate(given)
     except ValidationError:
         return parse_watched(raw)  # which says what is wrong
-    return known.model_copy(update={"metadata": metadata, "status": status})
+    return _compact(known.model_copy(update={"metadata": metadata, "status": status}))
+
+
+def _compact(obj: Declared) -> Declared:
+    """The same object, whose models share one set of the names of set fields, which nothing reads: each has its own
+    otherwise, a third of the memory of an OAuthClient with its status.
+    """
+    models: list[BaseModel] = [obj]
+    while models:
+        model = models.pop()
+        object.__setattr__(model, "__pydantic_fields_set__", _NO_FIELDS)
+        for value in model.__dict__.values():
+            if isinstance(value, BaseModel):
+                models.append(value)
+            elif isinstance(value, list):
+                models += [item for item in value if isinstance(item, BaseModel)]
+    return obj
 
 
 def _kept(given: ObjectMeta) -> ObjectMeta:

@@ -11,7 +11,7 @@ from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.status_writes import StatusWrites
 from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
-from scopewright.core.declared import parse_watched
+from scopewright.core.declared import parse_declared, parse_watched
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from tests.harness.samples import ISSUER
@@ -145,6 +145,15 @@ def test_a_version_with_the_known_spec_reads_the_same_as_without_it(
     assert parse_watched(later, known) == parse_watched(later)
     same = meta.get("generation", 1) == 1 and "uid" not in meta
     assert (parse_watched(later, known).spec is known.spec) is same
+
+
+def test_what_stays_in_memory_equals_what_was_declared() -> None:
+    given = version("5", {**STATUS, "conditions": [{"type": "Ready", "status": "True", "reason": "Provisioned"}]})
+    declared, watched = parse_declared(given), parse_watched(given)
+    assert (watched.spec, watched.status) == (declared.spec, declared.status)
+    assert watched.to_dict() == declared.to_dict()
+    sizes = [obj.spec.model_dump_json(exclude_defaults=True) for obj in (watched, declared)]
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize("status", ["text", {"clientID": 7}, {"conditions": [{"type": "Ready"}]}])
