@@ -29,7 +29,7 @@ from scopewright.issuer import service
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.endpoints import introspection
 from scopewright.issuer.protocol.errors import OAuthError
-from scopewright.issuer.protocol.request import parse
+from scopewright.issuer.protocol.request import parse, presented_credential
 from scopewright.issuer.protocol.responses import Answer
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.state import access_removal, entries, keyring, registry
@@ -151,7 +151,8 @@ def _no_orphan_mark(real: Any) -> Any:
 def _read_for_each_token(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
         with suppress(OAuthError, Rejected, Unavailable):  # a wrong name in this module must fail
-            await self.endpoints.token.read_through._read(parse(http).presented.client_id)
+            presented = presented_credential(parse(http).form, http.headers.get(b"authorization"), accepts_secrets=True)
+            await self.endpoints.token.read_through._read(presented.client_id)
         decided = real(self, http)
         return decided if isinstance(decided, Answer) else await decided
 
