@@ -1,7 +1,14 @@
-"""Settings for all tests."""
+"""Settings for all tests, and how pytest-xdist distributes them."""
+
+import gc
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
+
+# Nothing of what a collection imports and makes is garbage. Looking for some took a third of its time.
+gc.disable()
 
 # A failed assertion of a harness shows the values that it compared, as one of a test does.
 pytest.register_assert_rewrite("tests.harness", "tests.golden.runner", "tests.unit.controller.crash_scenarios")
@@ -9,6 +16,26 @@ pytest.register_assert_rewrite("tests.harness", "tests.golden.runner", "tests.un
 # No deadlines, because machines are shared.
 settings.register_profile("scopewright", deadline=None)
 settings.load_profile("scopewright")
+
+TOGETHER: Final = ("tests/conformance/fapi2/", "tests/conformance/openid/", "tests/gateway/")
+"""Folders whose tests share the processes that they start, or wait for what the first of them began."""
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+class _Distribution(LoadFileScheduling):
+    """A file, or a folder of `TOGETHER`, is run by one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _Distribution(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
