@@ -4,7 +4,7 @@ import base64
 import http.client
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Final
 from urllib.parse import quote
@@ -34,6 +34,8 @@ _HEADERS: Final = (
     "Traceparent: 00-{trace}-{span}-01\r\n"
 )
 """Headers that clients and proxies in front of an issuer usually send. The last two differ in each request."""
+TOKENS_REMEMBERED: Final = 2_000
+"""Each worker remembers so many introspections in any order (`scopewright.issuer.tokens.known_active`)."""
 TOKENS_UNTIL_FORGOTTEN: Final = 4
 """Tokens of each client in the cases of unseen tokens. With 10,000 clients more than two workers remember."""
 
@@ -77,8 +79,8 @@ def many_projected_tokens(batch: RequestBatch) -> list[bytes]:
 
 
 def introspections(batch: RequestBatch) -> list[bytes]:
-    """Introspections by the API itself, of a token of each client that this issuer has just issued."""
-    return _introspections(batch, 1)
+    """Introspections by the API itself, of tokens that this issuer has just issued: as many as a worker remembers."""
+    return _introspections(replace(batch, clients=min(batch.clients, TOKENS_REMEMBERED)), 1)
 
 
 def many_introspections(batch: RequestBatch) -> list[bytes]:
