@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SITE := .site
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan tests/rules
-# Four processes for two cores: these tests wait for other processes, and for time to pass.
+# Four processes for two cores, because some of these tests wait for other processes, and for time to pass.
 SLOW := tests/simulation tests/interop tests/gateway tests/conformance tests/bench tests/cluster tests/chart tests/browser tests/dev \
 	tests/examples tests/pages tests/replay tests/sessions tests/fuzz tests/attacks
 
