@@ -32,6 +32,7 @@ async def serve_gateway(
     limits: HttpLimits = LIMITS,
     stop: asyncio.Event | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    before_answers: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a running gateway until `stop` is set or the task is cancelled, then close the listener."""
 
@@ -48,6 +49,7 @@ async def serve_gateway(
         limits=limits,
         certificate=certificate,
         stop=stop,
+        before_answers=before_answers,
     )
 
 
@@ -87,6 +89,7 @@ def run(
                     limits=allowed,
                     stop=stop,
                     on_ready=lambda: worker.on_ready(url),
+                    before_answers=audit.flush_of(sink),
                 )
 
     allowed = within_open_files(limits)

@@ -1,16 +1,19 @@
-"""One connection: requests are answered in order, most of them in the call that delivers their bytes."""
+"""One connection: requests are answered in order, most of them in the call that delivers their bytes.
+
+Answers are held until the server has written the audit lines of this turn of the event loop (`send_answers`).
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 from scopewright.http.budget import ConnectionState
 from scopewright.http.encode import CLOSE, CONTINUE, encode
-from scopewright.http.host import ConnectionHost
-from scopewright.http.messages import Answer
-from scopewright.http.parser import Parsed, RequestParser, RequestRefused, size
+from scopewright.http.host import ConnectionHost, Transport
+from scopewright.http.messages import Answer, HttpRequest, request_size
+from scopewright.http.parser import RequestParser, RequestRefused
 
 _NEVER: Final = float("inf")
 _MAX_ANSWERS_PER_WRITE: Final = 4
@@ -22,20 +25,6 @@ _WRITE_BUFFER: Final = 16 * 1024
 _WAITING_REQUEST_COST: Final = 2048
 """Bytes that a waiting request takes in addition to those that were received."""
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
-
-
-class Transport(Protocol):
-    """The part of asyncio.Transport that a connection uses."""
-
-    def write(self, data: bytes) -> None: ...
-    def write_eof(self) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def is_closing(self) -> bool: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def get_write_buffer_size(self) -> int: ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -51,8 +40,11 @@ class Connection(asyncio.BufferedProtocol):
         self._server = server
         self._buffer = server.buffer
         self._transport: Transport
-        self._parser = RequestParser(server.limits)
-        self._waiting: deque[Parsed] = deque()
+        self._parser: RequestParser
+        self._waiting: deque[HttpRequest] = deque()
+        self._held: list[bytes] = []
+        """Answers that wait for `send_answers`."""
+        self._held_size = 0
         self._refused: RequestRefused | None = None
         self._task: asyncio.Task[None] | None = None
         self._task_size = 0
@@ -84,17 +76,18 @@ class Connection(asyncio.BufferedProtocol):
         parser = self._parser
         began = parser.partial
         try:
-            parser.feed(self._buffer[:nbytes])
+            parser.feed(bytes(self._buffer[:nbytes]))
         except RequestRefused as refused:
             self._refused = refused
-        if parser.requests or self._refused:
-            self._last_read = nbytes
+        if parser.requests:
             self._waiting.extend(parser.requests)
             parser.requests.clear()
+        if self._waiting or self._refused:
+            self._last_read = nbytes
             self._answer_waiting()
         elif parser.partial and not began and self._task is None:
             self._enter(ConnectionState.REQUEST, self._server.now + self._server.limits.request_timeout)
-        if parser.awaits_continue and self._task is None and not self._waiting:
+        if parser.awaits_continue:
             self._continue()
         if parser.partial or self._charged:
             self._charge()
@@ -102,11 +95,14 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._discarding = True
         self._waiting.clear()
+        self._held.clear()
         self._parser.close()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
         """The client sends no more. Requests that were received are still answered, if the transport allows it."""
+        if self._held:
+            self._server.send_answers()
         self._discarding = True
         return bool(self._waiting or self._task) and self._half_close
 
@@ -127,12 +123,13 @@ class Connection(asyncio.BufferedProtocol):
         """`raw` is the transport of the socket. Answers are written to `transport`."""
         self._transport = transport
         transport.set_write_buffer_limits(_WRITE_BUFFER)
-        peer = raw.get_extra_info("peername")
-        self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
+        address = raw.get_extra_info("peername")
+        peer = address[0] if isinstance(address, tuple) else ""
+        self._parser = RequestParser(self._server.limits, peer)
         self._half_close = not encrypted
         self.state = ConnectionState.HANDSHAKE if encrypted else ConnectionState.REQUEST
         self.deadline = self._server.now + self._server.limits.request_timeout
-        if not self._server.admit(self, self._parser.peer):
+        if not self._server.admit(self, peer):
             if encrypted:
                 self._transport.abort()
             else:
@@ -149,6 +146,8 @@ class Connection(asyncio.BufferedProtocol):
     # Called by the server
 
     def expire(self) -> None:
+        if self._held:
+            return  # they are sent within this turn, which changes the deadline
         self._server.count("timed_out", self.state.name.lower())
         if self._unread or self.state is ConnectionState.HANDSHAKE:
             self._transport.abort()
@@ -180,30 +179,49 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
         self._transport.abort()
 
+    def send_answers(self) -> None:
+        """Send the answers that were held. Their audit lines have been written."""
+        held, self._held, self._held_size = self._held, [], 0
+        if held and not self._transport.is_closing():
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+            self._go_on()
+
     # Answers
 
     def _answer_waiting(self) -> None:
         """Answer waiting requests until one needs I/O, the client does not read, or others have their turn."""
-        out: list[bytes] = []
-        size = 0
+        waiting, held = self._waiting, self._held
         while (
-            self._waiting
+            waiting
             and self._task is None
             and not self._unread
-            and len(out) < _MAX_ANSWERS_PER_WRITE
-            and size <= _MAX_BYTES_PER_WRITE
+            and len(held) < _MAX_ANSWERS_PER_WRITE
+            and self._held_size <= _MAX_BYTES_PER_WRITE
         ):
-            parsed = self._waiting.popleft()
-            answer = self._server.answer(parsed.http)
+            request = waiting.popleft()
+            answer = self._server.answer(request)
             if isinstance(answer, Answer):
-                out.append(self._encoded(parsed, answer))
-                size += len(out[-1])
+                self._hold(request, answer)
             else:
-                self._wait_for(parsed, answer)
-        if out:
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+                self._wait_for(request, answer)
+        if not held:
+            self._go_on()
+            return
+        if waiting:
+            self._pause()
+        self._server.hold(self, self._held_size)
+
+    def _hold(self, request: HttpRequest, answer: Answer) -> None:
+        encoded = self._encoded(request, answer)
+        self._held.append(encoded)
+        self._held_size += len(encoded)
+
+    def _go_on(self) -> None:
+        """No answer is held: answer the next requests in the next turn, or wait for one."""
         if self._waiting or self._unread:
             self._pause()
+            if self._waiting and self._task is None and not self._unread:
+                asyncio.get_running_loop().call_soon(self._answer_waiting)
         elif self._task is None:
             self._on_all_answered()
 
@@ -212,23 +230,25 @@ class Connection(asyncio.BufferedProtocol):
             self._paused = True
             self._transport.pause_reading()
         self._charge()
-        if self._waiting and self._task is None and not self._unread:
-            asyncio.get_running_loop().call_soon(self._answer_waiting)
 
     def _on_all_answered(self) -> None:
         """No request is left to answer."""
+        parser, server = self._parser, self._server
         if self._refused is not None:
             self._refuse(self._refused)
-        elif self._discarding or self._server.stopping:
+        elif self._discarding:
             self._close()
         else:
-            server = self._server
             # For every request, so without a call.
             self.since = server.now
-            if self._parser.partial:
+            if parser.partial:
                 self.state, self.deadline = ConnectionState.REQUEST, server.now + server.limits.request_timeout
             else:
                 self.state, self.deadline = ConnectionState.IDLE, server.now + server.limits.keep_alive
+            if server.stopping:
+                self.finish()
+            if parser.awaits_continue:
+                self._continue()
         if self._paused and not self._transport.is_closing():
             self._paused = False
             self._charge()
@@ -249,7 +269,8 @@ class Connection(asyncio.BufferedProtocol):
             self._server.overcharged.add(self)
 
     def _bytes_used(self) -> int:
-        used = self._overhead + self._parser.bytes_used + self._task_size + self._transport.get_write_buffer_size()
+        used = self._overhead + self._parser.bytes_used + self._task_size + self._held_size
+        used += self._transport.get_write_buffer_size()
         if self._waiting:
             used += self._last_read + _WAITING_REQUEST_COST * len(self._waiting)
         return used
@@ -258,35 +279,36 @@ class Connection(asyncio.BufferedProtocol):
         self.state, self.since, self.deadline = state, self._server.now, deadline
 
     def _continue(self) -> None:
+        """Send `100 Continue`, once all requests before this one are answered."""
+        if self._task is not None or self._waiting or self._held or self._discarding:
+            return
         self._parser.awaits_continue = False
         self._transport.write(CONTINUE)
 
-    def _wait_for(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
+    def _wait_for(self, request: HttpRequest, answer: Awaitable[Answer]) -> None:
         self._enter(ConnectionState.PENDING, _NEVER)
-        self._task_size = _WAITING_REQUEST_COST + size(parsed.http) + len(parsed.http.body)
-        self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
+        self._task_size = _WAITING_REQUEST_COST + request_size(request) + len(request.body)
+        self._task = asyncio.create_task(self._wait(request, answer), name="request")
         self._charge()
 
-    async def _wait(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
+    async def _wait(self, request: HttpRequest, answer: Awaitable[Answer]) -> None:
         answered = await self._server.awaited(answer)
         self._task, self._task_size = None, 0
         if not self._transport.is_closing():
-            self._transport.write(self._encoded(parsed, answered))
+            self._hold(request, answered)
             self._answer_waiting()
-            if self._parser.awaits_continue and self._task is None and not self._waiting:
-                self._continue()
             self._charge()
 
-    def _encoded(self, parsed: Parsed, answer: Answer) -> bytes:
+    def _encoded(self, request: HttpRequest, answer: Answer) -> bytes:
         server = self._server
-        if not parsed.persists:
+        if not request.persists:
             self._discarding, self._refused = True, None
             self._waiting.clear()
         if (self._discarding or server.stopping) and not self._waiting and self._refused is None:
-            connection = CLOSE
+            connection, self._discarding = CLOSE, True
         else:
-            connection = b"" if parsed.version == "1.1" else _KEEP_ALIVE
-        return encode(answer, server.date, connection, head_only=parsed.http.method == "HEAD")
+            connection = b"" if request.version == "1.1" else _KEEP_ALIVE
+        return encode(answer, server.date, connection, head_only=request.method == "HEAD")
 
     def _refuse(self, refused: RequestRefused) -> None:
         """Send the last answer. Further bytes are read for a while: closing at once could discard the answer."""

@@ -8,7 +8,7 @@ from scopewright.http.messages import Answer, Headers
 
 CLOSE: Final = b"connection: close\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+_BODILESS: Final = frozenset((int(HTTPStatus.NO_CONTENT), int(HTTPStatus.NOT_MODIFIED)))
 
 
 def _new_head(status: int, headers: Headers) -> bytes:
@@ -28,4 +28,5 @@ def encode(answer: Answer, date: bytes, connection: bytes, *, head_only: bool) -
     if answer.status in _BODILESS:
         return b"%b%b%b\r\n" % (head, date, connection)
     body = b"" if head_only else answer.body
-    return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, date, connection, len(answer.body), body)
+    length = b"content-length: %d\r\n\r\n" % len(answer.body)
+    return b"".join((head, date, connection, length, body))

@@ -1,4 +1,4 @@
-"""The interfaces of a connection and its server, so that neither module imports the other."""
+"""The interfaces of a connection, its server and its transport, so that their modules do not import each other."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -14,6 +14,20 @@ Count = Callable[[str, str], None]
 """
 
 
+class Transport(Protocol):
+    """The part of asyncio.Transport that a connection uses."""
+
+    def write(self, data: bytes) -> None: ...
+    def write_eof(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+
+
 class HostedConnection(BudgetedConnection, Protocol):
     """A connection, as its server sees it. `deadline`, on the loop's clock, is when the server calls `expire`."""
 
@@ -24,6 +38,7 @@ class HostedConnection(BudgetedConnection, Protocol):
     def finish(self) -> None: ...
     def evict(self) -> None: ...
     def abort(self) -> None: ...
+    def send_answers(self) -> None: ...
 
 
 class ConnectionHost(Protocol):
@@ -50,6 +65,15 @@ class ConnectionHost(Protocol):
         """Record the bytes that the connection takes in addition to itself. Beyond a limit, connections are closed."""
 
     def forget(self, connection: HostedConnection) -> None: ...
+
+    def hold(self, connection: HostedConnection, size: int) -> None:
+        """Call the connection's `send_answers` once the audit lines of this turn are written, possibly now.
+
+        `size`: bytes that it holds.
+        """
+
+    def send_answers(self) -> None:
+        """Write the audit lines, then send all answers that are held."""
 
     def answer(self, http: HttpRequest) -> Answer | Awaitable[Answer]: ...
 

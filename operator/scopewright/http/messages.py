@@ -2,6 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+HEADER_COST: Final = 192
+"""Bytes that a header takes in memory in addition to its name and value."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -12,6 +16,7 @@ class HttpRequest:
 
     `target` is the request-target as it was sent (RFC 9112 §3.2); a gateway must forward exactly that.
     The values of a `repeated` header are joined with commas (RFC 9110 §5.3).
+    `persists`: the client keeps the connection open for another request.
     """
 
     method: str
@@ -22,6 +27,8 @@ class HttpRequest:
     peer: str = ""
     repeated: Collection[bytes] = ()
     target: bytes = b""
+    version: str = "1.1"
+    persists: bool = True
 
 
 @dataclass(slots=True)
@@ -32,6 +39,16 @@ class Answer:
     headers: Headers
     body: bytes = field(repr=False)
     secret: bool = False
+
+
+def request_size(request: HttpRequest) -> int:
+    """Bytes that a request takes in memory, without its body."""
+    headers = request.headers
+    return len(request.target) + headers_size(headers) + HEADER_COST * (len(headers) + len(request.repeated))
+
+
+def headers_size(headers: Mapping[bytes, bytes]) -> int:
+    return sum(map(len, headers)) + sum(map(len, headers.values()))
 
 
 Handler = Callable[[HttpRequest], Answer | Awaitable[Answer]]

@@ -1,36 +1,17 @@
 """Parse requests: llhttp reads the grammar (RFC 9112), this module enforces limits and the rules that it omits."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NoReturn
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from scopewright.http.grammar import AUTHORITY, HOST, decoded_path, number, tokens
 from scopewright.http.limits import HttpLimits
-from scopewright.http.messages import HttpRequest
+from scopewright.http.messages import HEADER_COST, HttpRequest, headers_size, request_size
 
 _VERSIONS: Final = ("1.1", "1.0")
-_HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.~_-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
-"""uri-host [ ":" port ] (RFC 9112 §3.2, RFC 3986 §3.2.2)."""
-_AUTHORITY: Final = re.compile(rb"https?://([^/?]+)(?=[/?]|$)", re.IGNORECASE)
+_MAX_KEPT_LINE: Final = 256
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
-_HEADER_COST: Final = 192
-"""Bytes that a header takes in memory in addition to its name and value."""
-
-
-Buffer = bytes | memoryview
-
-
-@dataclass(slots=True)
-class Parsed:
-    """A complete request. `persists`: the client keeps the connection open for another one."""
-
-    http: HttpRequest
-    persists: bool
-    version: str
 
 
 class RequestRefused(Exception):
@@ -55,10 +36,10 @@ _NO_TRAILERS: Final = _Discarding()
 class RequestParser:
     """Parses one connection. `requests` are complete, in order. `partial`: a request has begun and is not complete."""
 
-    def __init__(self, limits: HttpLimits) -> None:
-        self.requests: list[Parsed] = []
-        self.peer = ""
+    def __init__(self, limits: HttpLimits, peer: str = "") -> None:
+        self.requests: list[HttpRequest] = []
         self.partial = False
+        self._peer = peer
         self._chunk = 0
         self.awaits_continue = False
         """The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1)."""
@@ -74,6 +55,13 @@ class RequestParser:
         self._version = ""
         self._upgrade = False
         self._reads_body_only = False
+        self._line = b""
+        """A request line, with CRLF. A client usually sends the same one again, whose parts need not be read then (0.6
+        µs). A line with a query is not kept: it may have something secret."""
+        self._line_parts = ("", "", b"")
+        """Its method, path and target. The version is 1.1."""
+        self._repeats_line = False
+        """The request that begins with this read has that line."""
         self._llhttp = httptools.HttpRequestParser(self)
         self._begin()
 
@@ -99,12 +87,12 @@ class RequestParser:
         if not self.partial:
             return 0
         if self._request is None:
-            return self._fed + self._shared + _HEADER_COST * (len(self._headers) + len(self._repeated))
+            return self._fed + self._shared + HEADER_COST * (len(self._headers) + len(self._repeated))
         # llhttp's wrapper keeps an incomplete trailer, and does not report it.
         unseen = self._fed + self._shared if b"transfer-encoding" in self._request.headers else 0
-        return size(self._request) + len(self._body) + unseen
+        return request_size(self._request) + len(self._body) + unseen
 
-    def feed(self, data: Buffer) -> None:
+    def feed(self, data: bytes) -> None:
         """Parse bytes. Raises `RequestRefused`; then `requests` still has those that were complete before it."""
         if self.partial:
             self._fed += len(data)
@@ -113,6 +101,7 @@ class RequestParser:
                 data = self._read(data)
             return
         length = len(data)
+        self._repeats_line = bool(self._line) and data.startswith(self._line)
         while data:
             data = self._read(data)
         if self.partial:
@@ -128,7 +117,7 @@ class RequestParser:
         if self._fed > self._limits.message:
             raise _too_large()
 
-    def _read(self, data: Buffer) -> Buffer:
+    def _read(self, data: bytes) -> bytes:
         """The bytes to parse next: none, unless llhttp stopped at an upgrade."""
         self._chunk = len(data)
         try:
@@ -145,7 +134,7 @@ class RequestParser:
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)") from None
         return b""
 
-    def _without_upgrade(self, rest: Buffer) -> Buffer:
+    def _without_upgrade(self, rest: bytes) -> bytes:
         """Ignore the upgrade (RFC 9110 §7.8): parse the body as if the request did not ask for one.
 
         Java's HttpClient asks for HTTP/2 with every first request without TLS, and llhttp then skips the body. A new
@@ -154,7 +143,7 @@ class RequestParser:
         request = self._request
         if request is None or request.method == "CONNECT":
             raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not supported")
-        options = [token for token in _tokens(request.headers.get(b"connection", b"")) if token != b"upgrade"]
+        options = [token for token in tokens(request.headers.get(b"connection", b"")) if token != b"upgrade"]
         lines = [b"%b / HTTP/%b" % (request.method.encode(), self._version.encode())]
         lines += [b"%b: %b" % (name, request.headers[name]) for name in _FRAMING if name in request.headers]
         if options:
@@ -200,32 +189,47 @@ class RequestParser:
             self._headers, self._repeated, self._upgrade = _NO_TRAILERS, [], False
             return
         headers, limits = self._headers, self._limits
-        self._version = self._llhttp.get_http_version()
-        if self._version != "1.1":
-            self._check_version()
+        if self._repeats_line:
+            self._repeats_line, self._version, query = False, "1.1", b""
+            method, path, target = self._line_parts
+        else:
+            method, path, query, target = self._read_line()
         host = headers.get(b"host")
         if host != self._host or b"host" in self._repeated:
             self._check_host(host)
         if len(headers) + len(self._repeated) > limits.header_count:
             self._refuse(_too_many_headers())
-        if (self._fed or self._chunk > limits.headers) and _size(headers) > limits.headers:
+        if (self._fed or self._chunk > limits.headers) and headers_size(headers) > limits.headers:
             self._refuse(_too_many_headers())
         length = headers.get(b"content-length", b"")
-        if len(length) >= self._digits and _number(length) > limits.message:
+        if len(length) >= self._digits and number(length) > limits.message:
             self._refuse(_too_large())
         if b"transfer-encoding" in headers:
             self._check_transfer_coding(headers[b"transfer-encoding"])
         if b"expect" in headers and self._version == "1.1":
             self.awaits_continue = headers[b"expect"].strip().lower() == b"100-continue"
-        method = self._llhttp.get_method().decode()
         self._upgrade = self._llhttp.should_upgrade()
+        self._request = HttpRequest(
+            method, path, query, headers, b"", self._peer, self._repeated, target, self._version
+        )
+        # Further headers are trailers, which are ignored.
+        self._headers, self._repeated = _NO_TRAILERS, []
+
+    def _read_line(self) -> tuple[str, str, bytes, bytes]:
+        """Method, path, query and target."""
+        self._version = self._llhttp.get_http_version()
+        if self._version != "1.1":
+            self._check_version()
+        method = self._llhttp.get_method()
         target = self._target
         path, _, query = target.partition(b"?")
         if not path.startswith(b"/") or b"#" in target:
-            path, query = self._other_form(method)
-        self._request = HttpRequest(method, _decoded(path), query, headers, b"", self.peer, self._repeated, target)
-        # Further headers are trailers, which are ignored.
-        self._headers, self._repeated = _NO_TRAILERS, []
+            path, query = self._other_form(method.decode())
+        parts = method.decode(), decoded_path(path), target
+        line = b"%b %b HTTP/1.1\r\n" % (method, target)
+        if self._version == "1.1" and b"?" not in target and len(line) <= _MAX_KEPT_LINE:
+            self._line, self._line_parts = line, parts
+        return parts[0], parts[1], query, target
 
     def _check_version(self) -> None:
         if self._version not in _VERSIONS:
@@ -239,7 +243,7 @@ class RequestParser:
         if host is None:
             valid = self._version == "1.0"
         else:
-            valid = b"host" not in self._repeated and _HOST.fullmatch(host.strip(b" \t")) is not None
+            valid = b"host" not in self._repeated and HOST.fullmatch(host.strip(b" \t")) is not None
         if not valid:
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)"))
         self._host = host or b""
@@ -251,8 +255,8 @@ class RequestParser:
     def _other_form(self, method: str) -> tuple[bytes, bytes]:
         """Path and query of the absolute form, which a server must accept, or of `*` (RFC 9112 §3.2)."""
         target = self._target
-        authority = _AUTHORITY.match(target)
-        if b"#" not in target and authority and _HOST.fullmatch(authority[1]):
+        authority = AUTHORITY.match(target)
+        if b"#" not in target and authority and HOST.fullmatch(authority[1]):
             path, _, query = target[authority.end() :].partition(b"?")
             return path or b"/", query
         if method == "CONNECT":
@@ -275,27 +279,11 @@ class RequestParser:
         if len(self.requests) >= self._limits.pipelined:
             self._refuse(RequestRefused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests were pipelined"))
         request.body, self._body = self._body, b""
-        persists = self._llhttp.should_keep_alive()
-        if persists and self._version == "1.0":
+        request.persists = self._llhttp.should_keep_alive()
+        if request.persists and self._version == "1.0":
             # llhttp only checks keep-alive here, but close takes precedence (RFC 9112 §9.3).
-            persists = b"close" not in _tokens(request.headers.get(b"connection", b""))
-        self.requests.append(Parsed(request, persists, self._version))
-
-
-def size(request: HttpRequest) -> int:
-    """Bytes that a request takes in memory, without its body."""
-    headers = request.headers
-    return len(request.target) + _size(headers) + _HEADER_COST * (len(headers) + len(request.repeated))
-
-
-def _size(headers: Mapping[bytes, bytes]) -> int:
-    return sum(map(len, headers)) + sum(map(len, headers.values()))
-
-
-def _number(value: bytes) -> int:
-    """Zero if it is not a number: llhttp refuses that."""
-    value = value.strip().lstrip(b"0")
-    return int(value[:20]) if value.isdigit() else 0
+            request.persists = b"close" not in tokens(request.headers.get(b"connection", b""))
+        self.requests.append(request)
 
 
 def _too_many_headers() -> RequestRefused:
@@ -304,14 +292,3 @@ def _too_many_headers() -> RequestRefused:
 
 def _too_large() -> RequestRefused:
     return RequestRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
-
-
-def _tokens(value: bytes) -> list[bytes]:
-    """Members of a list such as Connection, in lower case (RFC 9110 §5.6.1)."""
-    return [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
-
-
-def _decoded(path: bytes) -> str:
-    if b"%" in path:
-        path = unquote_to_bytes(path)
-    return path.decode(errors="replace")

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -26,6 +26,10 @@ log: Final = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 0.25
 """Interval at which the clock is read. It bounds the precision of deadlines and of the Date header."""
+
+
+_MAX_HELD_BYTES: Final = 256 * 1024
+"""Answers that are held for the audit lines of the turn. After more, both are written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,9 @@ class HttpServer:
         limits: HttpLimits = HttpLimits(),  # noqa: B008
         certificate: Certificate | None = None,
         count: Count = lambda event, detail: None,
+        before_answers: Callable[[], None] = lambda: None,
     ) -> None:
+        """`before_answers` is called before answers are sent, once in a turn of the event loop."""
         self.refuse = refuse
         self.limits = limits
         self.count = count
@@ -61,6 +67,9 @@ class HttpServer:
         self.stopping = False
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self._handler = handler
+        self._before_answers = before_answers
+        self._holding: list[HostedConnection] = []
+        self._held_bytes = 0
         self._certificate = certificate
         self._connections: set[HostedConnection] = set()
         self.overcharged: set[HostedConnection] = set()
@@ -188,6 +197,24 @@ class HttpServer:
         self._budget.remove(connection)
         if not self._connections:
             self._empty.set()
+
+    def hold(self, connection: HostedConnection, size: int) -> None:
+        if not self._holding:
+            asyncio.get_running_loop().call_soon(self.send_answers)
+        self._holding.append(connection)
+        self._held_bytes += size
+        if self._held_bytes > _MAX_HELD_BYTES:
+            self.send_answers()
+
+    def send_answers(self) -> None:
+        holding, self._holding, self._held_bytes = self._holding, [], 0
+        self._before_answers()
+        for connection in holding:
+            try:
+                connection.send_answers()
+            except Exception:
+                log.exception("sending an answer failed")
+                connection.abort()
 
     def answer(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
         try:

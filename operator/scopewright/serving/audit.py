@@ -3,6 +3,7 @@
 A line is a dict of its members, or their JSON from `encoded`, for callers that have most of it ready.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -30,25 +31,68 @@ def to_log(entry: Line) -> None:
     _log.info(line(entry).decode())
 
 
-def to_file(file: BinaryIO) -> Sink:
-    """Each line in one write: a tenth of the time that the logging module takes.
+class FileSink:
+    """Writes lines to a file: those of one turn of the event loop together, in one write for each 4,096 bytes.
 
-    A failed write is logged once, until a write succeeds. The request is answered nevertheless.
+    No answer may be sent before its line is in the file, so the server calls `flush` before it sends the answers of a
+    turn. Without an event loop each line is written at once. Compared with one write for each line this saves 1 µs.
+
+    A failed write is logged once, until a write succeeds. The requests are answered nevertheless.
     """
-    failing = False
 
-    def write(entry: Line) -> None:
-        nonlocal failing
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._scheduled = False
+        self._failing = False
+
+    def __call__(self, entry: Line) -> None:
+        encoded = line(entry)
+        size = len(encoded) + 1
+        if self._size + size > MAX_LINE_BYTES:
+            self.flush()
+        self._lines.append(encoded)
+        self._size += size
+        if not self._scheduled:
+            self._schedule()
+
+    def flush(self) -> None:
+        """Write all lines."""
+        lines, self._lines, self._size = self._lines, [], 0
+        if not lines:
+            return
+        lines.append(b"")
         try:
-            file.write(line(entry) + b"\n")
-            file.flush()
-            failing = False
+            self._file.write(b"\n".join(lines))
+            self._file.flush()
+            self._failing = False
         except (OSError, ValueError) as error:
-            if not failing:
+            if not self._failing:
                 _lost.error("audit lines are lost: %s", error)
-            failing = True
+            self._failing = True
 
-    return write
+    def _schedule(self) -> None:
+        """Lines of which no answer follows, such as those of a request whose client is gone, wait for a turn too."""
+        try:
+            asyncio.get_running_loop().call_soon(self._flush_scheduled)
+        except RuntimeError:
+            self.flush()
+        else:
+            self._scheduled = True
+
+    def _flush_scheduled(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+
+def to_file(file: BinaryIO) -> FileSink:
+    return FileSink(file)
+
+
+def flush_of(sink: Sink) -> Callable[[], None]:
+    """What to call before the answers are sent whose lines `sink` got."""
+    return sink.flush if isinstance(sink, FileSink) else lambda: None
 
 
 def entry(event: str, now: float, peer: str, result: str, more: Mapping[str, Any]) -> Entry:

@@ -52,12 +52,20 @@ async def serve_requests(
     limits: HttpLimits,
     certificate: Certificate | None,
     stop: asyncio.Event | None,
+    before_answers: Callable[[], None],
 ) -> None:
     """Serve until `stop` is set or the task is cancelled, then close the listener.
 
-    `announce` waits until the process is ready, and reports it.
+    `announce` waits until the process is ready, and reports it. `before_answers`: see `HttpServer`.
     """
-    server = HttpServer(handler, refuse=refuse, limits=limits, certificate=certificate, count=metrics.count)
+    server = HttpServer(
+        handler,
+        refuse=refuse,
+        limits=limits,
+        certificate=certificate,
+        count=metrics.count,
+        before_answers=before_answers,
+    )
     metrics.usage = server.usage
     announcing = asyncio.create_task(_announce(announce), name="ready")
     try:

@@ -88,7 +88,7 @@ def parsed(data: bytes) -> HttpRequest:
     parser = RequestParser(HttpLimits())
     parser.feed(data)
     (only,) = parser.requests
-    return only.http
+    return only
 
 
 def bearer(token: str) -> tuple[str, str]:

@@ -32,6 +32,7 @@ async def serve_issuer(
     limits: HttpLimits = LIMITS,
     stop: asyncio.Event | None = None,
     on_ready: OnReady = lambda url: None,
+    before_answers: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a running issuer until `stop` is set or the task is cancelled, then close the listener."""
 
@@ -47,6 +48,7 @@ async def serve_issuer(
         limits=limits,
         certificate=certificate,
         stop=stop,
+        before_answers=before_answers,
     )
 
 
@@ -93,6 +95,7 @@ def run(
                     limits=allowed,
                     stop=stop,
                     on_ready=worker.on_ready,
+                    before_answers=audit.flush_of(sink),
                 )
 
     allowed = within_open_files(limits)
