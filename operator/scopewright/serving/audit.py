@@ -35,7 +35,8 @@ class FileSink:
     """Writes lines to a file: those of one turn of the event loop together, in one write for each 4,096 bytes.
 
     No answer may be sent before its line is in the file, so the server calls `flush` before it sends the answers of a
-    turn. Without an event loop each line is written at once. Compared with one write for each line this saves 1 µs.
+    turn. Without an event loop each line is written at once. Compared with one write for each line this saves 0.6
+    of 1.2 µs (20 lines of 380 bytes in a turn).
 
     A failed write is logged once, until a write succeeds. The requests are answered nevertheless.
     """

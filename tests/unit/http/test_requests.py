@@ -302,6 +302,28 @@ async def test_half_closed_client_still_gets_its_response(served: Served) -> Non
     assert await wire.ended() == b""
 
 
+async def test_client_that_ends_its_side_with_the_request_gets_its_response(served: Served) -> None:
+    """The end may be read while the response is held for its audit line."""
+    for _ in range(20):
+        wire = await served.connect()
+        wire.send(GET + GET)
+        wire.writer.write_eof()
+        await wire.reply()
+        assert (await wire.reply()).headers["x-path"] == "/a"
+        assert await wire.ended() == b""
+
+
+async def test_expect_100_continue_behind_other_requests_of_the_same_read_gets_100_after_them(served: Served) -> None:
+    wire = await served.connect()
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    wire.send(GET * 6 + head)
+    for _ in range(6):
+        assert (await wire.reply()).headers["x-path"] == "/a"
+    assert (await wire.reply()).status == 100
+    wire.send(b"ok")
+    assert (await wire.reply()).body == b"ok"
+
+
 async def test_exception_of_the_handler_is_500_and_the_connection_is_kept(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
