@@ -26,7 +26,7 @@ IMPORTED_BEFORE_FORK: Final = (
     logging,
 )
 
-_FETCH_MODULES: Final = ("httpx", "httpcore", "certifi", "encodings.idna", "jwt")
+_FETCH_MODULES: Final = ("httpx", "httpcore", "certifi", "encodings.idna", "jwt", "scopewright.verifier.signatures")
 _fork_waits = threading.RLock()
 
 
@@ -44,8 +44,8 @@ def restart_in_children(forkable: Forkable) -> None:
 
 
 def import_for_fetch() -> None:
-    """Import httpx, with what it and the standard library import on first use, and PyJWT, which parses fetched keys. A
-    fork in another thread waits for that.
+    """Import httpx, with what it and the standard library import on first use, and what parses fetched keys. A fork in
+    another thread waits for that.
 
     Call it before the first request.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from scopewright.verifier.signatures import Verify
+    from scopewright.verifier.signatures import PreparedKey
 
 logger = logging.getLogger("scopewright.verifier")
 
@@ -34,12 +34,15 @@ class Key:
     kid: str
     algorithms: tuple[str, ...]
     jwk: Mapping[str, Any] = field(repr=False)
-    public_key: Any = field(repr=False)
-    """The key as an object of the library `cryptography`."""
-    _verify: "Verify" = field(repr=False)
+    _public: "PreparedKey" = field(repr=False)
+
+    @property
+    def public_key(self) -> Any:
+        """The key as an object of the library `cryptography`."""
+        return self._public.key
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
-        return self._verify(signing_input, signature)
+        return self._public.verifies(signing_input, signature)
 
 
 class KeySet:
@@ -124,14 +127,14 @@ def _parsed(jwk: dict[str, Any]) -> Key | None:
     if not possible or not set(algorithms) <= set(possible):
         return None
     # Not before the first keys: the import of PyJWT would be a third of the verifier's.
-    from scopewright.verifier.signatures import public_key_of, verify_with
+    from scopewright.verifier.signatures import prepare
 
     # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
     name = "EdDSA" if kty == "OKP" else algorithms[0]
-    public = public_key_of(jwk, name)
-    if kty == "RSA" and not _has_usual_size(public):
+    public = prepare(jwk, name)
+    if kty == "RSA" and not _has_usual_size(public.key):
         return None
-    return Key(jwk["kid"], algorithms, dict(jwk), public, verify_with(public, name))
+    return Key(jwk["kid"], algorithms, dict(jwk), public)
 
 
 def _has_usual_size(key: Any) -> bool:

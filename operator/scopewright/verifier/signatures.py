@@ -1,10 +1,11 @@
 """Verifies signatures (RFC 7518 §3, RFC 8037) with what is prepared once for each key.
 
 PyJWT's algorithms verify the same signatures, and are what this module must equal. They choose hash and padding, check
-the curve and convert by way of hexadecimal text for each signature. Without that, ES256 takes 79 µs in place of 88.
+the curve and convert by way of hexadecimal text for each signature.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -24,9 +25,18 @@ _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
 }
 
 
-def public_key_of(jwk: Mapping[str, Any], algorithm: str) -> Any:
-    """The key as an object of the library `cryptography`. Raises an exception of PyJWT, TypeError or ValueError."""
-    return _algorithms()[algorithm].from_jwk(dict(jwk))
+@dataclass(frozen=True, slots=True)
+class PreparedKey:
+    """`key` is an object of the library `cryptography`."""
+
+    key: Any
+    verifies: Verify
+
+
+def prepare(jwk: Mapping[str, Any], algorithm: str) -> PreparedKey:
+    """Raises an exception of PyJWT, TypeError or ValueError if it is not a public key of the algorithm."""
+    key = _algorithms()[algorithm].from_jwk(dict(jwk))
+    return PreparedKey(key, verify_with(key, algorithm))
 
 
 def verify_with(public: Any, algorithm: str) -> Verify:

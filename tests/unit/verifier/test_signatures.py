@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from scopewright.verifier.keyset import parse_key
-from scopewright.verifier.signatures import public_key_of, verify_with
+from scopewright.verifier.signatures import prepare, verify_with
 
 DATA: Final = b"header.payload"
 ALGORITHMS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
@@ -59,7 +59,7 @@ def test_signatures_are_verified_as_by_pyjwt(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_keys_are_parsed_as_by_pyjwt(algorithm: str) -> None:
     jwk = jwt.get_algorithm_by_name(algorithm).to_jwk(private_key(algorithm).public_key(), as_dict=True)
-    assert public_key_of(jwk, algorithm) == jwt.PyJWK(jwk, algorithm).key
+    assert prepare(jwk, algorithm).key == jwt.PyJWK(jwk, algorithm).key
     key = parse_key({**jwk, "kid": "1", "alg": algorithm})
     assert key is not None
     assert key.verifies(DATA, next(signatures(algorithm)))
