@@ -54,8 +54,8 @@ class Model(BaseModel):
     RULES: ClassVar[tuple[CelRule, ...]] = ()
 
     def __deepcopy__(self, memo: Any = None) -> Self:
-        """Return the object itself: it is frozen. pydantic copies a default for each object that has it, which was 4 %
-        of the operator's CPU time of a client, and memory of each declared object.
+        """Return the object itself: it is frozen. pydantic copies a default for each object that has it, which
+        takes time and memory of each declared object.
         """
         return self
 

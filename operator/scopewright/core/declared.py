@@ -40,8 +40,7 @@ def parse_watched(raw: Any, known: Declared | None = None) -> Declared:
     that a status names, and without most of the scopes that a client has beyond the limit (one more shows that there
     are too many).
 
-    Where the generation is that of the `known` object, its spec is used again: two thirds of the time and of the memory
-    are the spec's, and most versions differ in the status only.
+    Where the generation is that of the `known` object, its spec is used again: most versions differ in the status only.
     """
     if known is not None and _has_spec_of(raw, known):
         return _with_spec_of(known, raw)
@@ -76,8 +75,8 @@ def _with_spec_of(known: Declared, raw: Any) -> Declared:
 
 
 def _compact(obj: Declared) -> Declared:
-    """The same object, whose models share one set of the names of set fields, which nothing reads: each has its own
-    otherwise, a third of the memory of an OAuthClient with its status.
+    """The same object, whose models share one set of the names of set fields, which nothing reads: otherwise each has
+    its own, about 6 of the 22 KB of an OAuthClient with its status.
     """
     models: list[BaseModel] = [obj]
     while models:

@@ -1,7 +1,5 @@
 """Credentials that were accepted: a request that repeats one is recognised, and neither decoded nor verified again.
 
-That takes 4 to 8 µs off the 23 to 27 µs that a token by secret takes besides its signature.
-
 An entry is found by the SHA-256 of the bytes that have the credential: the header Authorization, or else the whole
 body. No secret is kept, and what a lookup takes depends on a digest that the caller cannot approach step by step. An
 entry is made once a request was answered without a refusal; refusals are never remembered.

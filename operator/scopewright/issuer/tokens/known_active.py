@@ -1,7 +1,6 @@
 """Introspections that found an active token: one that repeats is answered without parsing, hashing or checking again.
 
-An entry is found by the SHA-256 of the body; the token itself is not kept. It is the answer to one client. Within the
-process a repeated introspection takes 12 µs of CPU time with it, and 45 µs without.
+An entry is found by the SHA-256 of the body; the token itself is not kept. It is the answer to one client.
 
 What makes an entry wrong, and what notices it:
 

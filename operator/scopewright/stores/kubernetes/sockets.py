@@ -62,8 +62,8 @@ class KubeClient(ApiClient):
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: Any
     ) -> aiohttp.ClientResponse:
-        """Send a request. It is `call_api` without what that does for generated models, which was a fifth of the CPU
-        time of a request: the body is JSON already, and nothing is retried.
+        """Send a request. It is `call_api` without what that does for generated models: the body is JSON already, and
+        nothing is retried.
         """
         rest, configuration = self.rest_client, self.configuration
         more: dict[str, Any] = {}
