@@ -93,4 +93,7 @@ def run(
                 )
 
     allowed = within_open_files(limits)
-    run_process(main, worker, "scopewright-gateway")
+    try:
+        run_process(main, worker, "scopewright-gateway")
+    finally:
+        audit.flush_of(sink)()

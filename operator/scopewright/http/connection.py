@@ -147,7 +147,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def expire(self) -> None:
         if self._held:
-            return  # they are sent within this turn, which changes the deadline
+            self._server.send_answers()  # which changes the deadline
+            if self._held:
+                self._transport.abort()
+            return
         self._server.count("timed_out", self.state.name.lower())
         if self._unread or self.state is ConnectionState.HANDSHAKE:
             self._transport.abort()

@@ -58,7 +58,9 @@ class HttpServer:
         count: Count = lambda event, detail: None,
         before_answers: Callable[[], None] = lambda: None,
     ) -> None:
-        """`before_answers` is called before answers are sent, once in a turn of the event loop."""
+        """`before_answers` is called before answers are sent, at least once in a turn of the event loop.
+        If it fails, the connections of these answers are closed.
+        """
         self.refuse = refuse
         self.limits = limits
         self.count = count
@@ -208,7 +210,14 @@ class HttpServer:
 
     def send_answers(self) -> None:
         holding, self._holding, self._held_bytes = self._holding, [], 0
-        self._before_answers()
+        try:
+            self._before_answers()
+        except Exception:
+            # Their audit lines may be missing, so no answer is sent.
+            log.exception("what precedes answers failed, closing %d connections", len(holding))
+            for connection in holding:
+                connection.abort()
+            return
         for connection in holding:
             try:
                 connection.send_answers()

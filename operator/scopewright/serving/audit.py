@@ -45,7 +45,7 @@ class FileSink:
         self._file = file
         self._lines: list[bytes] = []
         self._size = 0
-        self._scheduled = False
+        self._scheduled_on: asyncio.AbstractEventLoop | None = None
         self._failing = False
 
     def __call__(self, entry: Line) -> None:
@@ -55,8 +55,7 @@ class FileSink:
             self.flush()
         self._lines.append(encoded)
         self._size += size
-        if not self._scheduled:
-            self._schedule()
+        self._schedule()
 
     def flush(self) -> None:
         """Write all lines."""
@@ -76,14 +75,16 @@ class FileSink:
     def _schedule(self) -> None:
         """Lines of which no answer follows, such as those of a request whose client is gone, wait for a turn too."""
         try:
-            asyncio.get_running_loop().call_soon(self._flush_scheduled)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
-        else:
-            self._scheduled = True
+            return
+        if loop is not self._scheduled_on:
+            loop.call_soon(self._flush_scheduled)
+            self._scheduled_on = loop
 
     def _flush_scheduled(self) -> None:
-        self._scheduled = False
+        self._scheduled_on = None
         self.flush()
 
 

@@ -60,7 +60,8 @@ class TurnPipeline:
     """Sends the commands of one turn of the event loop in one round trip, on one connection.
 
     For a server under load: eight commands of one turn take a fifth of the CPU time of eight round trips. Commands of
-    different turns do not wait for each other, so what holds up one round trip holds up no other.
+    different turns do not wait for each other, so what holds up one round trip holds up no other. If the connection
+    fails, all commands of the turn fail, also those that the server has executed.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
@@ -93,9 +94,13 @@ class TurnPipeline:
                 pipeline = self.client.pipeline(transaction=False)
                 for command, _ in commands:
                     pipeline.execute_command(*command)
-                results = await pipeline.execute(raise_on_error=False)
+                results = _one_each(await pipeline.execute(raise_on_error=False), len(commands))
         except Exception as error:
             results = [error] * len(commands)
+        except asyncio.CancelledError:
+            for _, waiting in commands:
+                waiting.cancel()
+            raise
         for (_, waiting), result in zip(commands, results, strict=True):
             if waiting.done():
                 continue
@@ -103,3 +108,9 @@ class TurnPipeline:
                 waiting.set_exception(result)
             else:
                 waiting.set_result(result)
+
+
+def _one_each(results: list[Any], commands: int) -> list[Any]:
+    if len(results) != commands:
+        raise ConnectionError(f"the server answered {len(results)} of {commands} commands")
+    return results

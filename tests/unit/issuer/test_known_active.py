@@ -1,5 +1,6 @@
 """Remembered introspections: an issuer without that memory, on the same store, answers and audits the same."""
 
+import gc
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,9 @@ import pytest
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import key_record_name
 from scopewright.core.records.resource_server import ResolvedGrant
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.endpoints.base import Endpoint
+from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.tokens.inspect import Inspector
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, settle
@@ -127,3 +130,31 @@ async def test_a_body_with_a_credential_is_not_remembered_for_the_header(service
     await services.introspect(token, PAYROLL_SERVICE)
     both: httpx.Response = await services.http.post("/introspect", data=form, auth=(PAYROLL_SERVICE, SECRET))
     assert (both.status_code, both.json()["error"]) == (400, "invalid_request")
+
+
+async def test_no_earlier_revocation_record_is_kept(services: IssuerHarness) -> None:
+    """Each revocation makes a record, which may have the revoked tokens of 10,000 clients."""
+
+    def count() -> int:
+        gc.collect()
+        return sum(isinstance(each, RevocationRecord) for each in gc.get_objects())
+
+    services.put(SERVED)
+    await settle()
+    before = count()
+    for _ in range(20):
+        kept, revoked = [await services.access_token(resource=PAYROLL) for _ in range(2)]
+        assert (await services.post_token("/introspect", kept, PAYROLL_SERVICE)).json()["active"]
+        await services.revoke(revoked)
+    assert count() <= before + 2
+
+
+async def test_unusual_hints_take_no_memory(services: IssuerHarness) -> None:
+    services.put(SERVED)
+    await settle()
+    token, endpoint = await services.access_token(resource=PAYROLL), services.issuer.endpoints.introspection
+    assert isinstance(endpoint, Endpoint)
+    assert isinstance(endpoint.handler, IntrospectionEndpoint)
+    for hint in ("access_token", "refresh_token", "x"):
+        await services.post_token("/introspect", token, PAYROLL_SERVICE, token_type_hint=hint)
+    assert len(endpoint.handler._known._known) == 1

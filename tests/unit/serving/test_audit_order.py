@@ -170,3 +170,55 @@ async def test_line_without_an_answer_is_written_in_the_same_turn(tmp_path: Path
     assert (tmp_path / "audit").read_text() == '{"a":1}\n{"a":2}\n'
     assert len(file.writes) == 1
     file.file.close()
+
+
+def test_lines_of_a_loop_that_ended_are_written(tmp_path: Path) -> None:
+    file = CountingFile(tmp_path / "audit")
+    sink = audit.to_file(file)  # type: ignore[arg-type]
+
+    async def exits() -> None:
+        sink({"a": 1})
+        raise SystemExit
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(SystemExit):
+        loop.run_until_complete(exits())
+    loop.close()
+    sink({"a": 2})
+    assert (tmp_path / "audit").read_text() == '{"a":1}\n{"a":2}\n'
+    file.file.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_no_answer_is_sent_if_what_precedes_it_fails(loop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The connections of that turn are closed; later ones are served."""
+    fails = [True]
+
+    def before_answers() -> None:
+        if fails.pop():
+            raise RuntimeError
+        fails.append(False)
+
+    async def received() -> list[bytes]:
+        listener, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
+        address = listener.getsockname()
+        server = HttpServer(lambda http: Answer(200, (), b"ok"), before_answers=before_answers)
+        serving = asyncio.create_task(server.serve(listener, stop))
+        answers = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(REQUEST % 1)
+            try:
+                async with asyncio.timeout(5):
+                    answers.append(await reader.readline())
+            except ConnectionResetError:
+                answers.append(b"")
+            writer.close()
+            fails.append(False)
+        stop.set()
+        await serving
+        return answers
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(received()) == [b"", b"HTTP/1.1 200 OK\r\n"]
+    assert "closing 1 connections" in caplog.text

@@ -26,6 +26,7 @@ ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
 
 _TOKEN_ALONE: Final = frozenset(("token", "token_type_hint"))
+_USUAL_HINTS: Final = ("", "access_token")
 _INACTIVE: Final = Answer(200, NO_STORE, b'{"active":false}')
 _OF_USERS: Final = ("sid", "auth_time", "acr", "amr")
 """Of the login of a user. The answer has no user name: services know users by `sub`."""
@@ -53,7 +54,7 @@ class TokenParameter:
     token: str = field(repr=False)
     key: None = None
     digest: bytes = field(default=b"", repr=False)
-    """The SHA-256 of a body that has nothing else, if the answer may be kept."""
+    """The SHA-256 of a body that has the token and a usual hint at most, if the answer may be kept."""
     known: KnownActive | None = None
 
     def audit_fields(self) -> Mapping[str, Any]:
@@ -75,8 +76,12 @@ class TokenParameterEndpoint:
         token = parameter(request.form, "token")
         if not token:
             raise invalid_request("token is missing", reason="token_missing")
-        is_alone = _TOKEN_ALONE.issuperset(request.form) and len(request.body) <= MAX_BODY_BYTES
-        return TokenParameter(token, digest=sha256(request.body).digest() if is_alone else b"")
+        is_usual = (
+            _TOKEN_ALONE.issuperset(request.form)
+            and parameter(request.form, "token_type_hint") in _USUAL_HINTS
+            and len(request.body) <= MAX_BODY_BYTES
+        )
+        return TokenParameter(token, digest=sha256(request.body).digest() if is_usual else b"")
 
     def _inspected(self, parameters: TokenParameter, now: float) -> InspectedToken | None:
         """The token, if this issuer signed it and it has not expired."""

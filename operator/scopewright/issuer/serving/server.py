@@ -99,7 +99,10 @@ def run(
                 )
 
     allowed = within_open_files(limits)
-    run_process(main, worker, "scopewright-issuer")
+    try:
+        run_process(main, worker, "scopewright-issuer")
+    finally:
+        audit.flush_of(sink)()
 
 
 @asynccontextmanager
