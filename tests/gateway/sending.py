@@ -24,19 +24,21 @@ async def send_http1(port: int, requests: Sequence[Request]) -> list[int]:
 
     async def connection() -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        for index, request in pending:
-            reader, writer = streams or await asyncio.open_connection("127.0.0.1", port)
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                writer.write(request.http1())
-                try:
-                    statuses[index], reusable = await _response(reader, to_head=request.method == "HEAD")
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    reusable = False
-            streams = (reader, writer) if reusable else None
-            if not reusable:
-                writer.close()
-        if streams:
-            streams[1].close()
+        try:
+            for index, request in pending:
+                reader, writer = streams = streams or await asyncio.open_connection("127.0.0.1", port)
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    writer.write(request.http1())
+                    try:
+                        statuses[index], reusable = await _response(reader, to_head=request.method == "HEAD")
+                    except (asyncio.IncompleteReadError, ConnectionError):
+                        reusable = False
+                if not reusable:
+                    writer.close()
+                    streams = None
+        finally:
+            if streams:
+                streams[1].close()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(CONNECTIONS):
