@@ -17,11 +17,6 @@ from scopewright.stores.kubernetes.api import Api
 
 MAX_PENDING_EVENTS: Final = 5000
 EVENTS_PER_SECOND: Final = 20
-MANY_PENDING_EVENTS: Final = 200
-"""With more than these, as in a large rollout, events that are no warnings wait: each is a write of the API server,
-which then has the objects themselves to write. The history in the status has them at once.
-"""
-EVENTS_PER_SECOND_OF_MANY: Final = 5
 MAX_NOTE_LENGTH: Final = 1024
 
 log = logging.getLogger(__name__)
@@ -64,10 +59,8 @@ class EventRecorder:
 
     async def run(self) -> None:
         while True:
-            event = await self._pending.get()
-            await self._post(event)
-            many = self._pending.qsize() > MANY_PENDING_EVENTS and event["type"] == "Normal"
-            await asyncio.sleep(1 / (EVENTS_PER_SECOND_OF_MANY if many else EVENTS_PER_SECOND))
+            await self._post(await self._pending.get())
+            await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
     async def _post(self, event: dict[str, Any]) -> None:
         path = f"/apis/events.k8s.io/v1/namespaces/{event['metadata']['namespace']}/events"
