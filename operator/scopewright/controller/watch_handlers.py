@@ -29,8 +29,8 @@ SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")
 INDIRECT_DELAY_SECONDS: Final = 1.0
 """Delay for a grant whose API, namespaces or record have changed: a thousand changes are then one write."""
 COUNT_DELAY_SECONDS: Final = 5.0
-"""Delay for the count of clients in a grant's status. Each count reads all clients of the API, and clients come one by
-one: at one second, every sixth write of a large rollout was a count.
+"""Delay for the count of clients in a grant's status. Each count reads all clients of the API, and in a large
+rollout clients come one by one.
 """
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ class WatchHandlers:
         if event == "DELETED":
             return self._deleted(ref, meta)
         self._monitor.on_delivery(ref, meta["resourceVersion"])
+        if self._cache.has_seen(ref, meta["resourceVersion"]):
+            return None  # a late event: it must not displace a newer one that is held back
         if self._statuses.is_written(ref) and self._cache.differs_in_status_only(ref, raw):
             return self._statuses.hold(ref, raw)
         self._statuses.forget(ref)
@@ -117,8 +119,8 @@ class WatchHandlers:
 
     def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
         self._monitor.on_deletion(ref)
-        self._statuses.forget(ref)
         if keys := self._cache.drop(ref, meta["resourceVersion"]):
+            self._statuses.forget(ref)
             if ref.kind in KINDS_WITH_RECORD:
                 self._cache.deleted.add(ref)
             self._enqueue_all(keys, directly=ref)

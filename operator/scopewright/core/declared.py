@@ -76,7 +76,7 @@ def _with_spec_of(known: Declared, raw: Any) -> Declared:
 
 def _compact(obj: Declared) -> Declared:
     """The same object, whose models share one set of the names of set fields, which nothing reads: otherwise each has
-    its own, about 6 of the 22 KB of an OAuthClient with its status.
+    its own, which takes memory.
     """
     models: list[BaseModel] = [obj]
     while models:

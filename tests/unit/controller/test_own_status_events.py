@@ -93,6 +93,27 @@ def test_a_later_event_of_another_writer_is_delivered_after_the_answer(
 
 
 @pytest.mark.parametrize(
+    ("event", "late"),
+    [
+        ("MODIFIED", version("4")),
+        ("MODIFIED", version("4", uid="predecessor")),
+        ("DELETED", version("3", uid="predecessor")),
+    ],
+)
+def test_a_late_event_does_not_displace_a_newer_one_that_is_held_back(
+    event: str, late: dict[str, Any], handlers: WatchHandlers, statuses: StatusWrites, enqueued: list[Ref]
+) -> None:
+    handlers.deliver("ADDED", version("5"))
+    enqueued.clear()
+    with statuses.writing(WORKER):
+        handlers.deliver("MODIFIED", version("7", {"clientID": "another"}))
+        handlers.deliver(event, late)
+        known = handlers._cache.declared["OAuthClient"][WORKER]
+        handlers._cache.wrote_status(parse_watched(version("6", STATUS), known))
+    assert (enqueued, known_version(handlers)) == ([WORKER], "7")
+
+
+@pytest.mark.parametrize(
     "meta",
     [
         {"generation": 2},
