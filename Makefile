@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 SITE := .site
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan tests/rules
-# Four processes for two cores, because some of these tests wait for other processes, and for time to pass.
 SLOW := tests/simulation tests/interop tests/gateway tests/conformance tests/bench tests/cluster tests/chart tests/browser tests/dev \
 	tests/examples tests/pages tests/replay tests/sessions tests/fuzz tests/attacks
 
@@ -45,7 +44,7 @@ ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(RERUNS) $(SLOW)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(RERUNS) $(SLOW)
 endif
 
 node: $(VENV)/installed  ## test the chart and the HR example in Pods, on a temporary node (needs root) or the cluster of KUBECONFIG
