@@ -11,6 +11,7 @@ from django.urls import path
 
 from tests.gateway.services.recording import record, wsgi_headers
 from tests.gateway.services.routes import ROUTES, UNROUTED
+from tests.gateway.services.wsgi import HeadWithoutBody
 
 
 class Recorded:
@@ -41,4 +42,4 @@ urlpatterns = [
     path(pattern.removeprefix("/").replace("<rest>", "<path:rest>").replace("<id>", "<str:id>"), _answer, name=name)
     for pattern, name in ROUTES
 ]
-app = WSGIHandler()
+app = HeadWithoutBody(WSGIHandler())
