@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scopewright.core.records.client import Credential
+from scopewright.issuer.state.entries import ClientKey
 from scopewright.verifier.keyset import Key
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, settle
@@ -144,17 +145,19 @@ async def test_14_without_kid_an_assertion_is_refused_where_several_keys_fit(hol
 
 
 class Counted:
-    """A key that counts the signatures that it verifies."""
+    """Counts the signatures that keys of clients and of clusters verify."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        real = Key.verifies
+        for kind in (ClientKey, Key):
+            monkeypatch.setattr(kind, "verifies", self._counting(kind.verifies))
 
-        def verifies(key: Key, signing_input: bytes, signature: bytes) -> bool:
+    def _counting(self, real: Callable[[Any, bytes, bytes], bool]) -> Callable[[Any, bytes, bytes], bool]:
+        def verifies(key: Any, signing_input: bytes, signature: bytes) -> bool:
             self.count += 1
             return real(key, signing_input, signature)
 
-        monkeypatch.setattr(Key, "verifies", verifies)
+        return verifies
 
 
 async def test_refused_assertion_is_verified_once(holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,12 +97,10 @@ def _key(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> Cl
     if len(candidates) > 1 and "kid" not in header:
         raise CredentialRefused("assertion_without_kid")
     for key in candidates[:1]:
-        if key.public is not None and key.public.verifies(signed.signing_input, signed.signature):
+        if key.verifies(signed.signing_input, signed.signature):
             return key
     raise CredentialRefused("assertion_signature")
 
 
 def _matches(key: ClientKey, header: dict[str, Any]) -> bool:
-    if header.get("kid", key.kid) != key.kid:
-        return False
-    return key.public is not None and header.get("alg") in key.public.algorithms
+    return header.get("kid", key.kid) == key.kid and header.get("alg") in key.algorithms

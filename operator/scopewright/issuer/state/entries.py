@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
 from scopewright.core.access import Ends, default_audience, limit_scopes, resolve
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
@@ -14,13 +16,15 @@ from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.revocation_keys import uid_hash
 from scopewright.issuer.state.keys import seconds
 from scopewright.issuer.state.repeated import ClaimsTemplate, RepeatedToken
-from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import parse_key
+from scopewright.verifier.signatures import Verify, verify_with
 from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
-MAX_PARSED_KEYS: Final = 2048
-"""Parsed public keys of clients in the cache. Each takes 3 KB, more than its record, and a fifth of a verification."""
+MAX_PREPARED_KEYS: Final = 4096
+"""Prepared public keys of clients in the cache, those of the last requests: 2.5 KB each, more than a record. A key that
+is not in the cache costs 35 µs, because the first verification with it takes longer too.
+"""
 _SHA256_BYTES: Final = 32
 
 
@@ -110,25 +114,40 @@ def _granted(
 
 @dataclass(slots=True, eq=False)
 class ClientKey:
-    """A public key of a client, accepted until `end`."""
+    """A public key of a client, accepted until `end`. It may verify `algorithms`; without any, it verifies nothing.
 
-    jwk: dict[str, str]
+    It is kept as DER: for an EC key 124 bytes, an eighth of its JWK and a twentieth of a prepared key. Preparing it
+    from DER takes 5 µs, from a JWK 11 µs.
+    """
+
+    kid: str
     digest: bytes = field(repr=False)
     end: float
+    algorithms: tuple[str, ...]
+    der: bytes = field(repr=False)
 
-    @property
-    def kid(self) -> str:
-        return self.jwk["kid"]
-
-    @property
-    def public(self) -> PublicKey | None:
-        """None if the key cannot verify signatures: no assertion is accepted for it."""
-        return _parsed(self)
+    def verifies(self, signing_input: bytes, signature: bytes) -> bool:
+        return _prepared(self)(signing_input, signature)
 
 
-@lru_cache(maxsize=MAX_PARSED_KEYS)
-def _parsed(key: ClientKey) -> PublicKey | None:
-    return parse_key(key.jwk)
+@lru_cache(maxsize=MAX_PREPARED_KEYS)
+def _prepared(key: ClientKey) -> Verify:
+    return verify_with(load_der_public_key(key.der), key.algorithms[0])
+
+
+def build_key(jwk: dict[str, str], digest: bytes, end: float) -> ClientKey:
+    kid = jwk.get("kid") or thumbprint(jwk)
+    public = parse_key({**jwk, "kid": kid})
+    if public is None:
+        return ClientKey(kid, digest, end, (), b"")
+    der = public.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return ClientKey(kid, digest, end, _same(public.algorithms), der)
+
+
+@lru_cache(maxsize=64)
+def _same(algorithms: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for equal tuples."""
+    return algorithms
 
 
 @dataclass(slots=True, eq=False)
@@ -223,16 +242,10 @@ def version_number(resource_version: str) -> int:
 
 def _keys(record: ClientRecord) -> tuple[ClientKey, ...]:
     """Without the ignored keys, which a record of an earlier version may have."""
-    generated = [
-        ClientKey(_with_kid(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
-    ]
+    generated = [build_key(c.jwk, _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk]
     identity = bytes.fromhex(record.identity)
     registered = [jwk for jwk in record.public_keys if ignored_reason(jwk) is None]
-    return (*generated, *(ClientKey(_with_kid(jwk), identity, NEVER) for jwk in registered))
-
-
-def _with_kid(jwk: dict[str, str]) -> dict[str, str]:
-    return jwk if jwk.get("kid") else {**jwk, "kid": thumbprint(jwk)}
+    return (*generated, *(build_key(jwk, identity, NEVER) for jwk in registered))
 
 
 def _digest(sha256: str) -> bytes:
