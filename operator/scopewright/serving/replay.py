@@ -73,9 +73,7 @@ class SharedReplay:
         capacity: int = SHARED_CAPACITY,
     ) -> None:
         """`capacity` counts the entries of this process."""
-        client = client_of(url, "BadReplay", "the replay memory")
-        client.response_callbacks.clear()  # answers as the server gives them
-        self._server = TurnPipeline(client)
+        self._server = TurnPipeline(client_of(url, "BadReplay", "the replay memory"))
         self._prefix = prefix
         self._clock = clock
         self._shares = _Shares(capacity)
@@ -117,6 +115,8 @@ class _Shares:
         self._used: Counter[str] = Counter()
         self._expiring: dict[int, Counter[str]] = {}
         """By minute since the epoch."""
+        self._minute = 0
+        """Those that end before it have been dropped."""
 
     def take(self, namespace: str, until: float, now: float) -> None:
         """Count one more; raises `Unavailable` if the namespace has no room left."""
@@ -136,6 +136,9 @@ class _Shares:
             self._used -= Counter({namespace: 1})
 
     def _drop_expired(self, minute: int) -> None:
+        if minute == self._minute:
+            return
+        self._minute = minute
         for end in [end for end in self._expiring if end < minute]:
             expired = self._expiring.pop(end)
             self._free += expired.total()

@@ -1,5 +1,6 @@
 """The replay memory of assertions and proofs is bounded, and each namespace has a share of it."""
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import cycle
 from typing import Any, cast
@@ -9,6 +10,7 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
 from scopewright.serving.replay import LOCAL_CAPACITY, LocalReplay, SharedReplay, _Shares
+from scopewright.stores.valkey import TurnPipeline
 from tests.harness.clock import Clock
 from tests.harness.issuer import IssuerHarness, settle
 from tests.unit.issuer.assertions import assertion, present, with_pair
@@ -81,43 +83,43 @@ async def test_client_of_a_namespace_with_a_full_share_gets_503_and_others_get_t
 
 
 class FakeRedis:
-    """A fake Redis client, with pipelines of `SET name "" NX PX milliseconds`."""
+    """A fake Redis with its client, pool and connection, for commands `SET name "" NX PX milliseconds`."""
 
     def __init__(self) -> None:
+        self.connection_pool = self
         self.names: set[str] = set()
         self.is_up = True
         self.errors: Iterator[Exception] = cycle([RedisError("no connection"), TimeoutError()])
+        self._unanswered: deque[str] = deque()
 
-    def pipeline(self, *, transaction: bool) -> "FakePipeline":
-        assert not transaction
-        return FakePipeline(self)
+    async def get_connection(self) -> "FakeRedis":
+        return self
 
+    async def release(self, connection: "FakeRedis") -> None: ...
 
-class FakePipeline:
-    def __init__(self, server: FakeRedis) -> None:
-        self._server = server
-        self._names: list[str] = []
+    async def disconnect(self, *, nowait: bool) -> None:
+        self._unanswered.clear()
 
-    def execute_command(self, *command: Any) -> None:
-        assert (command[0], *command[2:5]) == ("SET", b"", "NX", "PX")
-        self._names.append(command[1])
+    def pack_commands(self, commands: list[tuple[Any, ...]]) -> list[str]:
+        assert all((name, *options[:3]) == ("SET", b"", "NX", "PX") for name, _, *options in commands)
+        return [command[1] for command in commands]
 
-    async def execute(self, *, raise_on_error: bool) -> list[bytes | None]:
-        assert not raise_on_error
-        if not self._server.is_up:
-            raise next(self._server.errors)
-        return [self._set(name) for name in self._names]
+    async def send_packed_command(self, names: list[str], *, check_health: bool) -> None:
+        if not self.is_up:
+            raise next(self.errors)
+        self._unanswered.extend(names)
 
-    def _set(self, name: str) -> bytes | None:
-        if name in self._server.names:
+    async def read_response(self) -> bytes | None:
+        name = self._unanswered.popleft()
+        if name in self.names:
             return None
-        self._server.names.add(name)
+        self.names.add(name)
         return b"OK"
 
 
 def shared(clock: Clock, capacity: int) -> tuple[SharedReplay, FakeRedis]:
     memory, server = SharedReplay("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), FakeRedis()
-    memory._server.client = cast("Any", server)
+    memory._server = TurnPipeline(cast("Any", server))
     return memory, server
 
 

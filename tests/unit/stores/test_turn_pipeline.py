@@ -1,42 +1,149 @@
-"""Every command of a turn gets a result, whatever happens to the exchange with the server."""
+"""Every command gets its own result, whatever happens to the exchange with the server, and does not wait long."""
 
 import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import pytest
+from redis.exceptions import ResponseError
 
-from scopewright.stores.valkey import TurnPipeline
+from scopewright.stores.valkey import PATIENCE_SECONDS, Command, TurnPipeline
 
-
-class FakePipeline:
-    """Answers after `seconds` with `answers`, whatever it is asked."""
-
-    def __init__(self, answers: list[Any], seconds: float = 0.0) -> None:
-        self._answers = answers
-        self._seconds = seconds
-
-    def pipeline(self, *, transaction: bool) -> "FakePipeline":
-        return self
-
-    def execute_command(self, *command: object) -> None: ...
-
-    async def execute(self, *, raise_on_error: bool) -> list[Any]:
-        await asyncio.sleep(self._seconds)
-        return self._answers
+Answer = Callable[[], float]
+"""The seconds until the answer; raises what the connection raises."""
 
 
-async def test_missing_answer_fails_all_commands_of_the_turn() -> None:
-    pipeline = TurnPipeline(cast("Any", FakePipeline([b"OK"])))
-    async with asyncio.timeout(5):
-        results = await asyncio.gather(pipeline.call("A"), pipeline.call("B"), return_exceptions=True)
+class FakeServer:
+    """A pool and its connections. Each command `("ECHO", x)` is answered with x, `("FAIL", x)` with a ResponseError."""
+
+    def __init__(self, answer: Answer = lambda: 0.0) -> None:
+        self.connection_pool = self
+        self.answer = answer
+        self.connections: list[FakeConnection] = []
+        self.free: list[FakeConnection] = []
+        self.batches: list[list[Command]] = []
+
+    async def get_connection(self) -> "FakeConnection":
+        if self.free:
+            return self.free.pop()
+        self.connections.append(FakeConnection(self))
+        return self.connections[-1]
+
+    async def release(self, connection: "FakeConnection") -> None:
+        self.free.append(connection)
+
+
+class FakeConnection:
+    def __init__(self, server: FakeServer) -> None:
+        self._server = server
+        self._unanswered: deque[Command] = deque()
+
+    def pack_commands(self, commands: Iterable[Command]) -> list[Command]:
+        return list(commands)
+
+    async def send_packed_command(self, commands: list[Command], *, check_health: bool) -> None:
+        assert not self._unanswered, "a connection has one exchange at a time"
+        self._server.batches.append(commands)
+        self._unanswered.extend(commands)
+
+    async def read_response(self) -> Any:
+        await asyncio.sleep(self._server.answer())
+        name, value = self._unanswered.popleft()
+        if name == "FAIL":
+            raise ResponseError(value)
+        return value
+
+    async def disconnect(self, *, nowait: bool) -> None:
+        self._unanswered.clear()
+
+
+def pipeline_to(server: FakeServer) -> TurnPipeline:
+    return TurnPipeline(cast("Any", server))
+
+
+async def test_connection_that_fails_fails_all_commands_of_the_round_trip() -> None:
+    answers = iter((0.0, ConnectionError()))
+
+    def answer() -> float:
+        next_one = next(answers)
+        if isinstance(next_one, Exception):
+            raise next_one
+        return next_one
+
+    pipeline = pipeline_to(FakeServer(answer))
+    results = await asyncio.gather(pipeline.call("ECHO", 1), pipeline.call("ECHO", 2), return_exceptions=True)
     assert [type(result) for result in results] == [ConnectionError, ConnectionError]
 
 
-async def test_exchange_that_is_cancelled_cancels_its_commands() -> None:
-    pipeline = TurnPipeline(cast("Any", FakePipeline([b"OK"], seconds=60)))
-    calling = asyncio.create_task(pipeline.call("A"))
-    await asyncio.sleep(0.05)
+async def test_exchange_that_is_cancelled_cancels_its_commands_and_no_later_ones() -> None:
+    server = FakeServer(lambda: 60)
+    pipeline = pipeline_to(server)
+    first = pipeline.call("ECHO", 1)
+    await asyncio.sleep(0.001)
+    later = pipeline.call("ECHO", 2)
+    server.answer = lambda: 0
     next(iter(pipeline._exchanges)).cancel()
     async with asyncio.timeout(5):
-        with pytest.raises(asyncio.CancelledError):
-            await calling
+        assert await later == 2
+    assert first.cancelled()
+
+
+async def test_commands_that_come_during_a_round_trip_share_the_next_one() -> None:
+    server = FakeServer(lambda: PATIENCE_SECONDS / 4)
+    pipeline = pipeline_to(server)
+    first = pipeline.call("ECHO", 1)
+    await asyncio.sleep(0)
+    later = []
+    for n in range(3):
+        await asyncio.sleep(0)
+        later.append(pipeline.call("ECHO", n))
+    assert [await first, *[await each for each in later]] == [1, 0, 1, 2]
+    assert [len(batch) for batch in server.batches] == [1, 3]
+    assert len(server.connections) == 1
+
+
+async def test_commands_do_not_wait_for_a_round_trip_that_takes_long() -> None:
+    """Those after them wait for neither."""
+    loop = asyncio.get_running_loop()
+    server = FakeServer(lambda: 1.0)
+    pipeline = pipeline_to(server)
+    slow = pipeline.call("ECHO", "slow")
+    await asyncio.sleep(0.01)
+    server.answer = lambda: 0.0
+    for most in (PATIENCE_SECONDS + 0.1, 0.05, 0.05):
+        started = loop.time()
+        assert await pipeline.call("ECHO", "fast") == "fast"
+        assert loop.time() - started < most
+    assert len(server.connections) == 2
+    assert await slow == "slow"
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_results_are_those_of_one_exchange_for_each_command(seed: int) -> None:
+    """Commands at random times, some refused, some given up, over connections of random speed that sometimes fail."""
+    chance = random.Random(seed)
+
+    def answer() -> float:
+        if chance.random() < 0.02:
+            raise ConnectionError
+        return chance.choice((0.0, 0.0, 0.0, 0.001, 0.02))
+
+    pipeline = pipeline_to(FakeServer(answer))
+    calls: list[tuple[str, int, asyncio.Future[Any]]] = []
+    for n in range(200):
+        name = chance.choice(("ECHO", "ECHO", "FAIL"))
+        calls.append((name, n, pipeline.call(name, n)))
+        if chance.random() < 0.1:
+            calls[chance.randrange(len(calls))][2].cancel()
+        if chance.random() < 0.5:
+            await asyncio.sleep(chance.choice((0, 0, 0.001)))
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*(call for *_, call in calls), return_exceptions=True)
+    for (name, n, _), result in zip(calls, results, strict=True):
+        if isinstance(result, asyncio.CancelledError | ConnectionError):
+            continue
+        assert (result.args if isinstance(result, ResponseError) else result) == ((n,) if name == "FAIL" else n)
+    await asyncio.sleep(0)
+    assert not pipeline._exchanges
