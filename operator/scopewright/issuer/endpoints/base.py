@@ -176,15 +176,16 @@ class Endpoint(Generic[P]):
         return (parameters.key is not None and self._parameters.get(parameters.key)) or parameters
 
     def _remember(self, authenticated: Authenticated, attempt: _Attempt[P]) -> None:
-        """Enter an answered request, so that it is recognised if it is repeated."""
+        """Enter the parameters of an answered request, and its credential where it can be repeated."""
         http, parameters = attempt.http, attempt.parameters
         key, authorization = parameters.key, http.headers.get(b"authorization")
         if key is not None:
             parameters = self._parameters.setdefault(key, parameters)
             if authorization is not None and has_no_secrets(http.body):
                 self._parameters[http.body] = parameters
-        if key is None if authorization is None else isinstance(attempt.presented, Recognised):
-            return  # a body that will not repeat, or a header that is entered already
+        repeats = key is not None if authorization is None else not isinstance(attempt.presented, Recognised)
+        if authenticated.issuer is None or not repeats:
+            return  # it is verified each time; its body will not repeat; its header is entered already
         self.registry.clients.recognised.remember(
             authorization, http.body, authenticated, attempt.presented.method, self.handler, parameters
         )
@@ -267,7 +268,7 @@ class Endpoint(Generic[P]):
             return self._refuse_known(failure, attempt)
 
     def _finish(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P], now: float) -> Answer:
-        if not attempt.repeats and authenticated.issuer is not None:
+        if not attempt.repeats:
             self._remember(authenticated, attempt)
         self.note_use(authenticated.digest, now)
         name, peer, result, members = self.handler.name, attempt.http.peer, outcome.result, outcome.audit_fields
