@@ -125,7 +125,11 @@ class _Shares:
             raise Unavailable("too many assertions and proofs of this namespace are stored", retry_after=5.0)
         self._free -= 1
         self._used[namespace] += 1
-        self._expiring.setdefault(int(until // 60), Counter())[namespace] += 1
+        end = int(until // 60)
+        expiring = self._expiring.get(end)
+        if expiring is None:
+            expiring = self._expiring[end] = Counter()
+        expiring[namespace] += 1
 
     def give_back(self, namespace: str, until: float) -> None:
         """Undo `take`: the value was stored before, or storing it failed."""

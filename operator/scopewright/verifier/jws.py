@@ -34,11 +34,11 @@ def parse(token: str, max_bytes: int) -> Signed:
     if len(parts) != 3:
         raise TokenRejected(Reason.MALFORMED)
     try:  # canonical, so that a token has only one spelling
-        header, claims, signature = (base64url.decode_canonical(part) for part in parts)
+        header, claims, signature = map(base64url.decode_canonical, parts)
         return Signed(
             header=json_object(header),
             claims=json_object(claims),
-            signing_input=token.rpartition(".")[0].encode("ascii"),
+            signing_input=token[: -len(parts[2]) - 1].encode("ascii"),
             signature=signature,
         )
     except ValueError:

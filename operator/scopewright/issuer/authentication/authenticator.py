@@ -122,7 +122,7 @@ class Authenticator:
         while True:
             client = _require_enabled(self._registry.clients.get(presented.client_id))
             issuer = self._registry.issuer
-            verified = await self._check_assertion(client, presented)
+            verified = self._checked(client, presented) or await self._service_account(client, presented)
             if verified.jti and not is_marked_used:
                 if not await self._replay.first_use(client.client_id, verified.jti, verified.expires_at):
                     raise CredentialRefused(
@@ -168,7 +168,8 @@ class Authenticator:
             raise CredentialRefused("profile")
         return check_client_assertion(client, presented.signed, issuer, self._clock())
 
-    async def _check_assertion(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:
+    def _checked(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion | None:
+        """The assertion, if the client has signed it; None if it may be of a ServiceAccount."""
         issuer = self._registry.require_issuer()
         checked = presented.checked
         if checked is not None and checked[0] is client and checked[1] is issuer:
@@ -178,7 +179,7 @@ class Authenticator:
         if not allows_method(issuer.profile, client.declared_method):
             raise CredentialRefused("profile")
         if client.method == "ServiceAccount":
-            return await self._service_account(client, presented)
+            return None
         raise CredentialRefused("other_method")
 
     async def _service_account(self, client: Client, presented: PresentedAssertion) -> VerifiedAssertion:

@@ -229,7 +229,8 @@ class Endpoint(Generic[P]):
 
     async def _authenticate(self, presented: PresentedCredential, peer: str) -> Authenticated:
         """From memory, otherwise from a new read of the client's record; raises `CredentialRefused`."""
-        await self.authenticator.resolve_client_id(presented)
+        if not presented.client_id:
+            await self.authenticator.resolve_client_id(presented)
         client_id = presented.client_id or expected_client_id(presented)
         before = self.registry.clients.get(client_id)
         try:

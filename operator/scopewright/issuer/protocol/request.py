@@ -4,6 +4,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,8 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FORM_TYPE: Final = FORM_TYPE.encode()
 _REPEATABLE: Final = frozenset(("resource", "audience"))
 _WITHOUT_SECRETS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
+_WITHOUT_SECRET: Final = frozenset((b"grant_type", b"resource", b"audience", b"scope", b"client_assertion_type"))
+_MOST_KNOWN_BYTES: Final = 200
 _CREDENTIAL_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 Form = Mapping[str, Sequence[str]]
@@ -144,7 +147,8 @@ def decode_form(body: bytes) -> Form:
         for pair in body.split(b"&"):
             key, _, value = pair.partition(b"=")
             if value:
-                form.setdefault(_decode(key), []).append(_decode(value))
+                known = key in _WITHOUT_SECRET and len(value) <= _MOST_KNOWN_BYTES
+                form.setdefault(_decode(key), []).append(_known(value) if known else _decode(value))
     except UnicodeDecodeError:
         raise invalid_request("the parameters are not UTF-8", reason="encoding") from None
     return form
@@ -161,6 +165,10 @@ def _decode(value: bytes) -> str:
     if b"%" in value:
         value = unquote_to_bytes(value)
     return value.decode()
+
+
+_known = lru_cache(maxsize=512)(_decode)
+"""Values that are no secrets, of which there are few: decoding `%3A` takes 3 µs."""
 
 
 def _refuse_credentials_in(query: bytes) -> None:

@@ -21,7 +21,7 @@ from scopewright.verifier.signatures import Verify, verify_with
 from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
-MAX_PREPARED_KEYS: Final = 4096
+MAX_PREPARED_KEYS: Final = 3072
 """Prepared public keys of clients in the cache, those of the last requests: 2.5 KB each, more than a record. A key that
 is not in the cache costs 35 µs, because the first verification with it takes longer too.
 """
