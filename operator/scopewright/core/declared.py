@@ -17,10 +17,14 @@ from scopewright.core.client.restrictions import too_many_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import MAX_FINALIZERS
 from scopewright.core.objects import PAUSED_ANNOTATION, ROTATE_ANNOTATION, Ref, is_paused, requested_rotation
+from scopewright.core.shared_strings import shared, shared_items
 
 Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey | IdentityProvider
 
 _NO_FIELDS: Final[set[str]] = set()
+
+_UNIQUE: Final = ("uid", "resource_version")
+"""Fields whose strings no other object has."""
 
 _STATUSES: Final[dict[str, type[Status]]] = {
     "OAuthClient": OAuthClientStatus,
@@ -66,7 +70,7 @@ def _has_spec_of(raw: Any, known: Declared) -> bool:
 
 def _with_spec_of(known: Declared, raw: Any) -> Declared:
     try:
-        metadata = _kept(ObjectMeta.model_validate(raw["metadata"]))
+        metadata = _kept(ObjectMeta.model_validate(raw["metadata"]), uid=known.metadata.uid, name=known.name)
         given = raw.get("status")
         status = None if given is None else _STATUSES[known.KIND].model_validate(given)
     except ValidationError:
@@ -75,23 +79,40 @@ def _with_spec_of(known: Declared, raw: Any) -> Declared:
 
 
 def _compact(obj: Declared) -> Declared:
-    """The same object, whose models share one set of the names of set fields, which nothing reads: otherwise each has
-    its own, which takes memory.
+    """The same object in less memory: its models share one set of the names of set fields, which nothing reads, and
+    strings with other objects. Otherwise each has its own.
     """
     models: list[BaseModel] = [obj]
     while models:
         model = models.pop()
+        if model.__pydantic_fields_set__ is _NO_FIELDS and model is not obj:
+            continue  # of an earlier version
         object.__setattr__(model, "__pydantic_fields_set__", _NO_FIELDS)
-        for value in model.__dict__.values():
+        fields = model.__dict__
+        for name, value in fields.items():
             if isinstance(value, BaseModel):
                 models.append(value)
-            elif isinstance(value, list):
-                models += [item for item in value if isinstance(item, BaseModel)]
+            elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+                models += value
+            elif name not in _UNIQUE:
+                fields[name] = _shared(value)
     return obj
 
 
-def _kept(given: ObjectMeta) -> ObjectMeta:
+def _shared(value: Any) -> Any:
+    """The value, with shared strings where it is one, or has them as items. All of a list are strings, or none is."""
+    if type(value) is str:
+        return shared(value)
+    if isinstance(value, list) and value and type(value[0]) is str:
+        return [shared(item) for item in value]
+    if isinstance(value, dict) and all(type(item) is str for item in value.values()):
+        return shared_items(value)
+    return value
+
+
+def _kept(given: ObjectMeta, **known: str | None) -> ObjectMeta:
     changes = {
+        **known,
         "labels": {},
         "annotations": read_annotations(given.annotations),
         "finalizers": given.finalizers[:MAX_FINALIZERS],

@@ -10,6 +10,7 @@ from typing import Any
 from scopewright.api import API_VERSION
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Desired, Existing, FollowedKind, Owner, PreservedEntry, Ref, digest
+from scopewright.core.shared_strings import shared, shared_items
 from scopewright.stores import Entries
 from scopewright.stores.kubernetes.api import USER_AGENT
 
@@ -25,14 +26,14 @@ def parse(kind: FollowedKind, raw: Mapping[str, Any]) -> tuple[Existing, Entries
     meta = raw["metadata"]
     entries = _entries(kind, raw)
     existing = Existing(
-        ref=Ref(kind, meta["namespace"], meta["name"]),
+        ref=Ref(kind, shared(meta["namespace"]), meta["name"]),
         uid=meta["uid"],
         resource_version=meta["resourceVersion"],
-        type=raw.get("type", ""),
-        labels=meta.get("labels") or {},
-        annotations=meta.get("annotations") or {},
+        type=shared(raw.get("type", "")),
+        labels=shared_items(meta.get("labels") or {}),
+        annotations=shared_items(meta.get("annotations") or {}),
         owner_uids=tuple(o["uid"] for o in meta.get("ownerReferences") or ()),
-        entries={name: digest(value) for name, value in entries.items()},
+        entries={shared(name): shared(digest(value)) for name, value in entries.items()},
         creation_time=datetime.fromisoformat(meta["creationTimestamp"]),
         managers=_managers(meta.get("managedFields") or ()),
     )
