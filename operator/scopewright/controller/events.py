@@ -14,10 +14,19 @@ from scopewright.core.plan import Event
 from scopewright.logs import log_fields
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.rate_limit import RateLimit
 
-MAX_PENDING_EVENTS: Final = 5000
+MAX_PENDING_EVENTS: Final = 1000
+"""Of warnings, and of others."""
 EVENTS_PER_SECOND: Final = 20
+NORMAL_EVENTS_PER_SECOND: Final = 2
+"""Of those that are no warnings, after the first NORMAL_EVENTS_AT_ONCE: each is a write of the API server, which in a
+large rollout has the objects themselves to write. The history in the status has them at once.
+"""
+NORMAL_EVENTS_AT_ONCE: Final = 200
 MAX_NOTE_LENGTH: Final = 1024
+
+_Pending = asyncio.Queue[dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +47,14 @@ class LogRecorder:
 
 
 class EventRecorder:
-    """A `reconcile.Recorder` that logs and posts: many events must not delay reconciliation."""
+    """A `reconcile.Recorder` that logs and posts: many events must not delay reconciliation, nor warnings wait for
+    others.
+    """
 
     def __init__(self, api: Api, instance: str) -> None:
         self._api = api
         self._instance = instance
-        self._pending: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_PENDING_EVENTS)
+        self._warnings, self._normal = _Pending(MAX_PENDING_EVENTS), _Pending(MAX_PENDING_EVENTS)
 
     def record(self, obj: Declared, event: Event) -> None:
         LogRecorder().record(obj, event)
@@ -53,13 +64,23 @@ class EventRecorder:
     def record_about(self, regarding: Mapping[str, Any], event: Event) -> None:
         """`regarding` is an ObjectReference, with a namespace."""
         try:
-            self._pending.put_nowait(self._event(regarding, event))
+            (self._warnings if event.warning else self._normal).put_nowait(self._event(regarding, event))
         except asyncio.QueueFull:
             log.debug("an event was dropped: too many are pending")
 
     async def run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        rare = RateLimit(NORMAL_EVENTS_PER_SECOND, NORMAL_EVENTS_AT_ONCE, clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._post_all(self._warnings, None))
+            group.create_task(self._post_all(self._normal, rare))
+
+    async def _post_all(self, pending: _Pending, limit: RateLimit | None) -> None:
         while True:
-            await self._post(await self._pending.get())
+            event = await pending.get()
+            if limit is not None:
+                await limit.wait()
+            await self._post(event)
             await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
     async def _post(self, event: dict[str, Any]) -> None:
