@@ -62,6 +62,25 @@ class NoDiffStorage(kopf.DiffBaseStorage):
         return None
 
 
+class NoProgressStorage(kopf.ProgressStorage):
+    """Stores no progress of handlers, and looks for none in each event: no handler here is retried."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return None
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return None
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
 class RetryLogFilter(logging.Filter):
     """kopf logs each retry as an error: this counts them, and logs one warning a minute instead."""
 
@@ -253,6 +272,7 @@ def _settings(watches: int) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = NoDiffStorage()
+    settings.persistence.progress_storage = NoProgressStorage()
     settings.process.ultimate_exiting_timeout = None
     return settings
 
