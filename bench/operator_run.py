@@ -48,14 +48,16 @@ class Run:
         api: Api,
         workload: Workload,
         installation: Installation,
-        readiness: ReadinessWatch,
+        observing: AsyncExitStack,
         issuer: IssuerClient,
         display: ProgressDisplay,
     ) -> None:
+        """`observing` ends what `apply_all` starts: the watches for the results."""
         self._api = api
         self._workload = workload
         self._installation = installation
-        self._readiness = readiness
+        self._observing = observing
+        self._readiness = ReadinessWatch(api, workload)
         self._issuer = issuer
         self._display = display
 
@@ -67,6 +69,8 @@ class Run:
             await for_each(self._workload.apis(), self._apply, concurrency=concurrency, done=lambda _: None)
             await for_each(self._workload.oauth_clients(), self._apply, concurrency=concurrency, done=done)
             applied = time.perf_counter() - started
+            # Only now: watches of the benchmark are work for the API server that the bare client does not cause.
+            await self._observing.enter_async_context(self._readiness)
         with self._display.step("operator: every Secret exists and every client is Ready"):
             ready = await self._until_ready(n) - started
         with self._display.step("issuer: a token for every client", n) as done:
@@ -170,6 +174,5 @@ async def _running(
     async with AsyncExitStack() as leaving:
         with display.step("operator and issuer: waiting until both are ready"):
             installation = await leaving.enter_async_context(run_installation(api, kubeconfig, workload, logs))
-        readiness = await leaving.enter_async_context(ReadinessWatch(api, workload))
         issuer = await leaving.enter_async_context(IssuerClient.open(HOST, installation.issuer_port))
-        yield Run(api, workload, installation, readiness, issuer, display), installation
+        yield Run(api, workload, installation, leaving, issuer, display), installation

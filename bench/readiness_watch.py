@@ -17,7 +17,7 @@ from scopewright.stores.kubernetes.store import declared_path
 
 
 class ReadinessWatch:
-    """Async context manager; enter it before anything is applied."""
+    """Async context manager; what exists when it is entered counts too."""
 
     def __init__(self, api: Api, workload: Workload) -> None:
         self._api = api
