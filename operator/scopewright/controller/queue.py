@@ -104,6 +104,9 @@ class Queue:
                 await self._take(key)
             finally:
                 self._ready.done(key)
+            # A reconciliation without writes waits for nothing: after a start, thousands of them would delay the
+            # renewal of the Lease until it has expired, again and again.
+            await asyncio.sleep(0)
 
     async def _take(self, key: Ref) -> None:
         self._waiting.discard(key)

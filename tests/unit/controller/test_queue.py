@@ -242,3 +242,22 @@ async def test_replaced_timers_are_removed() -> None:
     for n in range(20_000):
         queue.add(KEY, 100 - n / 1000)
     assert len(queue._timers) < 5000
+
+
+async def test_reconciliations_that_wait_for_nothing_take_turns_with_other_tasks() -> None:
+    """After a start thousands of keys need no write: the Lease must be renewed meanwhile."""
+    reconciled = 0
+
+    async def work(key: Ref) -> None:
+        nonlocal reconciled
+        reconciled += 1
+
+    workers, keys = 4, [Ref("OAuthClient", f"n{n % 7}", f"c{n}") for n in range(1000)]
+    async with running(work, workers) as queue:
+        for key in keys:
+            queue.add(key)
+        while not queue.idle:
+            before = reconciled
+            await asyncio.sleep(0)
+            assert reconciled - before <= workers
+    assert reconciled == len(keys)
