@@ -1,5 +1,6 @@
 """Parses the compact form of a signed token strictly (RFC 7515 §7.1). Does not verify it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -26,7 +27,8 @@ def require_token_text(token: object) -> None:
         raise TypeError(f"the token must be a str, such as the text after Bearer, not {type(token).__name__}")
 
 
-def parse(token: str, max_bytes: int) -> Signed:
+def parse(token: str, max_bytes: int, read: Callable[[bytes], dict[str, Any]] = json_object) -> Signed:
+    """`read` must be as strict as `json_object`."""
     require_token_text(token)
     if len(token) > max_bytes:
         raise TokenRejected(Reason.TOO_LARGE)
@@ -36,8 +38,8 @@ def parse(token: str, max_bytes: int) -> Signed:
     try:  # canonical, so that a token has only one spelling
         header, claims, signature = map(base64url.decode_canonical, parts)
         return Signed(
-            header=json_object(header),
-            claims=json_object(claims),
+            header=read(header),
+            claims=read(claims),
             signing_input=token[: -len(parts[2]) - 1].encode("ascii"),
             signature=signature,
         )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
+from scopewright.issuer.protocol.compact_json import json_object
 from scopewright.issuer.protocol.errors import invalid_client, invalid_request, no_credential
 from scopewright.issuer.protocol.responses import HttpRequest
 from scopewright.verifier import jws
@@ -237,7 +238,7 @@ def _assertion(form: Form, client_id: str) -> PresentedAssertion:
             f"send client_assertion together with client_assertion_type={JWT_BEARER}", reason="assertion_type"
         )
     try:
-        signed = jws.parse(jwt, MAX_ASSERTION_BYTES)
+        signed = jws.parse(jwt, MAX_ASSERTION_BYTES, json_object)
     except MalformedToken:
         raise invalid_client(
             "client_assertion must be a signed JWT in compact form", reason="assertion_malformed", challenge=False
