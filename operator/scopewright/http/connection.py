@@ -79,10 +79,14 @@ class Connection(asyncio.BufferedProtocol):
             parser.feed(bytes(self._buffer[:nbytes]))
         except RequestRefused as refused:
             self._refused = refused
-        if parser.requests:
-            self._waiting.extend(parser.requests)
-            parser.requests.clear()
-        if self._waiting or self._refused:
+        requests = parser.requests
+        if len(requests) == 1 and not (self._waiting or self._held or self._task or self._unread):
+            # Most requests: without a queue.
+            self._answer(requests.pop())
+            self._after_answers()
+        elif requests or self._waiting or self._refused:
+            self._waiting.extend(requests)
+            requests.clear()
             self._last_read = nbytes
             self._answer_waiting()
         elif parser.partial and not began and self._task is None:
@@ -201,16 +205,21 @@ class Connection(asyncio.BufferedProtocol):
             and len(held) < _MAX_ANSWERS_PER_WRITE
             and self._held_size <= _MAX_BYTES_PER_WRITE
         ):
-            request = waiting.popleft()
-            answer = self._server.answer(request)
-            if isinstance(answer, Answer):
-                self._hold(request, answer)
-            else:
-                self._wait_for(request, answer)
-        if not held:
+            self._answer(waiting.popleft())
+        self._after_answers()
+
+    def _answer(self, request: HttpRequest) -> None:
+        answer = self._server.answer(request)
+        if isinstance(answer, Answer):
+            self._hold(request, answer)
+        else:
+            self._wait_for(request, answer)
+
+    def _after_answers(self) -> None:
+        if not self._held:
             self._go_on()
             return
-        if waiting:
+        if self._waiting:
             self._pause()
         self._server.hold(self, self._held_size)
 

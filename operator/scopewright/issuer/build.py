@@ -13,9 +13,10 @@ from scopewright.issuer.authentication.dpop import DpopProofs
 from scopewright.issuer.authentication.read_through import READ_BUDGET, RESERVE_BUDGET, ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.background import Background
-from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, FindKnown, Handler
+from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint
 from scopewright.issuer.endpoints.cross_origin import CrossOrigin
 from scopewright.issuer.endpoints.feed import FeedEndpoint
+from scopewright.issuer.endpoints.handler import FindKnown, Handler
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
 from scopewright.issuer.endpoints.token import TokenEndpoint

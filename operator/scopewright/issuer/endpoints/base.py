@@ -6,9 +6,9 @@ work that waits for something.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic
 
 from scopewright.bounded import RecentDict
 from scopewright.core.failures import Rejected, Unavailable
@@ -16,12 +16,12 @@ from scopewright.issuer.authentication.assertions import CredentialRefused
 from scopewright.issuer.authentication.authenticator import Authenticator, expected_client_id, is_client_id
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
+from scopewright.issuer.endpoints.handler import FindKnown, Handler, Outcome, P
 from scopewright.issuer.observability.audit import refusal
 from scopewright.issuer.observability.metrics import EndpointMetrics
 from scopewright.issuer.protocol.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.protocol.request import (
     ClientRequest,
-    Form,
     PresentedAssertion,
     PresentedCredential,
     check,
@@ -31,7 +31,6 @@ from scopewright.issuer.protocol.request import (
     require_only_header,
 )
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
-from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.recognised import Authenticated, Recognised
 from scopewright.issuer.state.registry import Registry
 from scopewright.rate_budget import Clock
@@ -46,47 +45,6 @@ _MOST_PARAMETERS: Final = 512
 
 NoteUse = Callable[[bytes, float], None]
 """Takes the SHA-256 of an accepted credential, and the time in seconds since the epoch."""
-
-
-class Parameters(Protocol):
-    """The parameters of a request that are the endpoint's own."""
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for equal parameters. None: they have a secret, or belong to one request, and must not be kept."""
-
-    def audit_fields(self) -> Mapping[str, Any]:
-        """For the audit line of a refusal: no secrets; neither escaped nor truncated yet."""
-
-
-P = TypeVar("P", bound=Parameters)
-FindKnown = Callable[[bytes, Client, float], P | None]
-"""Takes a body, the authenticated client, and the time. Returns the parameters of an earlier request, or None."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """An answer, the endpoint's result (`metrics.RESULTS`), and the members of the audit line or their JSON."""
-
-    answer: Answer
-    result: str
-    audit_fields: Mapping[str, Any] | bytes
-
-
-class Handler(Protocol[P]):
-    """An endpoint's own part of a request."""
-
-    name: str
-    """One of `metrics.RESULTS`; also in audit lines."""
-
-    def admits_public(self, form: Form) -> bool:
-        """Whether a request with this form may come from a client without a credential."""
-
-    def read(self, request: ClientRequest) -> P:
-        """The parameters; raises OAuthError. The client is not authenticated yet."""
-
-    def serve(self, authenticated: Authenticated, parameters: P, now: float) -> Outcome | Awaitable[Outcome]:
-        """The outcome; raises OAuthError. `now` is in seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -124,24 +82,44 @@ class Endpoint(Generic[P]):
         started, now = self.monotonic(), self.clock()
         attempt: _Attempt[P] | None = None
         try:
-            registry, authorization = self.registry, http.headers.get(b"authorization")
-            before = registry.clients.recognised.find(authorization, http.body, registry.issuer, now)
+            registry = self.registry
+            before = registry.clients.recognised.find(
+                http.headers.get(b"authorization"), http.body, registry.issuer, now
+            )
             if before is None:
                 attempt, presented = self._first(http, started)
                 authenticated = self.authenticator.authenticate_from_memory(presented, now)
                 if authenticated is None:
                     return self._authenticate_slow(presented, attempt)
             else:
-                attempt, authenticated = self._again(http, before, started, now), before.authenticated
+                authenticated = before.authenticated
+                parameters = self._known_parameters(http, before, now)
+                if parameters is not None:
+                    return self._serve_again(http, before, parameters, started, now)
+                attempt = self._again(http, before, started)
             outcome = self.handler.serve(authenticated, attempt.parameters, now)
             if isinstance(outcome, Outcome):
-                return self._finish(outcome, authenticated, attempt, now)
+                return self._finish_first(outcome, authenticated, attempt, now)
             return self._finish_async(outcome, authenticated, attempt)
         except OAuthError as error:
             return self._refuse(error, attempt, http.peer, started, known=attempt is not None)
         except Exception:
             log.exception("a %s request failed", self.handler.name)
             return self._refuse(unexpected(), None, http.peer, started, known=False)
+
+    def _serve_again(
+        self, http: HttpRequest, before: Recognised, parameters: P, started: float, now: float
+    ) -> Answer | Coroutine[None, None, Answer]:
+        """The answer to a request whose credential and parameters were recognised."""
+        authenticated = before.authenticated
+        try:
+            outcome = self.handler.serve(authenticated, parameters, now)
+        except OAuthError as error:
+            attempt = _Attempt(http, before, parameters, started, repeats=True)
+            return self._refuse(error, attempt, http.peer, started, known=True)
+        if isinstance(outcome, Outcome):
+            return self._finish(outcome, authenticated.digest, http.peer, started, now)
+        return self._finish_async(outcome, authenticated, _Attempt(http, before, parameters, started, repeats=True))
 
     def _first(self, http: HttpRequest, started: float) -> tuple[_Attempt[P], PresentedCredential]:
         request = parse(http)
@@ -153,18 +131,22 @@ class Endpoint(Generic[P]):
         )
         return _Attempt(http, presented, self._read(request), started), presented
 
-    def _again(self, http: HttpRequest, before: Recognised, started: float, now: float) -> _Attempt[P]:
-        """The attempt of a request whose credential was recognised; raises OAuthError."""
-        if b"dpop" not in http.headers:
-            if before.in_header:
-                parameters = self._parameters.get(http.body)
-                if parameters is None and self.find_known is not None:
-                    parameters = self.find_known(http.body, before.authenticated.client, now)
-            else:
-                parameters = before.parameters if before.reader is self.handler else None
-            if parameters is not None:
-                check(http)
-                return _Attempt(http, before, parameters, started, repeats=True)
+    def _known_parameters(self, http: HttpRequest, before: Recognised, now: float) -> P | None:
+        """Those of an earlier request with this body; raises OAuthError. None: the body must be read."""
+        if b"dpop" in http.headers:
+            return None
+        if before.in_header:
+            parameters = self._parameters.get(http.body)
+            if parameters is None and self.find_known is not None:
+                parameters = self.find_known(http.body, before.authenticated.client, now)
+        else:
+            parameters = before.parameters if before.reader is self.handler else None
+        if parameters is not None:
+            check(http)
+        return parameters
+
+    def _again(self, http: HttpRequest, before: Recognised, started: float) -> _Attempt[P]:
+        """The attempt of a request of which only the credential was recognised; raises OAuthError."""
         request = parse(http)
         if before.in_header:
             require_only_header(request.form, before.client_id)
@@ -257,27 +239,31 @@ class Endpoint(Generic[P]):
         except Exception as failure:
             return self._refuse_known(failure, attempt)
         if isinstance(outcome, Outcome):
-            return self._finish(outcome, authenticated, attempt, self.clock())
+            return self._finish_first(outcome, authenticated, attempt, self.clock())
         return await self._finish_async(outcome, authenticated, attempt)
 
     async def _finish_async(
         self, outcome: Awaitable[Outcome], authenticated: Authenticated, attempt: _Attempt[P]
     ) -> Answer:
         try:
-            return self._finish(await outcome, authenticated, attempt, self.clock())
+            return self._finish_first(await outcome, authenticated, attempt, self.clock())
         except Exception as failure:
             return self._refuse_known(failure, attempt)
 
-    def _finish(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P], now: float) -> Answer:
+    def _finish_first(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P], now: float) -> Answer:
+        """Finish a request, which is recognised from now on if it may be."""
         if not attempt.repeats:
             self._remember(authenticated, attempt)
-        self.note_use(authenticated.digest, now)
-        name, peer, result, members = self.handler.name, attempt.http.peer, outcome.result, outcome.audit_fields
+        return self._finish(outcome, authenticated.digest, attempt.http.peer, attempt.started, now)
+
+    def _finish(self, outcome: Outcome, digest: bytes, peer: str, started: float, now: float) -> Answer:
+        self.note_use(digest, now)
+        name, result, members = self.handler.name, outcome.result, outcome.audit_fields
         if isinstance(members, bytes):
             self.sink(audit.encoded(name, now, peer, result, members))
         else:
             self.sink(audit.entry(name, now, peer, result, members))
-        self.metrics.count(result, self.monotonic() - attempt.started)
+        self.metrics.count(result, self.monotonic() - started)
         return outcome.answer
 
     def _refuse_known(self, failure: Exception, attempt: _Attempt[P]) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.protocol.errors import invalid_request
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer

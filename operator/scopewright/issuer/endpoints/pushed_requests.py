@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.issuer.authentication.dpop import DpopProofs
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.protocol.errors import (
     SLOWED,
     AuthorizationErrorCode,

@@ -8,7 +8,7 @@ refresh token, all access tokens of the same grant end.
 from collections.abc import Awaitable, Mapping
 from typing import Final
 
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.endpoints.introspection import TokenParameter, TokenParameterEndpoint
 from scopewright.issuer.protocol.request import Form
 from scopewright.issuer.protocol.responses import NO_STORE, Answer

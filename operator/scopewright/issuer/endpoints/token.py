@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import ISSUED
 from scopewright.issuer.endpoints.user_grant_request import USER_GRANT_TYPES, UserGrantRequest, read_user_grant
 from scopewright.issuer.endpoints.user_tokens import UserGrants

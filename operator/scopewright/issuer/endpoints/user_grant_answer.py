@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.protocol.responses import NO_STORE, Answer, Headers
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.tokens.sign import IssuedToken

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from scopewright.core.records.client import Login
 from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.endpoints.user_grant_answer import IssuedToUser, outcome_of
 from scopewright.issuer.endpoints.user_grant_conditions import UserGrantConditions, require_owner
 from scopewright.issuer.endpoints.user_grant_request import UserGrantRequest, invalid_grant
