@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from scopewright import base64url
@@ -25,10 +26,13 @@ def token_key(jti: str) -> str:
     return _key(jti)
 
 
+@lru_cache(maxsize=1024)
 def audience_key(audience: str) -> str:
+    """Return the key of an audience, which most tokens share with others: the last ones are kept."""
     return _key(audience)
 
 
+@lru_cache(maxsize=1024)
 def namespace_key(namespace: str) -> str:
     return _key(namespace)
 

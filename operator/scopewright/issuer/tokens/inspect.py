@@ -7,6 +7,7 @@ chooses an algorithm.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -18,14 +19,18 @@ from scopewright.issuer.state.keyring import Keyring
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.verifier.revoked import CHAIN
 
+_required: Final = itemgetter("jti", "client_id", "aud", "scope", "kid")
 _MAX_CACHED_TOKENS: Final = 5_000
 _MAX_CACHED_CHARACTERS: Final = 8 * 1024 * 1024
 """Of all cached tokens. Some tokens are ten times as long as most: the number alone would not bound the memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenSummary:
-    """The claims that a token's validity depends on. `issued_at` is its `iat`."""
+    """The claims that a token's validity depends on. `issued_at` is its `iat`.
+
+    This and `InspectedToken` are never changed. They are not frozen because that takes 1.5 µs more for each token.
+    """
 
     jti: str
     client_id: str
@@ -56,7 +61,7 @@ class TokenSummary:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InspectedToken:
     """A token of this issuer. `token_chain` are the tokens that it was exchanged from, oldest first, and itself."""
 
@@ -138,8 +143,7 @@ def _read(claims: dict[str, Any], kid: str) -> InspectedToken:
 
 
 def _summary(claims: Mapping[str, Any]) -> TokenSummary:
-    values = [claims[name] for name in ("jti", "client_id", "aud", "scope", "kid")]
-    if not all(isinstance(value, str) for value in values):
+    jti, client_id, audience, scope, kid = values = _required(claims)
+    if {*map(type, values)} != {str}:
         raise TypeError
-    jti, client_id, audience, scope, kid = values
     return TokenSummary(jti, client_id, audience, scope, int(claims["iat"]), kid, tuple(claims.get("roles", ())))
