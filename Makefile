@@ -44,7 +44,7 @@ ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(RERUNS) $(SLOW)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(RERUNS) $(SLOW)
 endif
 
 node: $(VENV)/installed  ## test the chart and the HR example in Pods, on a temporary node (needs root) or the cluster of KUBECONFIG
