@@ -1,5 +1,6 @@
 """Parts that all five kinds share: group and version, base model, metadata, conditions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -88,8 +89,14 @@ class ObjectMeta(Model):
         """Set `applied_time` from `managedFields`, the only place where the API server records it."""
         if not isinstance(data, dict) or "managedFields" not in data:
             return data
-        times = [m["time"] for m in data["managedFields"] or () if m.get("time") and not m.get("subresource")]
-        return {**data, "appliedTime": max(times, default=data.get("creationTimestamp"))}
+        return without_managed_fields(data)
+
+
+def without_managed_fields(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with what `ObjectMeta` reads from `managedFields` in place of them: they are half of an object."""
+    times = [m["time"] for m in meta["managedFields"] or () if m.get("time") and not m.get("subresource")]
+    kept = {name: value for name, value in meta.items() if name != "managedFields"}
+    return {**kept, "appliedTime": max(times, default=meta.get("creationTimestamp"))}
 
 
 class Condition(Model):

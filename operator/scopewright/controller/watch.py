@@ -16,6 +16,7 @@ import kopf
 import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
+from scopewright.api.meta import without_managed_fields
 from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.answers import NotFound
@@ -157,6 +158,7 @@ async def _until_kopf_ends(
 
     # Asynchronous although it awaits nothing: kopf runs other handlers in a thread for each event.
     async def on_event(event: Mapping[str, Any], **_: Any) -> None:
+        _trim(event["object"])
         loop.call_soon_threadsafe(deliver, event["type"], event["object"])
 
     def run() -> None:
@@ -180,6 +182,12 @@ async def _until_kopf_ends(
         returning.cancel()
         stop.set()
         await asyncio.to_thread(thread.join, 5.0)
+
+
+def _trim(raw: dict[str, Any]) -> None:
+    """Drop what is not read, in place: kopf keeps the object for a moment too, and in a first list thousands wait."""
+    if "managedFields" in raw["metadata"]:
+        raw["metadata"] = without_managed_fields(raw["metadata"])
 
 
 async def _until_served(api: Api, watched: Sequence[str | None], missing: frozenset[str]) -> None:

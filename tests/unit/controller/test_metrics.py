@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scopewright.api.meta import ObjectMeta
+from scopewright.api.meta import ObjectMeta, without_managed_fields
 from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.declared import parse_declared
@@ -262,7 +262,11 @@ def test_the_applied_time_is_read_from_managed_fields_without_the_status() -> No
     meta = ObjectMeta.model_validate({"name": "a", "managedFields": managed})
     assert meta.applied_time == START + timedelta(hours=1)
     assert "appliedTime" not in meta.to_dict()
+    trimmed = without_managed_fields({"name": "a", "managedFields": managed})
+    assert "managedFields" not in trimmed
+    assert ObjectMeta.model_validate(trimmed) == meta
     created = {"name": "a", "managedFields": None, "creationTimestamp": "2026-11-22T12:00:00Z"}
     assert ObjectMeta.model_validate(created).applied_time == START
+    assert ObjectMeta.model_validate(without_managed_fields(created)).applied_time == START
     raw = {"kind": "OAuthClient", "metadata": {"name": "a", "managedFields": managed}, "spec": {}}
     assert parse_declared(raw).metadata.applied_time == START + timedelta(hours=1)

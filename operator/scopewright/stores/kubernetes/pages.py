@@ -7,7 +7,8 @@ from scopewright.core.failures import Unavailable
 from scopewright.stores.kubernetes.answers import Gone, NotFound
 from scopewright.stores.kubernetes.api import Api
 
-CHUNK: Final = 500
+CHUNK: Final = 200
+"""Objects: a few MB once they are parsed, of each list that is read at once."""
 
 
 class NotServed(Unavailable):
