@@ -9,6 +9,7 @@ from typing import Final
 
 from scopewright.controller.namespace_turns import NamespaceTurns
 from scopewright.controller.object_backoff import ObjectBackoff
+from scopewright.controller.timers import Timers
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.logs import log_fields
@@ -47,14 +48,14 @@ class Queue:
         self._waiting_for: defaultdict[Ref, set[Ref]] = defaultdict(set)
         """Waiting keys, by the key for which they wait."""
         self._pauses = pauses or ObjectBackoff(longest=MAX_PAUSE_SECONDS)
-        self._timers: dict[Ref, tuple[float, asyncio.TimerHandle]] = {}
-        """The next time at which a key is added, by the loop's clock."""
+        self._timers = Timers(self.add)
+        """The next time at which a key is added."""
         self._stopping = False
 
     def add(self, key: Ref, delay: float = 0.0) -> None:
         """Reconcile `key` as soon as possible, or after `delay` seconds unless it is due sooner."""
         if delay > 0:
-            self._later(key, delay)
+            self._timers.set(key, delay)
         elif key in self._running:
             self._again.add(key)
         elif key not in self._waiting:
@@ -87,8 +88,7 @@ class Queue:
                 for _ in range(self._workers):
                     group.create_task(self._work())
         finally:
-            for key in tuple(self._timers):
-                self._cancel_timer(key)
+            self._timers.cancel_all()
 
     def stop(self) -> None:
         """Let each worker finish its current key. Waiting keys are dropped: the next leader reconciles all."""
@@ -126,7 +126,7 @@ class Queue:
                 self.add(waiting)
 
     async def _reconcile_once(self, key: Ref) -> None:
-        self._cancel_timer(key)
+        self._timers.cancel(key)
         try:
             due = await self._reconcile(key)
         except NotLeading:
@@ -139,26 +139,11 @@ class Queue:
         else:
             self._pauses.succeeded(key)
             if due is not None:
-                self._later(key, max((due - self._clock()).total_seconds(), 0.0) + 0.05)
+                self._timers.set(key, max((due - self._clock()).total_seconds(), 0.0) + 0.05)
 
     def _retry(self, key: Ref, error: Exception) -> None:
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
         log.warning(
             "%s failed, retrying in %.1f s: %s", key, pause, error, extra=log_fields(key, again_in=round(pause, 1))
         )
-        self._later(key, pause)
-
-    def _later(self, key: Ref, delay: float) -> None:
-        loop = asyncio.get_running_loop()
-        when = loop.time() + delay
-        if key not in self._timers or when < self._timers[key][0]:
-            self._cancel_timer(key)
-            self._timers[key] = (when, loop.call_later(delay, self._expire, key))
-
-    def _expire(self, key: Ref) -> None:
-        del self._timers[key]
-        self.add(key)
-
-    def _cancel_timer(self, key: Ref) -> None:
-        if timer := self._timers.pop(key, None):
-            timer[1].cancel()
+        self._timers.set(key, pause)
