@@ -1,6 +1,7 @@
 """Declared objects: the five kinds, read from their manifests."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -9,7 +10,7 @@ from scopewright.api import API_VERSION, KINDS, IdentityProvider, OAuthClient, R
 from scopewright.api.identityprovider import IdentityProviderStatus
 from scopewright.api.meta import ObjectMeta, Status
 from scopewright.api.names import MAX_SCOPES
-from scopewright.api.oauthclient import OAuthClientStatus
+from scopewright.api.oauthclient import AccessRequest, AccessStatus, OAuthClientStatus
 from scopewright.api.resourceserver import ResourceServerStatus
 from scopewright.api.scopegrant import ScopeGrantStatus
 from scopewright.api.signingkey import SigningKeyStatus
@@ -25,6 +26,9 @@ _NO_FIELDS: Final[set[str]] = set()
 
 _UNIQUE: Final = ("uid", "resource_version")
 """Fields whose strings no other object has."""
+
+_MAX_SHARED_SCOPES: Final = 16
+"""Of access that is kept for equal ones, so that no team fills the memory with many scopes."""
 
 _STATUSES: Final[dict[str, type[Status]]] = {
     "OAuthClient": OAuthClientStatus,
@@ -93,10 +97,29 @@ def _compact(obj: Declared) -> Declared:
             if isinstance(value, BaseModel):
                 models.append(value)
             elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+                if isinstance(value[0], AccessRequest | AccessStatus):
+                    fields[name] = value = [_first_of_equal(item) for item in value]
                 models += value
             elif name not in _UNIQUE:
                 fields[name] = _shared(value)
     return obj
+
+
+def _first_of_equal(access: AccessRequest | AccessStatus) -> BaseModel:
+    """The same object for equal ones: many clients of a namespace have the same access."""
+    values = tuple(tuple(value) if isinstance(value, list) else value for value in access.__dict__.values())
+    if any(isinstance(value, tuple) and len(value) > _MAX_SHARED_SCOPES for value in values):
+        return access
+    found = _kept_access(type(access), values)
+    if not found:
+        found.append(access)
+    return found[0]
+
+
+@lru_cache(maxsize=1024)
+def _kept_access(kind: type[BaseModel], values: tuple[Any, ...]) -> list[BaseModel]:
+    """A list for the first object with these values, empty at first."""
+    return []
 
 
 def _shared(value: Any) -> Any:

@@ -65,10 +65,16 @@ def test_objects_with_shared_strings_equal_what_was_read() -> None:
 def test_clients_share_their_strings() -> None:
     worker, reader = _parsed("worker"), _parsed("reader")
     assert worker.namespace is reader.namespace
-    assert worker.spec.access[0].scopes[1] is reader.spec.access[0].scopes[1]
-    template, other = worker.spec.credentials.secret_template, reader.spec.credentials.secret_template
-    assert template.labels == other.labels
-    assert next(iter(template.labels.values())) is next(iter(other.labels.values()))
+    assert worker.spec.access[0] is reader.spec.access[0]
+    other = client("other")
+    other["spec"]["access"][0]["scopes"] = [_copy("payroll.write")]
+    narrower = parse_watched(other)
+    assert isinstance(narrower, OAuthClient)
+    assert narrower == parse_declared(other)
+    assert narrower.spec.access[0].scopes[0] is worker.spec.access[0].scopes[1]
+    template, of_reader = worker.spec.credentials.secret_template, reader.spec.credentials.secret_template
+    assert template.labels == of_reader.labels
+    assert next(iter(template.labels.values())) is next(iter(of_reader.labels.values()))
     assert worker.status
     assert reader.status
     assert worker.status.conditions[0].reason is reader.status.conditions[0].reason
@@ -80,3 +86,13 @@ def test_a_later_version_has_the_name_and_uid_of_the_known_one() -> None:
     assert later.metadata.uid is known.metadata.uid
     assert later.metadata.name is known.metadata.name
     assert later.spec is known.spec
+
+
+def test_access_with_many_scopes_is_not_kept_for_others() -> None:
+    many = client("worker")
+    many["spec"]["access"][0]["scopes"] = [f"payroll.s{n}" for n in range(17)]
+    first, second = parse_watched(many), parse_watched(many)
+    assert isinstance(first, OAuthClient)
+    assert isinstance(second, OAuthClient)
+    assert first == second
+    assert first.spec.access[0] is not second.spec.access[0]
