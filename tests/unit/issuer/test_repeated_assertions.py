@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scopewright.http import HttpRequest
-from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.endpoints.handler import Outcome
 from scopewright.issuer.endpoints.token import TokenEndpoint
 from scopewright.issuer.protocol.request import JWT_BEARER
 from scopewright.serving.replay import LocalReplay
