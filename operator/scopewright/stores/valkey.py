@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ _UNCHECKED_SECONDS: Final = 0.1
 """After this time without use, a connection is checked before it is used again."""
 
 Command = tuple[bytes | str | int, ...]
-_Command = tuple[Command, asyncio.Future[Any]]
+_Waiting = tuple[Command, asyncio.Future[Any]]
 Connection = redis.asyncio.connection.AbstractConnection
 OnConnect = Callable[[Connection], Awaitable[None]]
 
@@ -66,18 +67,18 @@ def _require_database(url: str) -> None:
 class TurnPipeline:
     """Sends the commands of one turn of the event loop in one round trip, with those that waited for the previous one.
 
-    For a server under load: a round trip takes about 40 µs of CPU time and each command 5. With a pool and a pipeline
-    of the client library for each, a round trip takes 100 µs. A lone command is sent at the end of its turn. What holds
-    up one round trip holds up others for `PATIENCE_SECONDS`: after that they go over another connection. If the
-    connection fails, all commands of the round trip fail, also those that the server has executed.
+    For a server under load: a round trip takes about 40 µs of CPU time, and each command 5. A pipeline of the client
+    library, with a connection that the pool lends for each round trip, takes 100 µs. A lone command is sent at the end
+    of its turn. What holds up one round trip holds up others for `PATIENCE_SECONDS`: after that they go over another
+    connection. If the connection fails, all commands of the round trip fail, also those that the server has executed.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
         self._pool = client.connection_pool
-        self._idle: list[tuple[Connection, float]] = []
-        """Connections between two round trips, and since when. The pool counts them as used."""
-        self._commands: list[_Command] = []
+        self._kept: tuple[Connection, float] | None = None
+        """The connection of the last round trip, and since when it is idle. The pool counts it as used."""
+        self._commands: list[_Waiting] = []
         self._exchanges: set[asyncio.Task[None]] = set()
         self._leading: asyncio.Task[None] | None = None
         """The exchange that sends further commands once its round trip has ended."""
@@ -104,27 +105,30 @@ class TurnPipeline:
         if commands := self._take():
             exchange = self._leading = asyncio.create_task(self._exchange(commands), name="pipeline")
             self._exchanges.add(exchange)
-            exchange.add_done_callback(self._on_ended)
+            exchange.add_done_callback(partial(self._on_ended, commands))
 
-    def _take(self) -> list[_Command]:
+    def _take(self) -> list[_Waiting]:
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
         commands, self._commands = [each for each in self._commands if not each[1].done()], []
         return commands
 
-    async def _exchange(self, commands: list[_Command]) -> None:
+    async def _exchange(self, commands: list[_Waiting]) -> None:
         while commands:
             await self._round_trip(commands)
             commands = self._take() if self._leading is asyncio.current_task() else []
 
-    def _on_ended(self, exchange: asyncio.Task[None]) -> None:
+    def _on_ended(self, commands: list[_Waiting], exchange: asyncio.Task[None]) -> None:
+        """`commands` have their results, unless the task was cancelled before it began."""
         self._exchanges.discard(exchange)
+        for _, waiting in commands:
+            waiting.cancel()
         if self._leading is exchange:
             self._leading = None
             self._start()
 
-    async def _round_trip(self, commands: list[_Command]) -> None:
+    async def _round_trip(self, commands: list[_Waiting]) -> None:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 results = await self._results([command for command, _ in commands])
@@ -152,18 +156,28 @@ class TurnPipeline:
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
             raise
-        self._idle.append((connection, time.monotonic()))
+        if self._leading is asyncio.current_task() and self._kept is None:
+            self._kept = (connection, time.monotonic())
+        else:
+            await self._pool.release(connection)
         return results
 
     async def _connected(self) -> Connection:
-        """The pool notices that the server has closed a connection, and takes more time than a round trip for it."""
-        if self._idle:
-            connection, since = self._idle.pop()
-            if time.monotonic() - since < _UNCHECKED_SECONDS:
+        """The kept connection, or one of the pool, which checks it: that takes more time than a round trip."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            connection, since = kept
+            if time.monotonic() - since < _UNCHECKED_SECONDS and not _is_closed(connection):
                 return connection
             await self._pool.release(connection)
         connected: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         return connected
+
+
+def _is_closed(connection: Connection) -> bool:
+    """Whether the server is known to have closed it. The library has no public name for that."""
+    reader = connection._reader  # noqa: SLF001
+    return reader is None or reader.at_eof()
 
 
 async def _response(connection: Connection) -> Any:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import cycle
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -91,6 +92,7 @@ class FakeRedis:
         self.is_up = True
         self.errors: Iterator[Exception] = cycle([RedisError("no connection"), TimeoutError()])
         self._unanswered: deque[str] = deque()
+        self._reader = SimpleNamespace(at_eof=lambda: False)
 
     async def get_connection(self) -> "FakeRedis":
         return self

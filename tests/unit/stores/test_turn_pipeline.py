@@ -15,8 +15,14 @@ Answer = Callable[[], float]
 """The seconds until the answer; raises what the connection raises."""
 
 
+MOST_CONNECTIONS = 3
+
+
 class FakeServer:
-    """A pool and its connections. Each command `("ECHO", x)` is answered with x, `("FAIL", x)` with a ResponseError."""
+    """A pool of at most MOST_CONNECTIONS, and its connections.
+
+    Each command `("ECHO", x)` is answered with x, `("FAIL", x)` with a ResponseError.
+    """
 
     def __init__(self, answer: Answer = lambda: 0.0) -> None:
         self.connection_pool = self
@@ -24,20 +30,26 @@ class FakeServer:
         self.connections: list[FakeConnection] = []
         self.free: list[FakeConnection] = []
         self.batches: list[list[Command]] = []
+        self._room = asyncio.Semaphore(MOST_CONNECTIONS)
 
     async def get_connection(self) -> "FakeConnection":
+        await self._room.acquire()
         if self.free:
-            return self.free.pop()
+            connection = self.free.pop()
+            connection.check()
+            return connection
         self.connections.append(FakeConnection(self))
         return self.connections[-1]
 
     async def release(self, connection: "FakeConnection") -> None:
         self.free.append(connection)
+        self._room.release()
 
 
 class FakeConnection:
     def __init__(self, server: FakeServer) -> None:
         self._server = server
+        self._reader = asyncio.StreamReader()
         self._unanswered: deque[Command] = deque()
 
     def pack_commands(self, commands: Iterable[Command]) -> list[Command]:
@@ -45,6 +57,8 @@ class FakeConnection:
 
     async def send_packed_command(self, commands: list[Command], *, check_health: bool) -> None:
         assert not self._unanswered, "a connection has one exchange at a time"
+        if self._reader.at_eof():
+            raise ConnectionError
         self._server.batches.append(commands)
         self._unanswered.extend(commands)
 
@@ -57,6 +71,14 @@ class FakeConnection:
 
     async def disconnect(self, *, nowait: bool) -> None:
         self._unanswered.clear()
+
+    def check(self) -> None:
+        """Connect again if the server has closed the connection, as the pool does."""
+        if self._reader.at_eof():
+            self._reader = asyncio.StreamReader()
+
+    def close_by_server(self) -> None:
+        self._reader.feed_eof()
 
 
 def pipeline_to(server: FakeServer) -> TurnPipeline:
@@ -118,6 +140,39 @@ async def test_commands_do_not_wait_for_a_round_trip_that_takes_long() -> None:
         assert loop.time() - started < most
     assert len(server.connections) == 2
     assert await slow == "slow"
+
+
+async def test_after_a_stall_the_commands_that_waited_for_a_connection_are_answered() -> None:
+    """All connections of the pool are in use then."""
+    server = FakeServer(lambda: 20 * PATIENCE_SECONDS)
+    pipeline = pipeline_to(server)
+    calls = []
+    for n in range(100):
+        calls.append(pipeline.call("ECHO", n))
+        await asyncio.sleep(PATIENCE_SECONDS / 4)
+    server.answer = lambda: 0.0
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*calls) == list(range(100))
+    assert len(server.connections) == MOST_CONNECTIONS
+
+
+async def test_kept_connection_that_the_server_has_closed_is_not_used() -> None:
+    server = FakeServer()
+    pipeline = pipeline_to(server)
+    assert await pipeline.call("ECHO", 1) == 1
+    assert not server.free  # it is kept
+    server.connections[0].close_by_server()
+    assert await pipeline.call("ECHO", 2) == 2
+
+
+async def test_exchange_that_is_cancelled_before_it_begins_cancels_its_commands() -> None:
+    pipeline = pipeline_to(FakeServer())
+    call = pipeline.call("ECHO", 1)
+    await asyncio.sleep(0)
+    next(iter(pipeline._exchanges)).cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await call
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -8,7 +8,7 @@ from scopewright.stores.kubernetes.answers import Gone, NotFound
 from scopewright.stores.kubernetes.api import Api
 
 CHUNK: Final = 200
-"""Objects: a few MB once they are parsed, of each list that is read at once."""
+"""Objects of a page. Once parsed they take a few MB, for each of the lists that are read at the same time."""
 
 
 class NotServed(Unavailable):
