@@ -1,4 +1,4 @@
-"""Times at which keys are due, with one timer of the event loop for all: each of its own takes 0.8 KB in uvloop."""
+"""Times at which keys are due, with one timer of the event loop for all: one for each would take 0.8 KB in uvloop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Final
 from scopewright.core.objects import Ref
 
 _MIN_STALE: Final = 100
+_RESOLUTION_SECONDS: Final = 0.001
+"""uvloop rounds delays to this, so it may wake up early. Waiting for the rest, less than its unit, would be polling."""
 
 
 class Timers:
@@ -32,7 +34,7 @@ class Timers:
         self._due[key] = when
         heappush(self._order, (when, key))
         if len(self._order) > 2 * len(self._due) + _MIN_STALE:
-            self._order = [(when, key) for key, when in self._due.items()]
+            self._order = [(due, each) for each, due in self._due.items()]
             heapify(self._order)
         self._wait()
 
@@ -59,7 +61,7 @@ class Timers:
     def _wake(self) -> None:
         self._next, now = None, asyncio.get_running_loop().time()
         try:
-            while self._order and self._order[0][0] <= now:
+            while self._order and self._order[0][0] < now + _RESOLUTION_SECONDS:
                 when, key = heappop(self._order)
                 if self._due.get(key) == when:
                     del self._due[key]

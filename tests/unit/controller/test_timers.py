@@ -3,6 +3,9 @@
 import asyncio
 import random
 
+import pytest
+import uvloop
+
 from scopewright.controller.timers import Timers
 from scopewright.core.objects import Ref
 from tests.harness.waiting import until
@@ -53,3 +56,25 @@ async def test_nothing_expires_after_cancel_all() -> None:
     assert not expired
     timers.set(KEYS[1], 0.001)
     await until(lambda: expired == [KEYS[1]])
+
+
+def test_the_loop_wakes_up_about_once_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop, which the operator uses, counts in milliseconds: it may wake up early."""
+    wakes = 0
+    wake = Timers._wake
+
+    def counted(timers: Timers) -> None:
+        nonlocal wakes
+        wakes += 1
+        wake(timers)
+
+    async def run() -> None:
+        timers = Timers(lambda key: None)
+        for n, key in enumerate(KEYS):
+            timers.set(key, 0.0103 + n * 0.0037)
+        await until(lambda: len(timers) == 0)
+
+    monkeypatch.setattr(Timers, "_wake", counted)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    assert wakes <= 2 * len(KEYS)
