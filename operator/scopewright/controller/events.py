@@ -14,16 +14,11 @@ from scopewright.core.plan import Event
 from scopewright.logs import log_fields
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
-from scopewright.stores.kubernetes.rate_limit import RateLimit
 
-MAX_PENDING_EVENTS: Final = 1000
+MAX_PENDING_EVENTS: Final = 5000
 """Of warnings, and of others."""
 EVENTS_PER_SECOND: Final = 20
-NORMAL_EVENTS_PER_SECOND: Final = 2
-"""Of those that are no warnings, after the first NORMAL_EVENTS_AT_ONCE: each is a write of the API server, which in a
-large rollout has the objects themselves to write. The history in the status has them at once.
-"""
-NORMAL_EVENTS_AT_ONCE: Final = 200
+"""Of warnings, and of others."""
 MAX_NOTE_LENGTH: Final = 1024
 
 _Pending = asyncio.Queue[dict[str, Any]]
@@ -69,18 +64,13 @@ class EventRecorder:
             log.debug("an event was dropped: too many are pending")
 
     async def run(self) -> None:
-        clock = asyncio.get_running_loop().time
-        rare = RateLimit(NORMAL_EVENTS_PER_SECOND, NORMAL_EVENTS_AT_ONCE, clock)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._post_all(self._warnings, None))
-            group.create_task(self._post_all(self._normal, rare))
+            group.create_task(self._post_all(self._warnings))
+            group.create_task(self._post_all(self._normal))
 
-    async def _post_all(self, pending: _Pending, limit: RateLimit | None) -> None:
+    async def _post_all(self, pending: _Pending) -> None:
         while True:
-            event = await pending.get()
-            if limit is not None:
-                await limit.wait()
-            await self._post(event)
+            await self._post(await pending.get())
             await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
     async def _post(self, event: dict[str, Any]) -> None:
