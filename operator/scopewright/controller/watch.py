@@ -185,7 +185,7 @@ async def _until_kopf_ends(
 
 
 def _trim(raw: dict[str, Any]) -> None:
-    """Drop what is not read, in place: kopf keeps the object for a moment too, and in a first list thousands wait."""
+    """Drop what is not read, in place: kopf has the same object, and thousands of a first list wait for their turn."""
     if "managedFields" in raw["metadata"]:
         raw["metadata"] = without_managed_fields(raw["metadata"])
 

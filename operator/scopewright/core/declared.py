@@ -1,7 +1,6 @@
 """Declared objects: the five kinds, read from their manifests."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +13,7 @@ from scopewright.api.oauthclient import AccessRequest, AccessStatus, OAuthClient
 from scopewright.api.resourceserver import ResourceServerStatus
 from scopewright.api.scopegrant import ScopeGrantStatus
 from scopewright.api.signingkey import SigningKeyStatus
+from scopewright.bounded import RecentDict
 from scopewright.core.client.restrictions import too_many_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import MAX_FINALIZERS
@@ -29,6 +29,8 @@ _UNIQUE: Final = ("uid", "resource_version")
 
 _MAX_SHARED_SCOPES: Final = 16
 """Of access that is kept for equal ones, so that no team fills the memory with many scopes."""
+_kept_access: Final = RecentDict[tuple[type[BaseModel], tuple[Any, ...]], BaseModel](1024)
+"""By kind and values, the first object that had them."""
 
 _STATUSES: Final[dict[str, type[Status]]] = {
     "OAuthClient": OAuthClientStatus,
@@ -98,28 +100,19 @@ def _compact(obj: Declared) -> Declared:
                 models.append(value)
             elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
                 if isinstance(value[0], AccessRequest | AccessStatus):
-                    fields[name] = value = [_first_of_equal(item) for item in value]
+                    fields[name] = value = [_shared_access(item) for item in value]
                 models += value
             elif name not in _UNIQUE:
                 fields[name] = _shared(value)
     return obj
 
 
-def _first_of_equal(access: AccessRequest | AccessStatus) -> BaseModel:
+def _shared_access(access: AccessRequest | AccessStatus) -> BaseModel:
     """The same object for equal ones: many clients of a namespace have the same access."""
     values = tuple(tuple(value) if isinstance(value, list) else value for value in access.__dict__.values())
     if any(isinstance(value, tuple) and len(value) > _MAX_SHARED_SCOPES for value in values):
         return access
-    found = _kept_access(type(access), values)
-    if not found:
-        found.append(access)
-    return found[0]
-
-
-@lru_cache(maxsize=1024)
-def _kept_access(kind: type[BaseModel], values: tuple[Any, ...]) -> list[BaseModel]:
-    """A list for the first object with these values, empty at first."""
-    return []
+    return _kept_access.setdefault((type(access), values), access)
 
 
 def _shared(value: Any) -> Any:

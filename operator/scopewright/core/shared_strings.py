@@ -13,7 +13,7 @@ _MAX_LENGTH: Final = 64
 
 
 def shared(value: str) -> str:
-    """Return an equal string, the same object as for equal ones before, unless those were long ago."""
+    """Return an equal string, the same object as for equal ones before, among the last few thousand different ones."""
     return _first_of_equal(value) if len(value) <= _MAX_LENGTH else value
 
 

@@ -28,7 +28,8 @@ _ECDSA: Final = {f"ES{bits}": ec.ECDSA(digest) for bits, digest in _HASHES.items
 
 @dataclass(frozen=True, slots=True)
 class PreparedKey:
-    """`key` is an object of the library `cryptography`. With P-256 it takes 1 KB, as much as its JWK."""
+    """`key` is an object of the library `cryptography`. With P-256 it takes 1 KB before its first
+    use, as much as its JWK."""
 
     key: Any
     verifies: Verify
@@ -45,7 +46,9 @@ def verify_with(public: Any, algorithm: str) -> Verify:
     if isinstance(public, ec.EllipticCurvePublicKey):
         return partial(_verify_ecdsa, public, _ECDSA[algorithm], (public.curve.key_size + 7) // 8)
     if isinstance(public, rsa.RSAPublicKey):
-        return _rsa(public, algorithm.startswith("PS"), _HASHES[algorithm[2:]])
+        digest = _HASHES[algorithm[2:]]
+        pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
+        return partial(_verify_rsa, public, pss if algorithm.startswith("PS") else padding.PKCS1v15(), digest)
     if isinstance(public, ed25519.Ed25519PublicKey):
         return partial(_verify_eddsa, public)
     raise TypeError("not a public key of a supported kind")
@@ -65,17 +68,18 @@ def _verify_ecdsa(
     return True
 
 
-def _rsa(public: rsa.RSAPublicKey, pss: bool, digest: hashes.HashAlgorithm) -> Verify:
-    scheme = padding.PSS(padding.MGF1(digest), digest.digest_size) if pss else padding.PKCS1v15()
-
-    def verify(data: bytes, signature: bytes) -> bool:
-        try:
-            public.verify(signature, data, scheme, digest)
-        except InvalidSignature:
-            return False
-        return True
-
-    return verify
+def _verify_rsa(
+    public: rsa.RSAPublicKey,
+    scheme: padding.AsymmetricPadding,
+    digest: hashes.HashAlgorithm,
+    data: bytes,
+    signature: bytes,
+) -> bool:
+    try:
+        public.verify(signature, data, scheme, digest)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _verify_eddsa(public: ed25519.Ed25519PublicKey, data: bytes, signature: bytes) -> bool:

@@ -99,7 +99,7 @@ class Endpoint(Generic[P]):
                 attempt = self._again(http, before, started)
             outcome = self.handler.serve(authenticated, attempt.parameters, now)
             if isinstance(outcome, Outcome):
-                return self._finish_first(outcome, authenticated, attempt, now)
+                return self._remember_and_finish(outcome, authenticated, attempt, now)
             return self._finish_async(outcome, authenticated, attempt)
         except OAuthError as error:
             return self._refuse(error, attempt, http.peer, started, known=attempt is not None)
@@ -165,9 +165,10 @@ class Endpoint(Generic[P]):
             parameters = self._parameters.setdefault(key, parameters)
             if authorization is not None and has_no_secrets(http.body):
                 self._parameters[http.body] = parameters
-        repeats = key is not None if authorization is None else not isinstance(attempt.presented, Recognised)
-        if authenticated.issuer is None or not repeats:
-            return  # it is verified each time; its body will not repeat; its header is entered already
+        is_entered = authorization is not None and isinstance(attempt.presented, Recognised)
+        has_single_use = authorization is None and key is None
+        if authenticated.issuer is None or is_entered or has_single_use:
+            return
         self.registry.clients.recognised.remember(
             authorization, http.body, authenticated, attempt.presented.method, self.handler, parameters
         )
@@ -239,19 +240,21 @@ class Endpoint(Generic[P]):
         except Exception as failure:
             return self._refuse_known(failure, attempt)
         if isinstance(outcome, Outcome):
-            return self._finish_first(outcome, authenticated, attempt, self.clock())
+            return self._remember_and_finish(outcome, authenticated, attempt, self.clock())
         return await self._finish_async(outcome, authenticated, attempt)
 
     async def _finish_async(
         self, outcome: Awaitable[Outcome], authenticated: Authenticated, attempt: _Attempt[P]
     ) -> Answer:
         try:
-            return self._finish_first(await outcome, authenticated, attempt, self.clock())
+            return self._remember_and_finish(await outcome, authenticated, attempt, self.clock())
         except Exception as failure:
             return self._refuse_known(failure, attempt)
 
-    def _finish_first(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P], now: float) -> Answer:
-        """Finish a request, which is recognised from now on if it may be."""
+    def _remember_and_finish(
+        self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P], now: float
+    ) -> Answer:
+        """Finish a request. One that was read is recognised from now on, if it may be."""
         if not attempt.repeats:
             self._remember(authenticated, attempt)
         return self._finish(outcome, authenticated.digest, attempt.http.peer, attempt.started, now)

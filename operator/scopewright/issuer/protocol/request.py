@@ -26,9 +26,10 @@ _NOT_REPEATABLE: Final = frozenset((b"authorization", b"content-type"))
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FORM_TYPE: Final = FORM_TYPE.encode()
 _REPEATABLE: Final = frozenset(("resource", "audience"))
-_WITHOUT_SECRETS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
-_WITHOUT_SECRET: Final = frozenset((b"grant_type", b"resource", b"audience", b"scope", b"client_assertion_type"))
-_MOST_KNOWN_BYTES: Final = 200
+_BODY_WITHOUT_SECRETS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
+_FREQUENT: Final = frozenset((b"grant_type", b"resource", b"audience", b"scope", b"client_assertion_type"))
+"""Parameters without a secret, of which many requests have the same values."""
+_MOST_FREQUENT_BYTES: Final = 200
 _CREDENTIAL_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 Form = Mapping[str, Sequence[str]]
@@ -130,7 +131,7 @@ def is_form(content_type: bytes) -> bool:
 
 def has_no_secrets(body: bytes) -> bool:
     """Whether the form is small and has only parameters that are never secrets."""
-    return _WITHOUT_SECRETS.fullmatch(body) is not None
+    return _BODY_WITHOUT_SECRETS.fullmatch(body) is not None
 
 
 def parse_form(body: bytes) -> Form:
@@ -148,7 +149,7 @@ def decode_form(body: bytes) -> Form:
         for pair in body.split(b"&"):
             key, _, value = pair.partition(b"=")
             if value:
-                known = key in _WITHOUT_SECRET and len(value) <= _MOST_KNOWN_BYTES
+                known = key in _FREQUENT and len(value) <= _MOST_FREQUENT_BYTES
                 form.setdefault(_decode(key), []).append(_known(value) if known else _decode(value))
     except UnicodeDecodeError:
         raise invalid_request("the parameters are not UTF-8", reason="encoding") from None

@@ -22,8 +22,9 @@ from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
 MAX_PREPARED_KEYS: Final = 3072
-"""Prepared public keys of clients in the cache, those of the last requests: 2.5 KB each, more than a record. A key that
-is not in the cache costs 35 µs, because the first verification with it takes longer too.
+"""Prepared public keys of clients in the cache, those of the last requests: each takes 2.5 KB in this process and in
+OpenSSL, more than its client's record. A request whose key is not there takes 35 µs more: 5 to prepare it, and the rest
+because the first verification with a key takes longer than the next ones.
 """
 _SHA256_BYTES: Final = 32
 
