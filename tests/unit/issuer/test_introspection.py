@@ -7,14 +7,17 @@ import jwt
 import orjson
 import pytest
 
+from scopewright.controller.key_generation import make_key
 from scopewright.core.objects import Ref
 from scopewright.core.records.client import ClientRecord, RequestedAccess
 from scopewright.core.records.codec import decode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, client_record_name, key_record_name, resource_server_record_name
 from scopewright.core.records.resource_server import ResolvedGrant
+from scopewright.issuer.tokens import inspect
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.inspect import Inspector
+from scopewright.verifier.signatures import PreparedKey, prepare
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import (
@@ -232,12 +235,41 @@ async def test_no_audit_line_contains_a_token(services: IssuerHarness) -> None:
     assert not any(part in line for line in services.audit_lines for part in token.split("."))
 
 
-async def test_cache_of_tokens_is_bounded_by_their_size(services: IssuerHarness) -> None:
-    tokens = [await payroll_token(services) for _ in range(20)]
-    registry = services.issuer.registry
-    assert registry.issuer is not None
-    inspector = Inspector(registry.keys, max_characters=6 * len(tokens[0]))
-    for token in tokens:
-        assert inspector.inspect(token, registry.issuer, services.clock()) is not None
-        assert len(inspector._recent) + len(inspector._previous) <= 6
-    assert len(inspector._recent) + len(inspector._previous) > 3
+async def test_each_token_is_verified_once(services: IssuerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "_MAX_VERIFIED", 3)
+    tokens = [await payroll_token(services) for _ in range(9)]
+    registry, now = services.issuer.registry, services.clock()
+    issuer, [key] = registry.require_issuer(), registry.keys.jwks(now).keys.values()
+    verified: list[bytes] = []
+    genuine = key.verification_key
+
+    def verifies(data: bytes, signature: bytes) -> bool:
+        verified.append(signature)
+        return genuine.verifies(data, signature)
+
+    monkeypatch.setattr(key, "verification_key", replace(genuine, _public=PreparedKey(genuine.public_key, verifies)))
+    inspector = Inspector(registry.keys)
+    for _ in range(2):
+        assert inspector.inspect(tokens[0], issuer, now) == Inspector(registry.keys).inspect(tokens[0], issuer, now)
+    assert len(verified) == 3  # once, and by each new inspector
+    for token in tokens[1:]:
+        assert inspector.inspect(token, issuer, now) is not None
+    assert len(verified) == 11
+    assert inspector.inspect(tokens[8], issuer, now) is not None
+    assert len(verified) == 11
+    assert inspector.inspect(tokens[0], issuer, now) is not None  # the others have displaced it
+    assert len(verified) == 12
+
+
+async def test_a_verified_token_is_verified_again_with_another_key(services: IssuerHarness) -> None:
+    token = await payroll_token(services)
+    registry, now = services.issuer.registry, services.clock()
+    issuer, inspector = registry.require_issuer(), Inspector(registry.keys)
+    assert inspector.inspect(token, issuer, now) is not None
+    jwks = registry.keys.jwks(now)
+    [(header, key)] = jwks.by_header.items()
+    other = replace(key.verification_key, _public=prepare(make_key("ES256").jwk, "ES256"))
+    jwks.by_header[header] = replace(key, verification_key=other)
+    assert inspector.inspect(token, issuer, now) is None
+    jwks.by_header[header] = replace(key)
+    assert inspector.inspect(token, issuer, now) is not None
