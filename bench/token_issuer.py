@@ -1,11 +1,10 @@
-"""`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, with its records in memory.
+"""`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, with its records in a file.
 
 Everything else is included: authentication, audit lines in a file, metrics, the use of credentials, the replay memory.
-The store is in memory because a scanned directory or an API server would use CPU time of the same cores.
+A scanned directory or an API server would use CPU time of the same cores.
 """
 
 import argparse
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,32 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from bench.fixed_store import FixedStore
 from bench.token_cases import CASES, MANY, SYSTEM
 from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging
-from scopewright.core.objects import Existing, Ref
 from scopewright.issuer import IssuerSettings, run
 from scopewright.issuer.observability.metrics import shared_counters
 from scopewright.serving.audit import to_file
 from scopewright.serving.workers import Worker, run_workers
-from scopewright.stores import Change, Entries, ListCompleted, Selection, Store
-
-
-class InMemoryStore:
-    """The part of a store that an issuer reads, with objects that never change."""
-
-    def __init__(self, objects: list[Change]) -> None:
-        self._objects = {change.existing.ref: change for change in objects}
-
-    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
-        found = self._objects.get(ref)
-        return (found.existing, found.entries) if found else None
-
-    async def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
-        selected = {ref: change for ref, change in self._objects.items() if ref.kind == selection.kind}
-        for change in selected.values():
-            yield change
-        yield ListCompleted(frozenset(selected))
-        await asyncio.Event().wait()
+from scopewright.stores import Store
 
 
 def serve(work: Callable[[Worker], None], port: int, workers: int, started: float) -> None:
@@ -66,7 +47,8 @@ def main() -> None:
     parser.add_argument("--cluster-jwk", type=json.loads, help="JWK of the ServiceAccounts' cluster")
     options = parser.parse_args()
     set_up_logging("text", "info")
-    store: Any = InMemoryStore(list(CASES[options.case].with_clients(options.clients).records(options.cluster_jwk)))
+    objects = CASES[options.case].with_clients(options.clients).records(options.cluster_jwk)
+    store: Any = FixedStore(objects, options.audit.with_suffix(".objects"))
     remember = replay_memory(options.replay, options.workers)
     started = time.monotonic()
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from bench.fixed_store import FixedStore
 from bench.token_cases import SYSTEM
-from bench.token_issuer import InMemoryStore, serve
+from bench.token_issuer import serve
 from bench.user_records import AnyPassword, records
 from scopewright.cli.settings import replay_memory, set_up_logging, user_endpoints
 from scopewright.issuer import IssuerSettings, run
@@ -28,7 +29,9 @@ def main() -> None:
     parser.add_argument("--provider", required=True, help="URL of the OpenID provider that does not answer")
     options = parser.parse_args()
     set_up_logging("text", "info")
-    store: Any = InMemoryStore(list(records(options.id_token_algorithm, options.provider)))
+    store: Any = FixedStore(
+        records(options.id_token_algorithm, options.provider), options.audit.with_suffix(".objects")
+    )
     users, remember = user_endpoints(options.sessions, SYSTEM, allow_loopback=True), replay_memory("per-process", 1)
     started = time.monotonic()
 
