@@ -21,7 +21,7 @@ from scopewright.verifier.signatures import Verify, verify_with
 from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
-MAX_PREPARED_KEYS: Final = 3072
+MAX_PREPARED_KEYS: Final = 10_240
 """Prepared public keys of clients in the cache, those of the last requests: each takes 2.5 KB in this process and in
 OpenSSL, more than its client's record. A request whose key is not there takes 35 µs more: 5 to prepare it, and the rest
 because the first verification with a key takes longer than the next ones.
