@@ -79,7 +79,8 @@ class KnownActiveTokens:
         if client is None or server is None or (requested := client.requested_from(server)) is None:
             return
         until = min(inspected.expires_at, registry.access(client, requested, server, now).changes_at)
-        known = KnownActive(body, inspected.summary.jti, caller, client, server, since=now, until=until)
+        kept = bytes(memoryview(body))  # a copy: orjson's result keeps its buffer, four times as long as most answers
+        known = KnownActive(kept, inspected.summary.jti, caller, client, server, since=now, until=until)
         self._current(now)[digest] = known
 
     def _current(self, now: float) -> RecentDict[bytes, KnownActive]:
