@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from scopewright.api import CATEGORY, GROUP, KINDS, VERSION, Kind
+from scopewright.api.descriptions import DescribedSchema
 from scopewright.api.meta import Column
 from scopewright.api.schema import structural_schema
 
@@ -45,7 +46,7 @@ def definition(kind: type[Kind]) -> dict[str, Any]:
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [_printer_column(column) for column in kind.COLUMNS],
                     "selectableFields": [{"jsonPath": path} for path in kind.SELECTABLE],
-                    "schema": {"openAPIV3Schema": structural_schema(kind)},
+                    "schema": {"openAPIV3Schema": structural_schema(kind, DescribedSchema)},
                 }
             ],
         },

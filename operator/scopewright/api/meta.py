@@ -49,7 +49,6 @@ class Model(BaseModel):
         serialize_by_alias=True,
         extra="ignore",
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
     RULES: ClassVar[tuple[CelRule, ...]] = ()

@@ -18,9 +18,9 @@ from scopewright.api.times import format_duration
 Schema = dict[str, Any]
 
 
-def structural_schema(kind: type[Kind]) -> Schema:
-    """Return the `openAPIV3Schema` of one kind."""
-    schema = kind.model_json_schema(schema_generator=StructuralSchema)
+def structural_schema(kind: type[Kind], generator: type["StructuralSchema"] | None = None) -> Schema:
+    """Return the `openAPIV3Schema` of one kind. `descriptions.DescribedSchema` as generator adds the descriptions."""
+    schema = kind.model_json_schema(schema_generator=generator or StructuralSchema)
     for name in ("apiVersion", "kind"):
         # Both are set before Kubernetes applies the schema.
         del schema["properties"][name]["default"]

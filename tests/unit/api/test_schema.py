@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from scopewright.api import KINDS, Kind, OAuthClient
+from scopewright.api.descriptions import DescribedSchema
 from scopewright.api.schema import structural_schema
 from scopewright.api.times import DURATION_SCHEMA_PATTERN, NO_DAYS
 from scopewright.api.validation import rule_violations
@@ -37,7 +38,7 @@ _ALLOWED = {
 
 @pytest.fixture(params=KINDS)
 def schema(request: pytest.FixtureRequest) -> Schema:
-    return structural_schema(KINDS[request.param])
+    return structural_schema(KINDS[request.param], DescribedSchema)
 
 
 def test_schema_is_structural(schema: Schema) -> None:
