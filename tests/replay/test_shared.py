@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.serving.replay import SharedReplay
+from scopewright.serving.shared_replay import SharedReplay
 from scopewright.stores.valkey import MAX_CONNECTIONS
 from scopewright.verifier.replay import replay_key
 from tests.harness.valkey_server import ValkeyServer

@@ -190,10 +190,12 @@ def replay_memory(
             f"each of {workers} workers would have its own memory of used assertions and proofs: share one "
             "with --replay redis://host:6379/0, or accept with --replay per-process that each worker accepts one once",
         )
-    from scopewright.serving.replay import LOCAL_CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
+    from scopewright.serving.replay import LOCAL_CAPACITY, LocalReplay
 
     if text in ("memory", "per-process"):
         return lambda: LocalReplay(time.time, capacity=capacity or LOCAL_CAPACITY)
+    from scopewright.serving.shared_replay import SHARED_CAPACITY, SharedReplay
+
     SharedReplay(text)
     return lambda: SharedReplay(text, prefix, capacity=capacity or SHARED_CAPACITY)
 

@@ -23,7 +23,8 @@ from scopewright.config_file import load_config
 from scopewright.core.client.credentials import UNCONFIRMED_GRACE
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.serving.replay import LocalReplay, SharedReplay
+from scopewright.serving.replay import LocalReplay
+from scopewright.serving.shared_replay import SharedReplay
 from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 from tests.harness.samples import ISSUER
 from tests.ports import free_port

@@ -10,7 +10,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.serving.replay import LOCAL_CAPACITY, LocalReplay, SharedReplay, _Shares
+from scopewright.serving.replay import LOCAL_CAPACITY, LocalReplay
+from scopewright.serving.shared_replay import SharedReplay, _Shares
 from scopewright.stores.valkey import TurnPipeline
 from tests.harness.clock import Clock
 from tests.harness.issuer import IssuerHarness, settle
