@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 import orjson
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kubernetes.refusals import bounded, refusal
+
+if TYPE_CHECKING:
+    import aiohttp
 
 RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
 """Outcomes of a request; the first three are normal."""
@@ -34,7 +36,7 @@ def json_object(data: bytes) -> Any:
     return content if isinstance(content, dict) else {}
 
 
-def failure_of(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: str) -> Exception:
+def failure_of(response: "aiohttp.ClientResponse", status: Mapping[str, Any], what: str) -> Exception:
     answer = {**status, "message": status.get("message") or response.reason or "no message"}
     known = refusal(response.status, answer, what)
     if known:

@@ -1,7 +1,8 @@
 """Requests to a Kubernetes API server: JSON in, JSON out, and every failure as `Rejected`, `Unavailable` or `Conflict`.
 
 `kubernetes.aio` provides configuration, TLS, authentication and connections. Its generated models are not used, which
-halves the cost of a request.
+halves the cost of a request. It and aiohttp are imported by `sockets`, for the first connection: `dev` and `plan` have
+none.
 """
 
 import asyncio
@@ -10,17 +11,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-import aiohttp
 import orjson
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.stores.contact import Contact, beating, heartbeat
 from scopewright.stores.kubernetes.answers import Gone, NotFound, failure_of, json_object, result_of, unreachable
 from scopewright.stores.kubernetes.rate_limit import RateLimit
-from scopewright.stores.kubernetes.sockets import KubeClient
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from scopewright.stores.kubernetes.sockets import KubeClient
 
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds. An unanswered write does not arrive after that."""
@@ -65,7 +69,7 @@ class Identity:
 class Api:
     """One API server, with the identity of the kubeconfig or the mounted ServiceAccount."""
 
-    def __init__(self, client: KubeClient, probing: KubeClient | None = None) -> None:
+    def __init__(self, client: "KubeClient", probing: "KubeClient | None" = None) -> None:
         """`probing` holds the heartbeat's connection, so that other requests do not keep it alive."""
         self._client = client
         self._probing = probing
@@ -123,9 +127,11 @@ class Api:
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
         """The watch's events until the server ends it, after `watch_seconds`. `Gone` where the version is too old."""
+        from aiohttp import ClientTimeout
+
         seconds = watch_seconds(self._watches)
         query = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=seconds + WATCH_GRACE)
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=seconds + WATCH_GRACE)
         self._watches += 1
         try:
             async with self._response("GET", path, query, None, timeout) as response:
@@ -196,6 +202,8 @@ class Api:
 
         aiohttp does not end a read of a connection that is closed on this side.
         """
+        from aiohttp import ClientError
+
         try:
             async with asyncio.timeout(None) as limit:
                 self._waits.add(limit)
@@ -203,7 +211,7 @@ class Api:
                     yield
                 finally:
                     self._waits.discard(limit)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (ClientError, TimeoutError, OSError) as error:
             raise unreachable(host, error) from None
 
     @asynccontextmanager
@@ -214,8 +222,8 @@ class Api:
         query: Mapping[str, str] | None,
         body: Any,
         timeout: Any,
-        client: KubeClient | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        client: "KubeClient | None" = None,
+    ) -> "AsyncIterator[aiohttp.ClientResponse]":
         headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": USER_AGENT}
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         client = client or self._client
@@ -230,11 +238,11 @@ class Api:
         finally:
             response.release() if response.content.at_eof() else response.close()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: "aiohttp.ClientResponse") -> bytes:
         async with self._waiting(response.url.host or ""):
             return await response.read()
 
-    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _lines(self, response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
         rest = b""
         while True:
             async with self._waiting(response.url.host or ""):
