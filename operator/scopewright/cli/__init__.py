@@ -1,6 +1,7 @@
 """The command `scopewright`."""
 
 import gc
+import os
 import sys
 
 from scopewright.cli.library_commands import ABOUT, USAGE, fail, run
@@ -12,6 +13,10 @@ WITH_EXTRAS = ("operator", "issuer", "gateway", "dev", "dev-token", "plan", "exp
 def main() -> None:
     """Run the command. If a dependency is missing, exit with the extras to install."""
     arguments = sys.argv[1:]
+    # httpx imports rich and pygments for a command of its own, if both are installed.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    # pydantic searches every installed distribution for plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if arguments and arguments[0] in ABOUT:
         sys.exit(run(arguments))
     if arguments == ["--version"]:
