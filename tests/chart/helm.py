@@ -48,7 +48,8 @@ def helm(*arguments: str, values: Values | None = None, kubeconfig: Path | None 
             file = Path(home) / "values.json"
             file.write_text(json.dumps(values))
             command += ["--values", str(file)]
-        environment = {"PATH": os.defpath, "HOME": home, "KUBECONFIG": str(kubeconfig or "")}
+        # Each run is short: collecting garbage would take two fifths of its CPU time.
+        environment = {"PATH": os.defpath, "HOME": home, "KUBECONFIG": str(kubeconfig or ""), "GOGC": "off"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stdout + done.stderr)
