@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from scopewright.api import API_VERSION, KINDS, Kind
+from scopewright.api.cel_rules import holds
 from scopewright.api.meta import Model
 from scopewright.api.names import LABEL_KEY, LABEL_VALUE, is_label
 from scopewright.api.schema import Schema, StructuralSchema, structural_schema
-
-if TYPE_CHECKING:
-    import cel
 
 Path = tuple[str | int, ...]
 
@@ -235,7 +233,7 @@ def rule_violations(schema: Schema, value: Any, path: Path = ()) -> Iterator[Vio
     rules = [rule for rule in schema.get("x-kubernetes-validations", ()) if "oldSelf" not in rule["rule"]]
     cel_value = _escape_names(schema, value) if rules else None
     for rule in rules:
-        if not _holds(rule["rule"], {"self": cel_value}):
+        if not holds(rule["rule"], {"self": cel_value}):
             yield _violation(rule, path)
     for child, item, where in _children(schema, value, path):
         yield from rule_violations(child, item, where)
@@ -247,7 +245,7 @@ def _transition_violations(schema: Schema, old: Any, new: Any, path: Path) -> It
         return
     for rule in schema.get("x-kubernetes-validations", ()):
         both = {"self": _escape_names(schema, new), "oldSelf": _escape_names(schema, old)}
-        if "oldSelf" in rule["rule"] and not _holds(rule["rule"], both):
+        if "oldSelf" in rule["rule"] and not holds(rule["rule"], both):
             yield _violation(rule, path)
     for child, item, where in _children(schema, new, path):
         yield from _transition_violations(child, old.get(where[-1]), item, where)
@@ -271,23 +269,3 @@ def _escape_names(schema: Schema, value: Any) -> Any:
         )
         for name, child in value.items()
     }
-
-
-def _holds(rule: str, variables: dict[str, Any]) -> bool:
-    from cel import Context
-
-    # Kubernetes adds `sum` to CEL lists; the library does not.
-    context = Context(variables=variables, functions={"sum": sum})
-    try:
-        return _compile(rule).execute(context) is True
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        # A rule that cannot be evaluated rejects the object, as on the API server.
-        return False
-
-
-@cache
-def _compile(rule: str) -> "cel.Program":
-    # Imported here: the issuer imports these models and is installed without CEL.
-    from cel import compile as compile_cel
-
-    return compile_cel(rule)

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-LARGE: Final = {"aiohttp", "kopf", "kubernetes", "prometheus_client", "redis"}
+LARGE: Final = {"aiohttp", "kopf", "kubernetes", "prometheus_client", "prompt_toolkit", "redis"}
 
 PROGRAM: Final = """
 import atexit, json, linecache, sys
@@ -35,6 +35,8 @@ def test_help_needs_none() -> None:
 
 
 def test_plan_of_a_directory_needs_none(tmp_path: Path) -> None:
+    manifest = {"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": {"name": "leave-worker"}}
+    (tmp_path / "client.yaml").write_text(json.dumps({**manifest, "spec": {}}))
     assert imported("plan", str(tmp_path), "--issuer-url", "https://issuer.example.org") == set()
 
 
