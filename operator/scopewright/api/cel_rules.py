@@ -22,7 +22,8 @@ def holds(rule: str, variables: dict[str, Any]) -> bool:
 
 @cache
 def _compile(rule: str) -> "cel.Program":
-    return _library().compile(rule)
+    program: cel.Program = _library().compile(rule)
+    return program
 
 
 @cache
