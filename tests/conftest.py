@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 # Nothing of what a collection imports and makes is garbage. Looking for some took a third of its time.
 gc.disable()
@@ -20,6 +21,9 @@ settings.load_profile("scopewright")
 TOGETHER: Final = ("tests/conformance/fapi2/", "tests/conformance/openid/", "tests/gateway/")
 """Folders whose tests share the processes that they start, or wait for what the first of them began."""
 
+FIRST: Final = ("tests/simulation/", "tests/fuzz/", "tests/chart/test_upgrade.py")
+"""Files with few tests that take long. pytest-xdist would run them last, and the last of them alone."""
+
 
 def pytest_collection_finish() -> None:
     gc.freeze()
@@ -27,10 +31,16 @@ def pytest_collection_finish() -> None:
 
 
 class _Distribution(LoadFileScheduling):
-    """A file, or a folder of `TOGETHER`, is run by one process."""
+    """A file, or a folder of `TOGETHER`, is run by one process. `FIRST` comes first, then what has most tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        first = next((scope for scope in self.workqueue if scope.startswith(FIRST)), None)
+        if first is not None:
+            self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)
