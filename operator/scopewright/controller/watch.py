@@ -5,6 +5,7 @@ object. It watches on every replica, leader or not; if it ends, the process must
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 import time
@@ -16,8 +17,8 @@ import kopf
 import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
-from scopewright.api.meta import without_managed_fields
 from scopewright.backoff import with_jitter
+from scopewright.controller.watched_objects import Event, Take, session
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import CONNECT_TIMEOUT, REQUEST_TIMEOUT, WATCH_GRACE, Api, watch_seconds
@@ -25,7 +26,7 @@ from scopewright.stores.kubernetes.pages import CHUNK
 from scopewright.stores.kubernetes.sockets import kept_alive
 from scopewright.stores.kubernetes.store import declared_path
 
-Deliver = Callable[[str, Mapping[str, Any]], None]
+Deliver = Callable[[str | None, Mapping[str, Any]], None]
 """Takes the type of the event (None for the first list, `ADDED`, `MODIFIED`, `DELETED`) and the object, on the caller's
 loop."""
 
@@ -48,38 +49,6 @@ _QUIET: Final = {
     "kopf._core.engines.activities": logging.WARNING,
     "kopf._core.reactor.running": logging.ERROR,  # it warns that it does not handle signals, as intended
 }
-
-
-class NoDiffStorage(kopf.DiffBaseStorage):
-    """Stores no diffs: no code here reads them."""
-
-    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
-        return kopf.BodyEssence({})
-
-    def fetch(self, *, body: kopf.Body) -> None:
-        return None
-
-    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
-        return None
-
-
-class NoProgressStorage(kopf.ProgressStorage):
-    """Stores no progress of handlers, and looks for none in each event: no handler here is retried."""
-
-    def fetch(self, *, key: Any, body: kopf.Body) -> None:
-        return None
-
-    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
-        return None
-
-    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
-        return None
-
-    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
-        return None
-
-    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
-        return essence
 
 
 class RetryLogFilter(logging.Filter):
@@ -156,16 +125,19 @@ async def _until_kopf_ends(
     stop, ended = threading.Event(), loop.create_future()
     kinds = [kind.PLURAL for name, kind in KINDS.items() if name not in missing]
 
-    # Asynchronous although it awaits nothing: kopf runs other handlers in a thread for each event.
-    async def on_event(event: Mapping[str, Any], **_: Any) -> None:
-        _trim(event["object"])
-        loop.call_soon_threadsafe(deliver, event["type"], event["object"])
+    async def take(events: Sequence[Event]) -> None:
+        """In kopf's loop: wait until the other loop has handled the events, so that few are in memory."""
+        handled = concurrent.futures.Future[None]()
+        for type_, obj in events:
+            loop.call_soon_threadsafe(deliver, type_, obj)
+        loop.call_soon_threadsafe(_end, handled)
+        await asyncio.wrap_future(handled)
 
     def run() -> None:
         failure: BaseException = Unavailable("kopf has ended without an error")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
-                runner.run(_operator(api, on_event, stop, watched, kinds))
+                runner.run(_operator(api, take, stop, watched, kinds))
             except Exception as error:
                 failure = error
             finally:  # before the runner waits for tasks that may not react to their cancellation
@@ -184,10 +156,9 @@ async def _until_kopf_ends(
         await asyncio.to_thread(thread.join, 5.0)
 
 
-def _trim(raw: dict[str, Any]) -> None:
-    """Drop what is not read, in place: kopf has the same object, and thousands of a first list wait for their turn."""
-    if "managedFields" in raw["metadata"]:
-        raw["metadata"] = without_managed_fields(raw["metadata"])
+def _end(handled: concurrent.futures.Future[None]) -> None:
+    if handled.set_running_or_notify_cancel():
+        handled.set_result(None)
 
 
 async def _until_served(api: Api, watched: Sequence[str | None], missing: frozenset[str]) -> None:
@@ -212,22 +183,22 @@ async def _not_served(api: Api, watched: Sequence[str | None], kinds: Iterable[s
 
 
 async def _operator(
-    api: Api, on_event: Callable[..., Any], stop: threading.Event, watched: Sequence[str | None], plurals: Sequence[str]
+    api: Api, take: Take, stop: threading.Event, watched: Sequence[str | None], plurals: Sequence[str]
 ) -> None:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     registry = kopf.OperatorRegistry()
     for plural in plurals:
-        kopf.on.event(GROUP, VERSION, plural, registry=registry)(on_event)
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_not_called)
     namespaces = [name for name in watched if name is not None]
     if not namespaces:
-        kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
+        kopf.on.event("", "v1", "namespaces", registry=registry)(_not_called)
     watches = (len(plurals) + (not namespaces)) * max(1, len(namespaces))
 
     sessions: list[aiohttp.ClientSession] = []
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        session = _session(api)
+        session = _session(api, take)
         sessions[:] = [session.aiohttp_session]
         return session
 
@@ -252,6 +223,10 @@ async def _operator(
         stop.set()
 
 
+async def _not_called(**_: Any) -> None:
+    """kopf watches the kinds that have a handler. The objects never reach it: see `watched_objects`."""
+
+
 async def _until_closed(sessions: Sequence[aiohttp.ClientSession]) -> None:
     """Wait until kopf has closed its session for good, as it does when it ends.
 
@@ -269,8 +244,6 @@ def _settings(watches: int) -> kopf.OperatorSettings:
     Each watch is short, and the next one continues from its version: one that is silent for longer is broken.
     """
     settings = kopf.OperatorSettings()
-    settings.queueing.worker_limit = None
-    settings.queueing.idle_timeout = 0.1
     settings.watching.chunk_size = CHUNK
     settings.watching.server_timeout = watch_seconds(watches)
     settings.watching.inactivity_timeout = settings.watching.server_timeout + WATCH_GRACE
@@ -279,13 +252,11 @@ def _settings(watches: int) -> kopf.OperatorSettings:
     settings.networking.error_backoffs = _Pauses()
     settings.posting.enabled = False
     settings.scanning.disabled = True
-    settings.persistence.diffbase_storage = NoDiffStorage()
-    settings.persistence.progress_storage = NoProgressStorage()
     settings.process.ultimate_exiting_timeout = None
     return settings
 
 
-def _session(api: Api) -> kopf.AiohttpSession:
+def _session(api: Api, take: Take) -> kopf.AiohttpSession:
     """A session with the operator's own identity; kopf asks for another one when the API server answers 401."""
     c = api.identity()
     info = kopf.ConnectionInfo(
@@ -293,5 +264,5 @@ def _session(api: Api) -> kopf.AiohttpSession:
         private_key_path=c.key_file, scheme="Bearer" if c.token else None, token=c.token,
     )  # fmt: skip
     connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context(), socket_factory=kept_alive)
-    session = aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trust_env=False)
-    return kopf.AiohttpSession(server=c.host, aiohttp_session=session)
+    watching = session(take, connector, dict(info.as_http_headers()))
+    return kopf.AiohttpSession(server=c.host, aiohttp_session=watching)

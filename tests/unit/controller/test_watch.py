@@ -1,25 +1,24 @@
 """kopf's settings, its session, and which of its log lines pass."""
 
 import asyncio
-import copy
 import logging
 import socket
 import threading
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from scopewright.api.meta import ObjectMeta
 from scopewright.controller.watch import (
     RETRY_PAUSES_SECONDS,
     RETRY_REPORT_INTERVAL_SECONDS,
     RetryLogFilter,
     _session,
     _settings,
-    _trim,
     watch,
 )
+from scopewright.controller.watched_objects import Event
 from scopewright.stores.kubernetes.api import Api, Identity
 
 
@@ -63,22 +62,13 @@ def test_kopfs_watches_are_short_and_its_pauses_have_jitter() -> None:
     assert all(0.8 * base <= pause <= 1.2 * base for base, pause in zip(RETRY_PAUSES_SECONDS, one, strict=True))
 
 
-def test_what_waits_for_its_turn_has_no_managed_fields() -> None:
-    managed = [{"manager": "kubectl", "time": "2026-11-22T13:00:00Z", "fieldsV1": {"f:spec": {}}}]
-    meta = {"name": "worker", "namespace": "leave", "resourceVersion": "7"}
-    raw: dict[str, Any] = {"kind": "OAuthClient", "metadata": {**meta, "managedFields": managed}, "spec": {}}
-    expected = ObjectMeta.model_validate(raw["metadata"])
-    _trim(raw)
-    assert raw["metadata"] == {**meta, "appliedTime": "2026-11-22T13:00:00Z"}
-    assert ObjectMeta.model_validate(raw["metadata"]) == expected
-    before = copy.deepcopy(raw)
-    _trim(raw)
-    assert raw == before
+async def no_objects(events: Sequence[Event]) -> None:
+    assert not events
 
 
 async def test_kopfs_connections_have_keep_alive_and_the_operators_identity() -> None:
     identity = Identity("https://api", None, True, None, None, "the-token")
-    session_info = _session(cast("Api", SimpleNamespace(identity=lambda: identity)))
+    session_info = _session(cast("Api", SimpleNamespace(identity=lambda: identity)), no_objects)
     session = session_info.aiohttp_session
     try:
         assert session_info.server == "https://api"

@@ -1,0 +1,102 @@
+"""Takes the objects out of the answers that kopf gets, and delivers them itself.
+
+kopf would start a task for each object, and look for handlers, differences and progress at each event. That is most of
+the CPU time of a watch, and memory for each object. It gets lists without objects instead, and in place of events a
+bookmark: the version from which it continues.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from scopewright.api import KINDS
+from scopewright.api.meta import without_managed_fields
+
+Event = tuple[str | None, dict[str, Any]]
+"""The type (None for an object of the first list, else `ADDED`, `MODIFIED`, `DELETED`) and the object."""
+
+Take = Callable[[Sequence[Event]], Awaitable[None]]
+"""Takes events in their order, and returns once they are handled: no more are read meanwhile."""
+
+_CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+_KINDS_BY_LIST: Final = {f"{kind}List": kind for kind in (*KINDS, "Namespace")}
+
+
+def session(take: Take, connector: aiohttp.BaseConnector, headers: dict[str, str]) -> aiohttp.ClientSession:
+    """A session for kopf's requests; `take` gets the objects in their answers."""
+
+    class _Response(_ResponseWithoutObjects):
+        async def take(self, events: Sequence[Event]) -> None:
+            await take(events)
+
+    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False, response_class=_Response)
+
+
+class _ResponseWithoutObjects(aiohttp.ClientResponse):
+    async def take(self, events: Sequence[Event]) -> None:
+        raise NotImplementedError
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.status == 200 and self.url.query.get("watch") == "true":
+            watched: Any = EventsAsBookmarks(self.content, self.take)
+            self.content = watched
+        return self
+
+    async def json(self, **options: Any) -> Any:
+        content = await super().json(**{**options, "loads": orjson.loads})
+        kind = _KINDS_BY_LIST.get(content.get("kind", "")) if isinstance(content, dict) else None
+        if kind is None or self.status != 200:
+            return content
+        # The items of a list of Namespaces have no kind.
+        await self.take([(None, trimmed({"kind": kind, **item})) for item in content["items"] or ()])
+        return {**content, "items": []}
+
+
+class EventsAsBookmarks:
+    """The body of a watch's answer, as far as aiohttp and kopf use one."""
+
+    def __init__(self, stream: aiohttp.StreamReader, take: Take) -> None:
+        self._stream = stream
+        self._take = take
+
+    def exception(self) -> BaseException | None:
+        return self._stream.exception()
+
+    def set_exception(self, *exception: BaseException) -> None:
+        self._stream.set_exception(*exception)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Lines, of any length together. Bookmarks and errors are passed on as they are."""
+        rest = b""
+        async for received in self._stream.iter_any():
+            *lines, rest = (rest + received).split(b"\n")
+            events, kept, version = [], [], ""
+            for line in filter(None, lines):
+                event = orjson.loads(line)
+                if event["type"] in _CHANGES:
+                    events.append((event["type"], trimmed(event["object"])))
+                    version = event["object"]["metadata"]["resourceVersion"]
+                else:
+                    kept.append(line)
+                    version = ""
+            if events:
+                await self._take(events)
+            if version:
+                kept.append(_bookmark(version))
+            if kept:
+                yield b"".join(line + b"\n" for line in kept)
+
+
+def _bookmark(version: str) -> bytes:
+    return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}).encode()
+
+
+def trimmed(raw: dict[str, Any]) -> dict[str, Any]:
+    """The object without what is not read: thousands of a first list wait for their turn."""
+    if "managedFields" in raw["metadata"]:
+        raw["metadata"] = without_managed_fields(raw["metadata"])
+    return raw
