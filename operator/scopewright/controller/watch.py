@@ -18,7 +18,7 @@ import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
 from scopewright.backoff import with_jitter
-from scopewright.controller.watched_objects import Event, Take, session
+from scopewright.controller.watched_objects import Event, Take, session, trimmed
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import CONNECT_TIMEOUT, REQUEST_TIMEOUT, WATCH_GRACE, Api, watch_seconds
@@ -185,14 +185,18 @@ async def _not_served(api: Api, watched: Sequence[str | None], kinds: Iterable[s
 async def _operator(
     api: Api, take: Take, stop: threading.Event, watched: Sequence[str | None], plurals: Sequence[str]
 ) -> None:
+    async def on_event(event: Mapping[str, Any], **_: Any) -> None:
+        """For an object that kopf gets: none with the session of `watched_objects`, which does the same faster."""
+        await take([(event["type"], trimmed(event["object"]))])
+
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     registry = kopf.OperatorRegistry()
     for plural in plurals:
-        kopf.on.event(GROUP, VERSION, plural, registry=registry)(_not_called)
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(on_event)
     namespaces = [name for name in watched if name is not None]
     if not namespaces:
-        kopf.on.event("", "v1", "namespaces", registry=registry)(_not_called)
+        kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
     watches = (len(plurals) + (not namespaces)) * max(1, len(namespaces))
 
     sessions: list[aiohttp.ClientSession] = []
@@ -221,10 +225,6 @@ async def _operator(
         closed.cancel()
         # kopf waits for the flag in a thread, and the loop for that thread: without it, the loop would not end.
         stop.set()
-
-
-async def _not_called(**_: Any) -> None:
-    """kopf watches the kinds that have a handler. The objects never reach it: see `watched_objects`."""
 
 
 async def _until_closed(sessions: Sequence[aiohttp.ClientSession]) -> None:
