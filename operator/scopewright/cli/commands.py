@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from scopewright.cli import export_command, gateway_command, library_commands, options, users
-from scopewright.cli.connections import connected_api, opened_store
+from scopewright.cli.connections import connected_api, import_store, opened_store
 from scopewright.cli.event_loop import on_signals, run_loop
 from scopewright.cli.serving import listener, serve
 from scopewright.cli.settings import (
@@ -163,7 +163,9 @@ def issuer(
     def on_ready(url: str) -> None:
         typer.echo(f"issuer ready at {url}", err=True)
 
-    serve(work, listener(listen_on, count), metrics_listen, shared_counters(count), on_ready)
+    listening = listener(listen_on, count)
+    import_store(source)
+    serve(work, listening, metrics_listen, shared_counters(count), on_ready)
 
 
 app.command()(gateway_command.gateway)

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from scopewright.stores.kubernetes.api import Api
 
 
+def import_store(source: str) -> None:
+    """Import what `opened_store` needs. Before the workers fork, so that it is in memory once."""
+    if source == "kubernetes":
+        from scopewright.stores.kubernetes import connect, store  # noqa: F401
+
+
 @asynccontextmanager
 async def connected_api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
     """The API server of `--kubeconfig`, of KUBECONFIG, of the Pod, or of ~/.kube/config: the first that is given."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import typer
 
 from scopewright.cli import options
-from scopewright.cli.connections import opened_store
+from scopewright.cli.connections import import_store, opened_store
 from scopewright.cli.serving import listener, serve
 from scopewright.cli.settings import (
     GATEWAY_REPLAY,
@@ -82,4 +82,5 @@ def gateway(
     def on_ready(url: str) -> None:
         typer.echo(f"gateway ready at {url}", err=True)
 
+    import_store(source)
     serve(work, listening, metrics_listen, counters.columns, on_ready)

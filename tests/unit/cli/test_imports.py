@@ -19,6 +19,13 @@ atexit.register(lambda: print(json.dumps([sorted(packages()), source()]), file=s
 main()
 """
 
+FORKS: Final = """
+import sys
+import scopewright.serving.workers as workers
+needed = {"scopewright.stores.kubernetes.store", "kubernetes.aio.client"}
+workers.run_workers = lambda *_, **__: print(needed <= {*sys.modules})
+"""
+
 
 def imported(*arguments: str, returncode: int = 0) -> set[str]:
     """Return the large libraries that the command imports, in a new process."""
@@ -52,3 +59,12 @@ def test_plan_of_a_directory_needs_none(tmp_path: Path) -> None:
 )
 def test_server_needs_what_it_is_started_for(arguments: list[str], needed: set[str]) -> None:
     assert imported(*arguments, "--listen", "nowhere", returncode=1) == needed
+
+
+@pytest.mark.parametrize("command", [["issuer"], ["gateway", "--profile", "nginx"]])
+def test_workers_share_what_they_need_for_an_api_server(command: list[str]) -> None:
+    arguments = [*command, "--workers", "2", "--replay", "per-process", "--listen", "127.0.0.1:0"]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS + PROGRAM, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "True\n", done.stderr
