@@ -151,7 +151,8 @@ class Cache:
         known = self.declared[ref.kind].get(ref)
         if known and newer(known.metadata.resource_version, version):
             return set()
-        self._deletions[ref] = version
+        if newer(version, self._deletions.get(ref)):  # events may come again
+            self._deletions[ref] = version
         self.unconfirmed.discard(ref)
         self._index.remove(self.declared[ref.kind].pop(ref, None))
         return {ref, *self.relations.of_declared(known), *self.relations.of_all(self._limits.drop(ref))}

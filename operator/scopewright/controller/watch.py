@@ -44,6 +44,9 @@ RETRY_REPORT_INTERVAL_SECONDS: Final = 60.0
 _RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
 """Loggers on which kopf logs the failed attempts of its requests, each as an error."""
 
+_EVENTS_IN_A_TURN: Final = 16
+"""Of the operator's event loop. A page of large objects in one turn would hold up everything else."""
+
 _QUIET: Final = {
     "kopf.objects": logging.WARNING,
     "kopf._core.engines.activities": logging.WARNING,
@@ -126,12 +129,13 @@ async def _until_kopf_ends(
     kinds = [kind.PLURAL for name, kind in KINDS.items() if name not in missing]
 
     async def take(events: Sequence[Event]) -> None:
-        """In kopf's loop: wait until the other loop has handled the events, so that few are in memory."""
-        handled = concurrent.futures.Future[None]()
-        for type_, obj in events:
-            loop.call_soon_threadsafe(deliver, type_, obj)
-        loop.call_soon_threadsafe(_end, handled)
-        await asyncio.wrap_future(handled)
+        """In kopf's loop: wait until the other loop has handled the events, so that few are in memory there."""
+        for at in range(0, len(events), _EVENTS_IN_A_TURN):
+            handled = concurrent.futures.Future[None]()
+            for type_, obj in events[at : at + _EVENTS_IN_A_TURN]:
+                loop.call_soon_threadsafe(deliver, type_, obj)
+            loop.call_soon_threadsafe(_end, handled)
+            await asyncio.wrap_future(handled)
 
     def run() -> None:
         failure: BaseException = Unavailable("kopf has ended without an error")

@@ -52,7 +52,7 @@ class _ResponseWithoutObjects(aiohttp.ClientResponse):
         if kind is None or self.status != 200:
             return content
         # The items of a list of Namespaces have no kind.
-        await self.take([(None, trimmed({"kind": kind, **item})) for item in content["items"] or ()])
+        await self.take([(None, trimmed({"kind": kind, **item})) for item in content.get("items") or ()])
         return {**content, "items": []}
 
 

@@ -63,6 +63,18 @@ def test_a_stale_deletion_removes_nothing_and_a_stale_object_does_not_come_back(
     assert cache.put(versioned(client(uid="uid-2"), "12")) == {WORKER}
 
 
+def test_events_that_come_again_bring_no_object_back() -> None:
+    cache = cache_of(versioned(client(), "1"))
+    for _ in range(2):
+        cache.drop(WORKER, "2")
+        cache.put(versioned(client(uid="uid-2"), "3"))
+        cache.drop(WORKER, "4")
+    cache.drop(WORKER, "2")
+    assert cache.put(versioned(client(uid="uid-2"), "3")) == set()
+    assert cache.get(OAuthClient, "leave", "worker") is None
+    assert cache.put(versioned(client(uid="uid-3"), "5")) == {WORKER}
+
+
 def test_objects_of_another_installation_are_ignored() -> None:
     assert cache_of().put(client(issuer="another")) == set()
 
