@@ -30,9 +30,12 @@ def _compile(rule: str) -> "cel.Program":
 def _library() -> Any:
     """Imported with the first rule: the issuer imports these models and is installed without CEL.
 
-    The package imports its command line, and with it prompt_toolkit. An empty module stands in for that.
+    The package imports its command line, and with it prompt_toolkit. Meanwhile an empty module stands in for that.
     """
-    sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
+    stand_in = ModuleType("cel.cli")
+    is_used = sys.modules.setdefault("cel.cli", stand_in) is stand_in
     import cel
 
+    if is_used:
+        del sys.modules["cel.cli"]
     return cel
