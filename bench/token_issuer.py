@@ -1,7 +1,7 @@
 """`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, with its records in a file.
 
 Everything else is included: authentication, audit lines in a file, metrics, the use of credentials, the replay memory.
-A scanned directory or an API server would use CPU time of the same cores.
+The records are in a file, because a scanned directory or an API server would use CPU time of the same cores.
 """
 
 import argparse

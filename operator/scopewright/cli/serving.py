@@ -1,5 +1,6 @@
 """Serve in this process, or in several that share the ports: for `issuer` and `gateway`."""
 
+import gc
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -31,4 +32,6 @@ def serve(
     if workers == 1:
         work(Worker(lambda: listening, on_ready, (lambda: observed) if observed else None))
     else:
+        gc.collect()
+        gc.freeze()  # otherwise the first collection of each worker copies every page that has objects
         run_workers(counters, work, listening, on_ready, observed=observed)
