@@ -1,9 +1,10 @@
 """Replaces kopf: events of declared objects, in order for one object, in any order across objects.
 
-While `drop_rate` is not 0, events are dropped and repeated. After a broken connection it lists again without reporting
-deletions, as kopf does.
+While `drop_rate` is not 0, events are dropped, and the last ones of an object come again. After a broken connection it
+lists again without reporting deletions, as kopf does.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.simulation.server import DECLARED, Event, Server
 
 WATCHED = (*DECLARED, "namespaces")
 Deliver = Callable[[str | None, Mapping[str, Any]], None]
+COME_AGAIN = 3
+"""Events of one object at most, when kopf continues from an older version."""
 
 
 class KopfEvents:
@@ -21,6 +24,7 @@ class KopfEvents:
     def __init__(self, server: Server, process: Process, network: Network, deliver: Deliver) -> None:
         self._server, self._process, self._network, self._deliver = server, process, network, deliver
         self._last: dict[Any, float] = {}
+        self._recent: dict[Any, deque[Event]] = {}
         self._subscriptions = [(plural, self._on_event) for plural in WATCHED]
         server.subscribers.extend(self._subscriptions)
         self.list()
@@ -38,12 +42,14 @@ class KopfEvents:
         if self._process.link.down or self._process.rng.random() < self.drop_rate:
             return
         self._deliver_later(event.type, event.object)
+        recent = self._recent.setdefault(_key(event.object), deque(maxlen=COME_AGAIN))
+        recent.append(event)
         if self.drop_rate and self._process.rng.random() < 0.1:
-            self._deliver_later(event.type, event.object)
+            for again in recent:
+                self._deliver_later(again.type, again.object)
 
     def _deliver_later(self, type_: str | None, raw: Mapping[str, Any]) -> None:
-        process, meta = self._process, raw["metadata"]
-        key = (raw["kind"], meta.get("namespace"), meta["name"])
+        process, key = self._process, _key(raw)
         late = process.rng.uniform(0.01, 0.1) + process.rng.random() * process.link.slow
         at = max(self._last.get(key, 0.0) + 1e-5, process.loop.now + late)
         self._last[key] = at
@@ -52,3 +58,8 @@ class KopfEvents:
     def _arrive(self, type_: str | None, raw: Mapping[str, Any]) -> None:
         if not self._network.cut and not self._process.link.down:
             self._deliver(type_, raw)
+
+
+def _key(raw: Mapping[str, Any]) -> Any:
+    meta = raw["metadata"]
+    return raw["kind"], meta.get("namespace"), meta["name"]
