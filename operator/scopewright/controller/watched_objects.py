@@ -5,7 +5,6 @@ the CPU time of a watch, and memory for each object. It gets lists without objec
 bookmark: the version from which it continues.
 """
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -28,32 +27,26 @@ _KINDS_BY_LIST: Final = {f"{kind}List": kind for kind in (*KINDS, "Namespace")}
 def session(take: Take, connector: aiohttp.BaseConnector, headers: dict[str, str]) -> aiohttp.ClientSession:
     """A session for kopf's requests; `take` gets the objects in their answers."""
 
-    class _Response(_ResponseWithoutObjects):
-        async def take(self, events: Sequence[Event]) -> None:
-            await take(events)
+    class ResponseWithoutObjects(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            await super().start(connection)
+            if self.status == 200 and self.url.query.get("watch") == "true":
+                watched: Any = EventsAsBookmarks(self.content, take)
+                self.content = watched
+            return self
 
-    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=False, response_class=_Response)
+        async def json(self, **options: Any) -> Any:
+            content = await super().json(**{**options, "loads": orjson.loads})
+            kind = _KINDS_BY_LIST.get(content.get("kind", "")) if isinstance(content, dict) else None
+            if kind is None or self.status != 200:
+                return content
+            # The items of a list of Namespaces have no kind.
+            await take([(None, trimmed({"kind": kind, **item})) for item in content.get("items") or ()])
+            return {**content, "items": []}
 
-
-class _ResponseWithoutObjects(aiohttp.ClientResponse):
-    async def take(self, events: Sequence[Event]) -> None:
-        raise NotImplementedError
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        await super().start(connection)
-        if self.status == 200 and self.url.query.get("watch") == "true":
-            watched: Any = EventsAsBookmarks(self.content, self.take)
-            self.content = watched
-        return self
-
-    async def json(self, **options: Any) -> Any:
-        content = await super().json(**{**options, "loads": orjson.loads})
-        kind = _KINDS_BY_LIST.get(content.get("kind", "")) if isinstance(content, dict) else None
-        if kind is None or self.status != 200:
-            return content
-        # The items of a list of Namespaces have no kind.
-        await self.take([(None, trimmed({"kind": kind, **item})) for item in content.get("items") or ()])
-        return {**content, "items": []}
+    return aiohttp.ClientSession(
+        connector=connector, headers=headers, trust_env=False, response_class=ResponseWithoutObjects
+    )
 
 
 class EventsAsBookmarks:
@@ -92,7 +85,7 @@ class EventsAsBookmarks:
 
 
 def _bookmark(version: str) -> bytes:
-    return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}).encode()
+    return orjson.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}})
 
 
 def trimmed(raw: dict[str, Any]) -> dict[str, Any]:
