@@ -3,6 +3,8 @@
 import jwt
 import pytest
 
+from scopewright.core.objects import TEMPLATE_ANNOTATION
+
 from .installation import Installation, encoded
 from .kube import Manifest, Refused
 from .manifests import access_entry, oauth_client, resource_server, scope_grant
@@ -305,6 +307,16 @@ def test_a_planted_record_outside_the_issuers_namespace_is_ignored(
         }
     )
     assert installation.error(f"{namespace}.ghost", WEAK) == "invalid_client"
+
+
+def test_a_secret_with_deeply_nested_annotations_does_not_stop_the_operator(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client = oauth_client(make_namespace("leave"), "worker")
+    installation.kube.create(planted(installation, client, annotations={TEMPLATE_ANNOTATION: "[" * 30_000}))
+    installation.apply(client)
+    installation.wait_for(client, "SecretConflict")
+    assert installation.operator_is_running()
 
 
 def test_the_issuer_of_an_object_cannot_be_changed(installation: Installation, make_namespace: MakeNamespace) -> None:

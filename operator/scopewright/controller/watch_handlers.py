@@ -132,8 +132,12 @@ class WatchHandlers:
                 self._listed(selection, change)
                 if once:
                     return
-            else:
+                continue
+            try:
                 self._changed(change)
+            except Exception:
+                # Tenants write Secrets: one that meets a bug here must not end the operator.
+                log.exception("a change of %s could not be handled, it is ignored", change.existing.ref)
 
     async def refresh(self, store: Store) -> None:
         """List the managed objects again: the watches of a replica that waited to lead may be behind."""

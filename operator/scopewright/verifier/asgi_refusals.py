@@ -114,7 +114,7 @@ class RefusalHandler:
         body = b"".join(part.get("body", b"") for part in parts)
         try:
             content = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = body.decode("utf-8", "replace")
         if MCP in self._frameworks:
             return is_error_of_tool(content, refusal)

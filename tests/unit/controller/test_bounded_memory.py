@@ -129,6 +129,18 @@ def test_the_cache_keeps_the_credential_and_few_other_entries_of_a_large_secret(
     assert size(kept) < 40_000
 
 
+@pytest.mark.parametrize(
+    "listed", ["[" * 30_000, '{"labels":' * 3_000, "[]", "NaN", '{"labels": 7, "annotations": [null]}', "\ud800"]
+)
+def test_a_secret_whose_list_of_template_keys_is_malformed_is_kept_like_one_without(
+    harness: OperatorHarness, listed: str
+) -> None:
+    harness.cache.put_managed(secret("servicebinding.io/oauth2", **{"scopewright.dev/template": listed}), {})
+    kept = harness.cache.managed.objects[Ref("Secret", "evil", "s")]
+    assert kept.entries["client_secret"] == digest("secret")
+    assert size(kept) < 60_000
+
+
 @pytest.mark.parametrize("count", [1, 3_000])
 def test_added_entries_are_removed_and_the_credential_stays(harness: OperatorHarness, count: int) -> None:
     key = harness.apply(*WORKER)

@@ -1,14 +1,18 @@
 """Events and lists of the watches: they change the cache, queue objects, and show whether a watch is silent."""
 
+from collections.abc import AsyncIterator
+from typing import cast
+
 import pytest
 
 from scopewright.api import OAuthClient
 from scopewright.controller.cache import Cache
+from scopewright.controller.index import Keys
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS
 from scopewright.core.declared import parse_declared
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.stores import Change, ListCompleted
+from scopewright.stores import Change, Entries, ListCompleted, Selection, Store
 from tests.harness.samples import NAMESPACE
 from tests.unit.controller.cache_objects import (
     API,
@@ -55,6 +59,31 @@ def test_an_object_that_cannot_be_parsed_is_logged_and_ignored(caplog: pytest.Lo
     handlers.deliver("ADDED", {**raw("5"), "spec": {"rotation": "often"}})
     assert enqueued == []
     assert "OAuthClient leave/worker" in caplog.text
+
+
+async def test_a_change_that_meets_a_bug_is_logged_and_the_next_is_handled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = cache_of()
+    handlers, _ = watch_handlers(cache)
+    bad, good = (Existing(Ref("Secret", "leave", name), "u", "5") for name in ("bad", "good"))
+    put = cache.put_managed
+
+    def failing(existing: Existing, entries: Entries) -> Keys:
+        if existing is bad:
+            raise RecursionError("a bug")
+        return put(existing, entries)
+
+    class Followed:
+        async def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
+            for change in (Change(bad, {}), Change(good, {}), ListCompleted(frozenset({bad.ref, good.ref}), "6")):
+                yield change
+
+    monkeypatch.setattr(cache, "put_managed", failing)
+    await handlers.follow(cast("Store", Followed()), handlers.selections[0])
+    assert set(cache.managed.objects) == {good.ref}
+    assert "a change of Secret leave/bad could not be handled" in caplog.text
+    assert "RecursionError: a bug" in caplog.text
 
 
 def test_a_namespace_event_changes_labels_and_queues_grants() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from scopewright.api.credentials import SecretTemplate
 from scopewright.api.names import MAX_ITEMS
 from scopewright.core.objects import TEMPLATE_ANNOTATION, Desired
+from scopewright.strict_json import json_object
 
 _OWN_PREFIX = "scopewright.dev/"
 
@@ -40,10 +41,9 @@ def keys_of_template(annotations: Mapping[str, str]) -> dict[str, list[str]]:
 def _listed(annotations: Mapping[str, str]) -> dict[str, object]:
     """Return the content of the annotation; empty if an edit made it malformed."""
     try:
-        listed = json.loads(annotations.get(TEMPLATE_ANNOTATION, "{}"))
+        return json_object(annotations.get(TEMPLATE_ANNOTATION, "{}").encode())
     except ValueError:
         return {}
-    return listed if isinstance(listed, dict) else {}
 
 
 def _dropped(listed: object, wanted: Iterable[str]) -> frozenset[str]:
