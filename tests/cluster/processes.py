@@ -223,4 +223,8 @@ class InstallationProcesses:
 
 
 def traceback_in(log: str) -> str:
-    return log[log.index("Traceback (most recent call last)") - 300 :][:3000]
+    """The first traceback, with what was logged before it, and up to its exception."""
+    start = log.index("Traceback (most recent call last)")
+    first, *lines = log[start:].splitlines()
+    length = next((at for at, line in enumerate(lines, start=1) if line[:1].strip()), len(lines))
+    return "\n".join([log[max(0, start - 300) : start] + first, *lines[:length][-40:]])

@@ -25,8 +25,8 @@ from tests.harness.waiting import until
 
 
 @contextlib.asynccontextmanager
-async def served(status: str = "200 OK") -> AsyncIterator[int]:
-    """A server that responds `{}`, sends no event in watches, and closes no connection. Yields its port."""
+async def served(status: str = "200 OK", event: bytes = b"") -> AsyncIterator[int]:
+    """A server that responds `{}`, sends at most one event in watches, and closes no connection. Yields its port."""
     answering: set[asyncio.Task[None] | None] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,6 +35,8 @@ async def served(status: str = "200 OK") -> AsyncIterator[int]:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = "transfer-encoding: chunked\r\n\r\n" if b"watch=1" in head else "content-length: 2\r\n\r\n{}"
                 writer.write(f"HTTP/1.1 {status}\r\n{length}".encode())
+                if event and b"watch=1" in head:
+                    writer.write(b"%x\r\n%b\r\n" % (len(event), event))
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
@@ -79,6 +81,17 @@ async def test_request_on_a_dead_connection_fails_at_the_reconnect_and_the_next_
 async def watched(api: Api) -> None:
     async for _ in api.watch("/watched", {}):
         pass
+
+
+async def test_watch_that_handles_an_event_at_the_reconnect_fails_at_its_next_read() -> None:
+    """aiohttp raises RuntimeError there: the watch did not wait when its connection was closed."""
+    async with served(event=b'{"type": "BOOKMARK"}\n') as port, through(port) as api:
+        events = api.watch("/watched", {})
+        assert await anext(events) == {"type": "BOOKMARK"}
+        await api.reconnect()
+        with pytest.raises(Unavailable, match="Connection closed"):
+            await anext(events)
+        assert await api.get("/x") == {}
 
 
 @pytest.mark.parametrize(

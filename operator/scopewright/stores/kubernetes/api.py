@@ -200,7 +200,8 @@ class Api:
     async def _waiting(self, host: str) -> AsyncIterator[None]:
         """Raise `Unavailable` for every failure of the connection, and when `reconnect` is called.
 
-        aiohttp does not end a read of a connection that is closed on this side.
+        aiohttp does not end a read of a connection that is closed on this side, and raises RuntimeError for a read that
+        begins after that.
         """
         from aiohttp import ClientError
 
@@ -211,7 +212,7 @@ class Api:
                     yield
                 finally:
                     self._waits.discard(limit)
-        except (ClientError, TimeoutError, OSError) as error:
+        except (ClientError, TimeoutError, OSError, RuntimeError) as error:
             raise unreachable(host, error) from None
 
     @asynccontextmanager
