@@ -1,16 +1,18 @@
 """Overdue rotations follow from the current state; a rotation that waits for the user is not overdue."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from scopewright.api.rotation import Window
 from scopewright.controller import state_metrics
 from scopewright.controller.cache import Cache
 from scopewright.controller.overdue import overdue_clients, overdue_keys
 from scopewright.controller.state_metrics import StateMetrics
 from scopewright.core.client.credentials import Cause
+from scopewright.core.client.windows import first_opening
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
 from tests.harness.operator import OperatorHarness
@@ -26,6 +28,26 @@ def configured_harness(**config: Any) -> OperatorHarness:
 
 def due(harness: OperatorHarness) -> dict[Ref, str]:
     return {ref: cause.kind.value for ref, cause in overdue_clients(harness.cache, harness.config, harness.clock.now)}
+
+
+def test_windows_are_looked_up_only_for_a_credential_that_is_old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each resync asks about all clients."""
+    harness = configured_harness()
+    windows = [{"start": "02:00", "duration": "1h", "timeZone": "Europe/Berlin"}]
+    harness.apply("OAuthClient", "leave", "worker", {"rotation": {**ROTATION["rotation"], "windows": windows}})
+    harness.settle()
+    asked: list[datetime] = []
+
+    def asking(windows: Iterable[Window], instant: datetime) -> datetime:
+        asked.append(instant)
+        return first_opening(windows, instant)
+
+    monkeypatch.setattr("scopewright.core.client.credentials.first_opening", asking)
+    assert not due(harness)
+    assert not asked
+    harness.clock.advance(hours=24)
+    due(harness)
+    assert len(asked) == 1
 
 
 def test_only_a_client_within_the_limits_is_overdue() -> None:

@@ -49,10 +49,20 @@ def test_without_windows_each_instant_is_allowed() -> None:
     assert first_opening([], at("2026-11-22T12:00:00")) == at("2026-11-22T12:00:00")
 
 
-@pytest.mark.parametrize("name", ["Europe/Berln", "Mars/Olympus", "localtime/x"])
+@pytest.mark.parametrize("name", ["Europe/Berln", "Europe", "Mars/Olympus", "localtime/x"])
 def test_a_window_in_an_unknown_time_zone_is_reported_and_ignored(name: str) -> None:
     unknown, saturdays = window(timeZone=name), window(days=["Sat"])
     with pytest.raises(Rejected, match=f"{name} is not a time zone"):
         refuse_unknown_zone([saturdays, unknown])
     assert first_opening([unknown], at("2026-11-22T12:00:00")) == at("2026-11-22T12:00:00")
     assert first_opening([unknown, saturdays], at("2026-11-22T12:00:00")) == at("2026-11-28T02:00:00")
+
+
+def test_an_unknown_time_zone_is_not_searched_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each resync asks for the windows of all clients that are due."""
+
+    def searched(name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr("scopewright.core.client.windows.ZoneInfo", searched)
+    assert first_opening([window(timeZone="Europe/Berln")], at("2026-11-22T12:00:00")) == at("2026-11-22T12:00:00")

@@ -210,9 +210,12 @@ def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> 
         return None
     if rotate_request(client) not in ("", current.rotate):
         return _requested_rotation()
-    due = rotation_time(client.spec.rotation, current, now)
+    rotation = client.spec.rotation
+    if now < current.issue_time + rotation.every:
+        return None  # windows are looked up only for a credential of that age: each resync asks about all clients
+    due = rotation_time(rotation, current, now)
     if due is not None and now >= due:
-        message = f"the credential was {format_duration(client.spec.rotation.every)} old"
+        message = f"the credential was {format_duration(rotation.every)} old"
         return Cause("CredentialRotated", message, CauseKind.AGE)
     return None
 

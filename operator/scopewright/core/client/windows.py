@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
+from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from scopewright.api.rotation import Window
 from scopewright.core.failures import Rejected
@@ -45,6 +46,18 @@ def _opening(window: Window, zone: ZoneInfo, instant: datetime) -> datetime:
 
 
 def _zone(name: str) -> ZoneInfo | None:
+    # Without searching the disk: that takes ten times as long for each window with an unknown name.
+    return _loaded(name) if name in _names() else None
+
+
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=1024)
+def _loaded(name: str) -> ZoneInfo | None:
+    """`name` is one of `_names`, which are about 600."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
