@@ -1,5 +1,6 @@
 """Parts that all five kinds share: group and version, base model, metadata, conditions."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -9,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from scopewright.api.names import DNS_LABEL, MAX_ITEMS, Label
 from scopewright.api.rules import ISSUER_IMMUTABLE, CelRule
-from scopewright.api.times import Timestamp
+from scopewright.api.times import TIMESTAMP_PATTERN, Timestamp
 
 GROUP = "scopewright.dev"
 VERSION = "v1alpha1"
@@ -93,9 +94,15 @@ class ObjectMeta(Model):
 
 def without_managed_fields(meta: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata with what `ObjectMeta` reads from `managedFields` in place of them: they are half of an object."""
-    times = [m["time"] for m in meta["managedFields"] or () if m.get("time") and not m.get("subresource")]
+    times = [m["time"] for m in meta["managedFields"] or () if _has_time(m) and not m.get("subresource")]
     kept = {name: value for name, value in meta.items() if name != "managedFields"}
     return {**kept, "appliedTime": max(times, default=meta.get("creationTimestamp"))}
+
+
+def _has_time(entry: Mapping[str, Any]) -> bool:
+    """Whether a time can be read. Clients write these entries too, and no object may be unreadable because of one."""
+    time = entry.get("time")
+    return isinstance(time, str) and re.fullmatch(TIMESTAMP_PATTERN, time) is not None
 
 
 class Condition(Model):

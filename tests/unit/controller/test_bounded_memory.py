@@ -1,5 +1,6 @@
 """The memory of operator and issuers for the metadata of an object is bounded, whatever a tenant writes into it."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -71,6 +72,13 @@ def test_the_cache_keeps_only_annotations_that_the_operator_reads() -> None:
     found = watched(annotations={"scopewright.dev/junk": LONG, "scopewright.dev/rotate": LONG})
     assert found.annotations == {"scopewright.dev/rotate": digest(LONG)}
     assert watched(annotations={"scopewright.dev/paused": "true" + LONG}).annotations == {}
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:01Z", "soon", None, 7])
+def test_an_object_can_be_read_whatever_time_a_client_writes_into_managed_fields(time: object) -> None:
+    managed = [{"manager": "evil", "time": time}, {"manager": "kubectl", "time": "2026-11-22T13:00:00Z"}]
+    assert watched(managedFields=managed).applied_time == datetime.fromisoformat("2026-11-22T13:00:00Z")
+    assert watched(managedFields=managed[:1]).applied_time is None
 
 
 def test_the_cache_keeps_the_number_of_finalizers_that_it_drops(harness: OperatorHarness) -> None:
