@@ -24,7 +24,7 @@ from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Entries
 
 MAX_DELETIONS_REMEMBERED: Final = 10_000
-"""Deletions of managed objects in memory: far more than can happen during one request."""
+"""Deletions in memory, of managed objects and of those without a record: far more than happen during one request."""
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Cache:
         """Objects known to be deleted. Only then are their records deleted. Cleared when the object is put again."""
         self.held_records: set[Ref] = set()
         """Objects that seem to be deleted, too many of one namespace at once: their records are kept, and refused."""
+        self._prune_deleted_at = MAX_DELETIONS_REMEMBERED
         self.unconfirmed: set[Ref] = set()
         """Objects that no list confirms, because their CRD is missing; until they are put again or listed."""
         self.absent_namespaces: set[str] = set()
@@ -280,6 +281,15 @@ class Cache:
         if key := self.managed.key_of(ref):
             self.clear_deleted(key)
         return keys
+
+    def mark_deleted(self, ref: Ref) -> None:
+        """The object is deleted, and its record is to be. Among many, those without a record are forgotten: a record
+        that is only now being written is found by the next resync.
+        """
+        self.deleted.add(ref)
+        if len(self.deleted) > self._prune_deleted_at:
+            self.deleted -= {of for of in self.deleted if self.managed.record_of(of)[0] is None}
+            self._prune_deleted_at = max(MAX_DELETIONS_REMEMBERED, 2 * len(self.deleted))
 
     def clear_deleted(self, ref: Ref) -> None:
         """The object exists again, or its record does not: no record is to be deleted or held."""

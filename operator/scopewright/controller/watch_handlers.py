@@ -122,7 +122,7 @@ class WatchHandlers:
         if keys := self._cache.drop(ref, meta["resourceVersion"]):
             self._statuses.forget(ref)
             if ref.kind in KINDS_WITH_RECORD:
-                self._cache.deleted.add(ref)
+                self._cache.mark_deleted(ref)
             self._enqueue_all(keys, directly=ref)
 
     async def follow(self, store: Store, selection: Selection, *, once: bool = False) -> None:

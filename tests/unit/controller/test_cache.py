@@ -4,7 +4,7 @@ import pytest
 
 from scopewright.api import OAuthClient
 from scopewright.controller import cache as cache_module
-from scopewright.controller.cache import newer
+from scopewright.controller.cache import MAX_DELETIONS_REMEMBERED, newer
 from scopewright.controller.managed_objects import server_ref
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records.client import ClientRecord
@@ -219,6 +219,18 @@ def test_a_resource_server_record_queues_its_resource_server_and_the_clients_tha
     existing = Existing(at, "u", "5", labels={RECORD_LABEL: "resource-server"})
     assert cache.put_managed(existing, {ENTRY: encode(record)}) == {API, WORKER}
     assert cache.managed.servers["payroll/payroll-api"] == record
+
+
+def test_deleted_objects_without_a_record_are_forgotten_once_they_are_many() -> None:
+    cache = cache_of()
+    at = Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))
+    record = encode(ClientRecord("leave", "worker", "x"))
+    cache.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: record})
+    cache.mark_deleted(WORKER)
+    for number in range(3 * MAX_DELETIONS_REMEMBERED):
+        cache.mark_deleted(Ref("OAuthClient", "leave", f"c{number}"))
+    assert len(cache.deleted) <= MAX_DELETIONS_REMEMBERED
+    assert WORKER in cache.deleted
 
 
 def test_a_record_outside_the_issuers_namespace_is_ignored() -> None:
