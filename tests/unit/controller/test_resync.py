@@ -1,5 +1,6 @@
 """The resync finds what the watch missed, and deletes nothing on missing information."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
 from scopewright.controller.managed_objects import client_ref, server_ref
 from scopewright.controller.resync import Resync, WatchMonitor
+from scopewright.core.declared import Declared, parse_watched
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, MIN_ORPHANS
@@ -287,6 +289,21 @@ async def test_an_object_that_cannot_be_parsed_is_not_taken_for_deleted() -> Non
     broken = {**raw("c0"), "spec": {"rotation": "often"}}
     await resync(listing(OAuthClient=page("100", broken)), cache).run()
     assert list(cache.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]
+
+
+async def test_an_object_that_meets_a_bug_is_logged_and_the_others_are_listed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(manifest: Mapping[str, Any], known: Declared | None) -> Declared:
+        if manifest["metadata"]["name"] == "bad":
+            raise RecursionError("a bug")
+        return parse_watched(manifest, known)
+
+    monkeypatch.setattr("scopewright.controller.resync.parse_watched", failing)
+    cache = Cache("default", NAMESPACE)
+    await resync(listing(OAuthClient=page("100", raw("bad"), raw("good"))), cache).run()
+    assert list(cache.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "good")]
+    assert "OAuthClient leave/bad could not be handled" in caplog.text
 
 
 async def test_a_resync_adds_and_removes_namespaces() -> None:
