@@ -107,8 +107,9 @@ class Lease:
         try:
             async with asyncio.timeout(self._deadline):
                 lease = await self._api.get(self._path)
-                if lease["spec"].get("holderIdentity") == self._identity:
-                    await self._put({**lease, "spec": {**lease["spec"], **_UNHELD}})
+                spec = lease.get("spec") or {}
+                if spec.get("holderIdentity") == self._identity:
+                    await self._put({**lease, "spec": {**spec, **_UNHELD}})
         except (Conflict, NotFound, Rejected, Unavailable, TimeoutError) as error:
             log.info("the Lease was not released: %s", error)
 

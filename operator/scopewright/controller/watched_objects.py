@@ -13,6 +13,8 @@ import orjson
 
 from scopewright.api import KINDS
 from scopewright.api.meta import without_managed_fields
+from scopewright.core.failures import Unavailable
+from scopewright.stores.kubernetes.answers import watch_event
 
 Event = tuple[str | None, dict[str, Any]]
 """The type (None for an object of the first list, else `ADDED`, `MODIFIED`, `DELETED`) and the object."""
@@ -31,7 +33,7 @@ def session(take: Take, connector: aiohttp.BaseConnector, headers: dict[str, str
         async def start(self, connection: Any) -> aiohttp.ClientResponse:
             await super().start(connection)
             if self.status == 200 and self.url.query.get("watch") == "true":
-                watched: Any = EventsAsBookmarks(self.content, take)
+                watched: Any = EventsAsBookmarks(self.content, take, self.url.path)
                 self.content = watched
             return self
 
@@ -52,9 +54,10 @@ def session(take: Take, connector: aiohttp.BaseConnector, headers: dict[str, str
 class EventsAsBookmarks:
     """The body of a watch's answer, as far as aiohttp and kopf use one."""
 
-    def __init__(self, stream: aiohttp.StreamReader, take: Take) -> None:
+    def __init__(self, stream: aiohttp.StreamReader, take: Take, path: str) -> None:
         self._stream = stream
         self._take = take
+        self._path = path
 
     def exception(self) -> BaseException | None:
         return self._stream.exception()
@@ -69,7 +72,7 @@ class EventsAsBookmarks:
             *lines, rest = (rest + received).split(b"\n")
             events, kept, version = [], [], ""
             for line in filter(None, lines):
-                event = orjson.loads(line)
+                event = self._event(line)
                 if event["type"] in _CHANGES:
                     events.append((event["type"], trimmed(event["object"])))
                     version = event["object"]["metadata"]["resourceVersion"]
@@ -82,6 +85,13 @@ class EventsAsBookmarks:
                 kept.append(_bookmark(version))
             if kept:
                 yield b"".join(line + b"\n" for line in kept)
+
+    def _event(self, line: bytes) -> dict[str, Any]:
+        """Raises an error after which kopf watches again, from the last version."""
+        try:
+            return watch_event(line, self._path)
+        except Unavailable as error:
+            raise aiohttp.ClientPayloadError(error.message) from None
 
 
 def _bookmark(version: str) -> bytes:

@@ -161,6 +161,16 @@ async def test_a_former_leader_does_not_release_the_lease_of_its_successor() -> 
     assert server.holder() == "b"
 
 
+async def test_a_release_finds_a_lease_that_was_emptied() -> None:
+    server, clock = LeaseServer(), Clock()
+    a = lease(server, "a", clock)
+    await a._try()
+    assert server.lease is not None
+    del server.lease["spec"]
+    await a.release()
+    assert not a.leads
+
+
 async def test_a_failed_release_ends_leadership() -> None:
     server, clock = LeaseServer(), Clock()
     a = lease(server, "a", clock)

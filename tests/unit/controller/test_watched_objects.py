@@ -50,7 +50,7 @@ async def passed_on(*chunks: bytes) -> tuple[list[Json], list[Event]]:
     async def take(events: Sequence[Event]) -> None:
         taken.extend(events)
 
-    body = EventsAsBookmarks(cast("aiohttp.StreamReader", Stream()), take)
+    body = EventsAsBookmarks(cast("aiohttp.StreamReader", Stream()), take, "/apis")
     content = b"".join([chunk async for chunk in body.iter_chunked(1024)])
     return [json.loads(kept) for kept in content.splitlines()], taken
 
@@ -84,6 +84,12 @@ async def test_bookmarks_and_errors_of_the_api_server_reach_kopf_in_their_order(
     assert (await passed_on(added + BOOKMARK))[0] == [json.loads(BOOKMARK)]
     assert (await passed_on(BOOKMARK + line("ADDED", client("one", 12))))[0] == [json.loads(BOOKMARK), bookmark(12)]
     assert (await passed_on(added + ERROR))[0] == [json.loads(ERROR)]
+
+
+@pytest.mark.parametrize("alien", [b"<html>\n", b"[1]\n", b'{"type": "ADDED"}\n', b"[" * 5_000 + b"\n"])
+async def test_a_line_that_is_no_event_ends_the_watch_and_kopf_begins_another(alien: bytes) -> None:
+    with pytest.raises(aiohttp.ClientPayloadError, match="is not an API server"):
+        await passed_on(alien)
 
 
 async def test_what_waits_for_its_turn_has_no_managed_fields() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Ref
-from scopewright.stores.kubernetes.answers import RESULTS, Gone, NotFound, failure_of
+from scopewright.stores.kubernetes.answers import RESULTS, Gone, NotFound, api_object, failure_of, watch_event
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import parse
 from scopewright.stores.kubernetes.store import CRDS, KubernetesStore
@@ -43,6 +43,25 @@ def test_each_status_maps_to_one_exception(status: int, kind: type[Exception]) -
     found = failure(status, {"message": "what is wrong"})
     assert type(found) is kind
     assert "what is wrong" in str(found)
+
+
+NO_OBJECTS = (b"", b"<html>ok</html>", b"[]", b"{}", b'{"items":', b"[" * 5_000)
+
+
+@pytest.mark.parametrize("data", [*NO_OBJECTS, b'{"status": "ok"}', b'{"kind": 7}'])
+def test_an_answer_of_a_proxy_that_is_no_kubernetes_object_is_a_failure(data: bytes) -> None:
+    with pytest.raises(Unavailable, match="is not an API server"):
+        api_object(data, ONE)
+
+
+def test_the_keys_of_a_cluster_have_no_kind() -> None:
+    assert api_object(b'{"keys": []}', "/openid/v1/jwks") == {"keys": []}
+
+
+@pytest.mark.parametrize("line", [*NO_OBJECTS, b'{"type": "ADDED"}', b'{"object": {}}', b'{"type": 7, "object": {}}'])
+def test_a_line_of_a_watch_that_is_no_event_is_a_failure(line: bytes) -> None:
+    with pytest.raises(Unavailable, match="is not an API server"):
+        watch_event(line, ONE)
 
 
 def test_404_distinguishes_object_and_endpoint() -> None:

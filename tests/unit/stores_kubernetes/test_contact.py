@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from kubernetes.aio.client import Configuration
@@ -23,19 +24,25 @@ from scopewright.stores.kubernetes.sockets import DEAD_AFTER_SECONDS, KubeClient
 from tests.black_hole import BlackHole
 from tests.harness.waiting import until
 
+ANSWER: Final = {"kind": "Test"}
+BOOKMARK: Final = b'{"type": "BOOKMARK", "object": {}}\n'
+
 
 @contextlib.asynccontextmanager
 async def served(status: str = "200 OK", event: bytes = b"") -> AsyncIterator[int]:
-    """A server that responds `{}`, sends at most one event in watches, and closes no connection. Yields its port."""
+    """A server that responds `ANSWER`, sends at most one event in watches, and closes no connection. Its port."""
     answering: set[asyncio.Task[None] | None] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answering.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = "transfer-encoding: chunked\r\n\r\n" if b"watch=1" in head else "content-length: 2\r\n\r\n{}"
-                writer.write(f"HTTP/1.1 {status}\r\n{length}".encode())
-                if event and b"watch=1" in head:
+                is_watch = b"watch=1" in head
+                length = "transfer-encoding: chunked" if is_watch else f"content-length: {len(json.dumps(ANSWER))}"
+                writer.write(f"HTTP/1.1 {status}\r\n{length}\r\n\r\n".encode())
+                if not is_watch:
+                    writer.write(json.dumps(ANSWER).encode())
+                elif event:
                     writer.write(b"%x\r\n%b\r\n" % (len(event), event))
         writer.close()
         with contextlib.suppress(ConnectionError):
@@ -74,7 +81,7 @@ async def test_request_on_a_dead_connection_fails_at_the_reconnect_and_the_next_
                 await api.reconnect()
                 failed = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
                 assert [type(failure) for failure in failed] == [Unavailable, Unavailable]
-                assert await asyncio.wait_for(api.get("/x"), 10) == {}
+                assert await asyncio.wait_for(api.get("/x"), 10) == ANSWER
                 await api.ping(5)
 
 
@@ -85,13 +92,13 @@ async def watched(api: Api) -> None:
 
 async def test_watch_that_handles_an_event_at_the_reconnect_fails_at_its_next_read() -> None:
     """aiohttp raises RuntimeError there: the watch did not wait when its connection was closed."""
-    async with served(event=b'{"type": "BOOKMARK"}\n') as port, through(port) as api:
+    async with served(event=BOOKMARK) as port, through(port) as api:
         events = api.watch("/watched", {})
-        assert await anext(events) == {"type": "BOOKMARK"}
+        assert await anext(events) == json.loads(BOOKMARK)
         await api.reconnect()
         with pytest.raises(Unavailable, match="Connection closed"):
             await anext(events)
-        assert await api.get("/x") == {}
+        assert await api.get("/x") == ANSWER
 
 
 @pytest.mark.parametrize(

@@ -24,16 +24,33 @@ class NotFound(Exception):
         self.named = named
 
 
-class Gone(Exception):
+class Gone(Unavailable):
     """410: the resourceVersion is too old; list again."""
 
 
-def json_object(data: bytes) -> Any:
+def json_object(data: bytes) -> dict[str, Any]:
+    """The object, empty if it is not JSON."""
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError:
         content = {}
     return content if isinstance(content, dict) else {}
+
+
+def api_object(data: bytes, path: str) -> dict[str, Any]:
+    """The object of an answer without an error. `Unavailable` if it is none of the API server, but of a proxy."""
+    content = json_object(data)
+    if not content or (path.startswith(("/api/", "/apis/")) and not isinstance(content.get("kind"), str)):
+        raise Unavailable(f"what answers {path} is not an API server: its answer is no Kubernetes object")
+    return content
+
+
+def watch_event(line: bytes, path: str) -> dict[str, Any]:
+    """The event in a line of a watch. `Unavailable` if it is none."""
+    event = json_object(line)
+    if not isinstance(event.get("type"), str) or not isinstance(event.get("object"), dict):
+        raise Unavailable(f"what answers the watch of {path} is not an API server: a line is no event")
+    return event
 
 
 def failure_of(response: "aiohttp.ClientResponse", status: Mapping[str, Any], what: str) -> Exception:

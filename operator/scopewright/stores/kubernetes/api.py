@@ -18,7 +18,16 @@ import orjson
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.stores.contact import Contact, beating, heartbeat
-from scopewright.stores.kubernetes.answers import Gone, NotFound, failure_of, json_object, result_of, unreachable
+from scopewright.stores.kubernetes.answers import (
+    Gone,
+    NotFound,
+    api_object,
+    failure_of,
+    json_object,
+    result_of,
+    unreachable,
+    watch_event,
+)
 from scopewright.stores.kubernetes.rate_limit import RateLimit
 
 if TYPE_CHECKING:
@@ -120,10 +129,9 @@ class Api:
     ) -> dict[str, Any]:
         async with self._response(method, path, query, body, timeout) as response:
             data = await self._read(response)
-            content: dict[str, Any] = json_object(data)
             if response.status >= 400:
-                raise failure_of(response, content, f"{method} {path}")
-            return content
+                raise failure_of(response, json_object(data), f"{method} {path}")
+            return api_object(data, path)
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
         """The watch's events until the server ends it, after `watch_seconds`. `Gone` where the version is too old."""
@@ -141,7 +149,7 @@ class Api:
                     raise failure
                 self.answered("WATCH", path, False)
                 async for line in self._lines(response):
-                    event: dict[str, Any] = orjson.loads(line)
+                    event = watch_event(line, path)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         if status.get("code") == 410:
@@ -153,7 +161,7 @@ class Api:
 
     def _answered(self, method: str, path: str, failure: Exception) -> None:
         """Report a failed request that was answered; without an answer nothing is known about rights."""
-        if not isinstance(failure, Unavailable) or isinstance(failure, Conflict):
+        if not isinstance(failure, Unavailable) or isinstance(failure, Conflict | Gone):
             self.answered(method, path, isinstance(failure, Rejected) and failure.reason == "Forbidden")
 
     @asynccontextmanager
