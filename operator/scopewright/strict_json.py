@@ -1,4 +1,4 @@
-"""Parses JSON of others strictly, however deeply it is nested. Shared by `verifier`, `client` and `core`."""
+"""Parses untrusted JSON strictly. Shared by `verifier`, `client` and `core`."""
 
 import json
 from typing import Any, Final, NoReturn

@@ -283,8 +283,8 @@ class Cache:
         return keys
 
     def mark_deleted(self, ref: Ref) -> None:
-        """The object is deleted, and its record is to be. Among many, those without a record are forgotten: a record
-        that is only now being written is found by the next resync.
+        """The object is deleted, and its record is to be. Among many, those without a record are forgotten: the next
+        resync decides about a record that is only now being written.
         """
         self.deleted.add(ref)
         if len(self.deleted) > self._prune_deleted_at:

@@ -141,7 +141,7 @@ class Resync:
                 except Rejected as error:
                     log.warning("%s: %s", ref, error)
                 except Exception:
-                    # One object that meets a bug here must not end the resync of all.
+                    # One object that causes an unexpected error must not end the resync of all.
                     log.exception("%s could not be handled, it is ignored", ref)
         known = {ref for ref in self._cache.declared[kind] if namespace in (None, ref.namespace)}
         for ref in known - found:

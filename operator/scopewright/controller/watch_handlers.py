@@ -1,8 +1,9 @@
 """Keeps the cache current: from kopf's events on declared objects, and from watches of managed objects."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -133,11 +134,8 @@ class WatchHandlers:
                 if once:
                     return
                 continue
-            try:
+            with _bugs_are_logged(change.existing.ref):
                 self._changed(change)
-            except Exception:
-                # Tenants write Secrets: one that meets a bug here must not end the operator.
-                log.exception("a change of %s could not be handled, it is ignored", change.existing.ref)
 
     async def refresh(self, store: Store) -> None:
         """List the managed objects again: the watches of a replica that waited to lead may be behind."""
@@ -165,8 +163,9 @@ class WatchHandlers:
             if ref.kind != selection.kind or ref in listed.refs or selection.namespace not in (None, ref.namespace):
                 continue
             if not listed.version or not newer(existing.resource_version, listed.version):
-                self._enqueue_all(self._cache.drop_managed(ref))
-                self._on_change(ref, None)
+                with _bugs_are_logged(ref):
+                    self._enqueue_all(self._cache.drop_managed(ref))
+                    self._on_change(ref, None)
         self._complete[selection.kind, selection.namespace].set()
 
     def _enqueue_all(self, keys: Keys, directly: Ref | None = None) -> None:
@@ -175,3 +174,12 @@ class WatchHandlers:
         for key in keys:
             indirect = key.kind == "ScopeGrant" and key != directly
             self._enqueue(key, delay if indirect else 0.0)
+
+
+@contextlib.contextmanager
+def _bugs_are_logged(ref: Ref) -> Iterator[None]:
+    """Tenants write Secrets: one that causes an unexpected error must not end the operator."""
+    try:
+        yield
+    except Exception:
+        log.exception("a change of %s could not be handled, it is ignored", ref)

@@ -5,6 +5,7 @@ the CPU time of a watch, and memory for each object. It gets lists without objec
 bookmark: the version from which it continues.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ Event = tuple[str | None, dict[str, Any]]
 
 Take = Callable[[Sequence[Event]], Awaitable[None]]
 """Takes events in their order, and returns once they are handled: no more are read meanwhile."""
+
+PAUSE_SECONDS: Final = 1.0
+"""Before another watch where a line was no event."""
 
 _CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _KINDS_BY_LIST: Final = {f"{kind}List": kind for kind in (*KINDS, "Namespace")}
@@ -72,7 +76,7 @@ class EventsAsBookmarks:
             *lines, rest = (rest + received).split(b"\n")
             events, kept, version = [], [], ""
             for line in filter(None, lines):
-                event = self._event(line)
+                event = await self._event(line)
                 if event["type"] in _CHANGES:
                     events.append((event["type"], trimmed(event["object"])))
                     version = event["object"]["metadata"]["resourceVersion"]
@@ -86,11 +90,12 @@ class EventsAsBookmarks:
             if kept:
                 yield b"".join(line + b"\n" for line in kept)
 
-    def _event(self, line: bytes) -> dict[str, Any]:
-        """Raises an error after which kopf watches again, from the last version."""
+    async def _event(self, line: bytes) -> dict[str, Any]:
+        """Raises an error after which kopf watches again at once, from the last version."""
         try:
             return watch_event(line, self._path)
         except Unavailable as error:
+            await asyncio.sleep(PAUSE_SECONDS)
             raise aiohttp.ClientPayloadError(error.message) from None
 
 

@@ -87,7 +87,10 @@ async def test_bookmarks_and_errors_of_the_api_server_reach_kopf_in_their_order(
 
 
 @pytest.mark.parametrize("alien", [b"<html>\n", b"[1]\n", b'{"type": "ADDED"}\n', b"[" * 5_000 + b"\n"])
-async def test_a_line_that_is_no_event_ends_the_watch_and_kopf_begins_another(alien: bytes) -> None:
+async def test_a_line_that_is_no_event_ends_the_watch_and_kopf_begins_another(
+    alien: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scopewright.controller.watched_objects.PAUSE_SECONDS", 0.0)
     with pytest.raises(aiohttp.ClientPayloadError, match="is not an API server"):
         await passed_on(alien)
 

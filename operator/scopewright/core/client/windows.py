@@ -46,7 +46,7 @@ def _opening(window: Window, zone: ZoneInfo, instant: datetime) -> datetime:
 
 
 def _zone(name: str) -> ZoneInfo | None:
-    # Without searching the disk: that takes ten times as long for each window with an unknown name.
+    # ZoneInfo searches the disk for an unknown name, and remembers no failure.
     return _loaded(name) if name in _names() else None
 
 

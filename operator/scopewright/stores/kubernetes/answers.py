@@ -29,7 +29,7 @@ class Gone(Unavailable):
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """The object, empty if it is not JSON."""
+    """The object; empty if it is not a JSON object."""
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -38,7 +38,7 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def api_object(data: bytes, path: str) -> dict[str, Any]:
-    """The object of an answer without an error. `Unavailable` if it is none of the API server, but of a proxy."""
+    """The object of an answer without an error. `Unavailable` if it is not a Kubernetes object, but a proxy's page."""
     content = json_object(data)
     if not content or (path.startswith(("/api/", "/apis/")) and not isinstance(content.get("kind"), str)):
         raise Unavailable(f"what answers {path} is not an API server: its answer is no Kubernetes object")
