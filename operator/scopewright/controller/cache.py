@@ -60,7 +60,6 @@ class Cache:
         """Objects known to be deleted. Only then are their records deleted. Cleared when the object is put again."""
         self.held_records: set[Ref] = set()
         """Objects that seem to be deleted, too many of one namespace at once: their records are kept, and refused."""
-        self._prune_deleted_at = MAX_DELETIONS_REMEMBERED
         self.unconfirmed: set[Ref] = set()
         """Objects that no list confirms, because their CRD is missing; until they are put again or listed."""
         self.absent_namespaces: set[str] = set()
@@ -74,6 +73,8 @@ class Cache:
         self._index = ReferenceIndex()
         self._limits = NamespaceLimits(limits or Limits())
         self.relations = Relations(self.declared, self.managed, self._index, self._limits)
+        self._prune_deleted_at = MAX_DELETIONS_REMEMBERED
+        """The size above which `deleted` loses what has no record."""
         self._deletions: dict[Ref, str] = {}
         """The version at which a declared object was deleted: a list that began before would bring it back."""
         self._listed: dict[str, str] = {}

@@ -134,7 +134,7 @@ class WatchHandlers:
                 if once:
                     return
                 continue
-            with _bugs_are_logged(change.existing.ref):
+            with _unexpected_errors_are_logged(change.existing.ref):
                 self._changed(change)
 
     async def refresh(self, store: Store) -> None:
@@ -163,7 +163,7 @@ class WatchHandlers:
             if ref.kind != selection.kind or ref in listed.refs or selection.namespace not in (None, ref.namespace):
                 continue
             if not listed.version or not newer(existing.resource_version, listed.version):
-                with _bugs_are_logged(ref):
+                with _unexpected_errors_are_logged(ref):
                     self._enqueue_all(self._cache.drop_managed(ref))
                     self._on_change(ref, None)
         self._complete[selection.kind, selection.namespace].set()
@@ -177,7 +177,7 @@ class WatchHandlers:
 
 
 @contextlib.contextmanager
-def _bugs_are_logged(ref: Ref) -> Iterator[None]:
+def _unexpected_errors_are_logged(ref: Ref) -> Iterator[None]:
     """Tenants write Secrets: one that causes an unexpected error must not end the operator."""
     try:
         yield

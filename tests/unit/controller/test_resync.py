@@ -291,7 +291,7 @@ async def test_an_object_that_cannot_be_parsed_is_not_taken_for_deleted() -> Non
     assert list(cache.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]
 
 
-async def test_an_object_that_meets_a_bug_is_logged_and_the_others_are_listed(
+async def test_an_object_that_causes_an_unexpected_error_is_logged_and_the_others_are_listed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(manifest: Mapping[str, Any], known: Declared | None) -> Declared:

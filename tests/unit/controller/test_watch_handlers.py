@@ -61,7 +61,7 @@ def test_an_object_that_cannot_be_parsed_is_logged_and_ignored(caplog: pytest.Lo
     assert "OAuthClient leave/worker" in caplog.text
 
 
-async def test_a_change_that_meets_a_bug_is_logged_and_the_next_is_handled(
+async def test_a_change_that_causes_an_unexpected_error_is_logged_and_the_next_is_handled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = cache_of()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -50,7 +50,7 @@ def _zone(name: str) -> ZoneInfo | None:
     return _loaded(name) if name in _names() else None
 
 
-@lru_cache(maxsize=1)
+@cache
 def _names() -> frozenset[str]:
     return frozenset(available_timezones())
 
